@@ -1,0 +1,130 @@
+//! What is going on.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::env::EnvMap;
+use crate::model::event::Event;
+use crate::model::exit::Exit;
+use crate::model::names::{AppId, AppName, Namespace, Slot};
+use crate::model::spec::AppSpec;
+use crate::model::state::State;
+use crate::model::time::WallTime;
+
+/// `GET /v1/ping`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ping {
+    /// The daemon's version.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: i32,
+    /// The keeper's process.
+    pub keeper_pid: i32,
+    /// How long this daemon has lived.
+    pub uptime_ms: u64,
+    /// The state folder.
+    pub home: String,
+}
+
+/// `GET /v1/status[?target=…]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StatusReply {
+    /// By id.
+    pub apps: Vec<AppStatus>,
+}
+
+/// One app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AppStatus {
+    /// Its number.
+    pub id: AppId,
+    /// Its name.
+    pub name: AppName,
+    /// Its group.
+    pub namespace: Namespace,
+    /// The most pressing state of its instances.
+    pub state: State,
+    /// Instances wanted.
+    pub desired: u32,
+    /// By slot.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// One instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceStatus {
+    /// Its number.
+    pub slot: Slot,
+    /// Its process, while it runs.
+    pub pid: Option<i32>,
+    /// What it is doing.
+    pub state: State,
+    /// Starts after the first that nobody asked for, since the last `reset`.
+    pub restarts: u32,
+    /// Since its program began; none while it does not run.
+    pub uptime_ms: Option<u64>,
+    /// Of one CPU, the whole tree; none until it was sampled twice.
+    pub cpu_percent: Option<f32>,
+    /// Resident, the whole tree; none until it was sampled.
+    pub memory_bytes: Option<u64>,
+    /// Until the next start, in `backoff` and `errored`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_start_ms: Option<u64>,
+    /// How the last run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<Exit>,
+}
+
+/// `GET /v1/describe?target=…`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DescribeReply {
+    /// By id.
+    pub apps: Vec<AppDescription>,
+}
+
+/// Everything about one app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AppDescription {
+    /// As in `status`.
+    pub status: AppStatus,
+    /// What it is. Environment values are masked.
+    pub spec: AppSpec,
+    /// Why it is `errored` or in `backoff`, in one sentence.
+    pub reason: Option<String>,
+    /// Its newest crashes, newest first.
+    pub crashes: Vec<Crash>,
+    /// Its newest events, newest first.
+    pub events: Vec<Event>,
+    /// Its log files.
+    pub logs: Vec<crate::api::logs::LogSource>,
+    /// When it became known.
+    pub created: Option<WallTime>,
+}
+
+/// The record of an unstable exit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Crash {
+    /// When.
+    pub at: WallTime,
+    /// Which instance.
+    pub slot: Slot,
+    /// Its process.
+    pub pid: i32,
+    /// How it ended.
+    pub exit: Exit,
+    /// How long it lived.
+    pub uptime_ms: u64,
+    /// The last lines of its standard error.
+    pub stderr: Vec<String>,
+}
+
+/// `GET /v1/env?target=…[&reveal=true]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvReply {
+    /// Which app.
+    pub app: AppName,
+    /// Which instance.
+    pub slot: Slot,
+    /// Its environment; values are masked unless `reveal` was asked for.
+    pub env: EnvMap,
+}

@@ -1,0 +1,105 @@
+//! How an app's output is kept.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::duration::Millis;
+use crate::model::ostext::OsText;
+use crate::model::size::Bytes;
+
+/// Standard output or standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+impl Stream {
+    /// `out` or `err`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::Err => "err",
+        }
+    }
+}
+
+/// What a line looks like in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// The app's bytes, untouched.
+    #[default]
+    Raw,
+    /// A timestamp in this format, a space, the line. strftime-like (`%Y-%m-%d`), or PM2's tokens
+    /// (`YYYY-MM-DD HH:mm:ss.SSS Z`).
+    Stamped(String),
+    /// One JSON object a line: time, app, namespace, instance, pid, stream, message.
+    Json,
+}
+
+/// When a file is rotated and how much is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Rotation {
+    /// Rotate when the file would grow past this. `None`: never by size.
+    pub size: Option<Bytes>,
+    /// Rotate at multiples of this, counted from local midnight where it divides a day.
+    pub every: Option<Millis>,
+    /// Rotated files kept of each log.
+    pub keep: u32,
+    /// Bytes kept of each log over all its rotated files.
+    pub total: Option<Bytes>,
+    /// gzip the rotated files.
+    pub compress: bool,
+}
+
+impl Default for Rotation {
+    /// 10 MiB a file, 10 rotated files, 1 GiB at most, gzip: nobody fills a disk because they forgot.
+    fn default() -> Self {
+        Self {
+            size: Some(Bytes(10 << 20)),
+            every: None,
+            keep: 10,
+            total: Some(Bytes(1 << 30)),
+            compress: true,
+        }
+    }
+}
+
+/// What happens when the disk cannot take a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// A slow disk slows the app down (its pipe fills). A full disk loses lines and counts them.
+    #[default]
+    Block,
+    /// The app is never slowed down; lines are lost and counted.
+    Drop,
+}
+
+/// Everything about an app's logs. Paths are absolute; `None` means the default name in the logs
+/// folder: `<app>-<slot>-out.log` and `<app>-<slot>-err.log`, without the slot when merged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct LogSpec {
+    /// Where standard output goes.
+    pub out_file: Option<OsText>,
+    /// Where standard error goes.
+    pub error_file: Option<OsText>,
+    /// A file that gets both streams, in the order they came, besides the two above.
+    pub log_file: Option<OsText>,
+    /// All instances of the app write to the same files; otherwise each has its own (`-<slot>` is put
+    /// before the extension of a given file name when the app has more than one instance).
+    pub merge: bool,
+    /// What a line looks like.
+    pub format: LogFormat,
+    /// Rotation.
+    pub rotate: Rotation,
+    /// Full disk and slow disk.
+    pub overflow: Overflow,
+    /// Nothing is kept; output is read and thrown away, so that the app never blocks.
+    pub disabled: bool,
+}

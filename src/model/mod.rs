@@ -1,0 +1,18 @@
+//! The vocabulary: names, ids, specs, states, exits, sizes, durations, events.
+//!
+//! Everything here is plain data with a checked constructor; nothing reads a clock, a file or the
+//! environment. Every other module may use this one, and this one uses none.
+
+pub mod duration;
+pub mod env;
+pub mod event;
+pub mod exit;
+pub mod logspec;
+pub mod names;
+pub mod ostext;
+pub mod process;
+pub mod size;
+pub mod spec;
+pub mod state;
+pub mod target;
+pub mod time;
