@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::env::EnvMap;
-use crate::model::names::{AppId, AppName, Slot};
+pub use crate::model::outcome::{InstanceResult, Outcome};
 use crate::model::spec::AppSpec;
-use crate::model::state::State;
+pub use crate::model::target::ScaleTo;
 use crate::model::target::Target;
 
 /// `POST /v1/apply`: make these apps known and running. New ones are added and started, stopped ones
@@ -42,16 +42,6 @@ pub struct TargetRequest {
     pub no_rollback: bool,
 }
 
-/// A new number of instances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ScaleTo {
-    /// Exactly this many.
-    Exactly(u32),
-    /// More (positive) or fewer (negative).
-    By(i32),
-}
-
 /// `POST /v1/scale`. (`max` is resolved by the caller.)
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ScaleRequest {
@@ -77,58 +67,6 @@ pub struct SendRequest {
     pub targets: Vec<Target>,
     /// Written to standard input, with a newline added if it has none.
     pub text: String,
-}
-
-/// What became of one instance or one app.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It runs now.
-    Started,
-    /// It is stopped now.
-    Stopped,
-    /// It was stopped and started.
-    Restarted,
-    /// It was replaced by a new generation.
-    Reloaded,
-    /// It is gone.
-    Deleted,
-    /// Its number of instances changed.
-    Scaled,
-    /// Its counters and circuit were reset.
-    Reset,
-    /// It got the signal or the text, or its logs were flushed.
-    Done,
-    /// It was as wanted already.
-    Unchanged,
-    /// It did not work.
-    Failed,
-}
-
-/// One line of an answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct InstanceResult {
-    /// Which app.
-    pub id: AppId,
-    /// Its name.
-    pub app: AppName,
-    /// Which instance; none when the app as a whole is meant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slot: Option<Slot>,
-    /// Its process now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pid: Option<i32>,
-    /// What was done.
-    pub outcome: Outcome,
-    /// Its state now; none when it is gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<State>,
-    /// Why, when it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// The app's own last stderr lines, when it failed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub stderr: Vec<String>,
 }
 
 /// The answer to a mutation that worked.

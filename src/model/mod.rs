@@ -10,6 +10,7 @@ pub mod exit;
 pub mod logspec;
 pub mod names;
 pub mod ostext;
+pub mod outcome;
 pub mod process;
 pub mod size;
 pub mod spec;

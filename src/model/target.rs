@@ -126,6 +126,16 @@ impl From<Target> for String {
     }
 }
 
+/// A new number of instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScaleTo {
+    /// Exactly this many.
+    Exactly(u32),
+    /// More (positive) or fewer (negative).
+    By(i32),
+}
+
 #[cfg(test)]
 mod tests {
     use super::Target;

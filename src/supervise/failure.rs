@@ -1,0 +1,221 @@
+//! The restart law: what follows an exit that nobody asked for.
+//!
+//! After a stable life the next start is immediate (or waits `restart_delay`). The k-th unstable exit in a row
+//! waits by [`policy::backoff`]. Too many inside the window open the instance's circuit, or the app's when no
+//! instance is stable ([`policy::breaker`]). An open circuit starts nothing; after its cooldown one probe is
+//! tried, and if that becomes stable the rest follow.
+
+use std::sync::Arc;
+
+use crate::model::event::EventKind;
+use crate::model::exit::Exit;
+use crate::model::names::Slot;
+use crate::model::spec::RestartSpec;
+use crate::supervise::app::App;
+use crate::supervise::cx::Cx;
+use crate::supervise::output::{CrashDraft, Output};
+use crate::supervise::policy::breaker::{self, Circuit};
+use crate::supervise::policy::{self, stability};
+use crate::supervise::run::{Cause, Run};
+
+impl App {
+    /// The run in service of a slot ended by itself, did not become ready, or could not be started.
+    pub fn after_failure(&mut self, cx: &mut Cx, run: &Run, spawn_error: Option<String>) {
+        let Some((ended, exit)) = run.exit else { return };
+        let slot = run.slot;
+        let spec = Arc::clone(self.spec_of(run));
+        let law = &spec.restart;
+        let not_ready = run.cause == Some(Cause::NotReady);
+        let stable = run.stable || run.began.is_some_and(|began| stability::is_stable(began, run.ready, ended, law.min_uptime));
+        let reason = spawn_error.unwrap_or_else(|| if not_ready { format!("not ready after {}", spec.listen_timeout) } else { exit.to_string() });
+        if !stable {
+            self.keep_crash(cx, run);
+        }
+        if !self.is_wanted(slot) {
+            return;
+        }
+        let record = self.slot_mut(slot);
+        record.reason = Some(reason.clone());
+        record.stderr.clone_from(&run.stderr);
+        let ended_by_itself = run.began.is_some() && !not_ready;
+        if ended_by_itself && !policy::restart::wanted(law, &exit) {
+            record.completed = true;
+            record.circuit = Circuit::Closed;
+            cx.event(self, EventKind::Completed, Some(slot), run.pid, format!("{exit}; not to be restarted"));
+            if self.circuit.is_tripped() && exit.is_success() {
+                self.close_app_circuit(cx);
+            }
+            return;
+        }
+        let record = self.slot_mut(slot);
+        record.restarts = record.restarts.saturating_add(1);
+        if stable {
+            record.unstable = 0;
+            self.start_later(cx, slot, law, &reason);
+        } else {
+            self.count_unstable(cx, run, law, reason, exit);
+        }
+    }
+
+    fn keep_crash(&self, cx: &mut Cx, run: &Run) {
+        let Some((ended, exit)) = run.exit else { return };
+        let uptime = run.began.map_or_else(Default::default, |began| ended.since(began));
+        let draft = CrashDraft { app: self.id, slot: run.slot, pid: run.pid.unwrap_or(0), exit, uptime, stderr: run.stderr.clone() };
+        cx.emit(Output::Crash(Box::new(draft)));
+    }
+
+    /// Whether the law allows another start now: used for crashes of runs that a rollout answers for.
+    pub fn keep_crash_of(&self, cx: &mut Cx, run: &Run) {
+        self.keep_crash(cx, run);
+    }
+
+    fn count_unstable(&mut self, cx: &mut Cx, run: &Run, law: &RestartSpec, reason: String, exit: Exit) {
+        let slot = run.slot;
+        let now = cx.now;
+        let limit = breaker::app_limit(law, self.desired);
+        let of_app = self.window.record(now, law.window, limit);
+        let record = self.slot_mut(slot);
+        record.unstable = record.unstable.saturating_add(1);
+        let of_slot = record.window.record(now, law.window, law.max_restarts as usize);
+        let slot_probe_failed = matches!(record.circuit, Circuit::Probing { .. });
+        if matches!(self.circuit, Circuit::Probing { .. }) {
+            self.circuit = self.circuit.tripped(now, law);
+            let message = format!("the probe failed: {reason}{}", self.next_probe(self.circuit, cx));
+            cx.event(self, EventKind::CircuitProbe, Some(slot), run.pid, message);
+            self.reason = Some(reason);
+        } else if self.circuit.is_tripped() {
+            // Opened by the others meanwhile.
+        } else if of_app >= limit && !self.any_stable() {
+            let message = format!("{of_app} exits within {} and no instance is stable; the last: {reason}", law.window);
+            self.trip_app(cx, message, Some(exit), run.stderr.clone());
+        } else if slot_probe_failed || of_slot >= law.max_restarts as usize {
+            let record = self.slot_mut(slot);
+            record.circuit = record.circuit.tripped(now, law);
+            let circuit = record.circuit;
+            let next = self.next_probe(circuit, cx);
+            if slot_probe_failed {
+                cx.event(self, EventKind::CircuitProbe, Some(slot), run.pid, format!("the probe failed: {reason}{next}"));
+            } else {
+                let message = format!("{of_slot} exits within {}; the last: {reason}{next}", law.window);
+                let mut draft = Cx::draft(self, EventKind::CircuitOpen, Some(slot), run.pid, message);
+                draft.exit = Some(exit);
+                draft.stderr.clone_from(&run.stderr);
+                cx.emit(Output::Event(Box::new(draft)));
+            }
+        } else {
+            self.start_later(cx, slot, law, &reason);
+        }
+    }
+
+    fn next_probe(&self, circuit: Circuit, cx: &Cx) -> String {
+        match circuit {
+            Circuit::Open { until: Some(until), .. } => format!("; next try in {}", until.since(cx.now)),
+            Circuit::Open { until: None, .. } => format!("; start it again with: clmgr restart {}", self.name()),
+            Circuit::Closed | Circuit::Probing { .. } => String::new(),
+        }
+    }
+
+    fn start_later(&mut self, cx: &mut Cx, slot: Slot, law: &RestartSpec, reason: &str) {
+        let seed = cx.peek_run();
+        let record = self.slot_mut(slot);
+        let wait = if record.unstable == 0 { law.delay } else { law.delay.max(policy::backoff::wait(record.unstable, &law.backoff, seed)) };
+        if wait.0 == 0 {
+            self.launch_current(cx, slot);
+            return;
+        }
+        record.next_start = Some(cx.now.after(wait));
+        cx.event(self, EventKind::Backoff, Some(slot), None, format!("{reason}; next start in {wait}"));
+    }
+
+    /// Opens the circuit of the app as a whole.
+    pub fn trip_app(&mut self, cx: &mut Cx, why: String, exit: Option<Exit>, stderr: Vec<String>) {
+        let law = self.spec().restart.clone();
+        let again = self.circuit.is_tripped();
+        self.circuit = self.circuit.tripped(cx.now, &law);
+        for record in &mut self.slots {
+            record.next_start = None;
+        }
+        let message = format!("{why}{}", self.next_probe(self.circuit, cx));
+        let kind = if again { EventKind::CircuitProbe } else { EventKind::CircuitOpen };
+        let mut draft = Cx::draft(self, kind, None, None, message);
+        draft.exit = exit;
+        draft.stderr = stderr;
+        cx.emit(Output::Event(Box::new(draft)));
+        self.reason = Some(why);
+    }
+
+    fn close_app_circuit(&mut self, cx: &mut Cx) {
+        self.circuit = Circuit::Closed;
+        self.window.clear();
+        self.reason = None;
+        cx.event(self, EventKind::CircuitClosed, None, None, "the circuit is closed");
+        for record in &mut self.slots {
+            record.circuit = Circuit::Closed;
+            record.window.clear();
+        }
+        let waiting: Vec<Slot> = self.wanted_slots().filter(|slot| self.slots.get(*slot as usize).is_none_or(|s| !s.completed)).collect();
+        self.bring_up(cx, &waiting);
+    }
+
+    /// The run in service of a slot has proved itself.
+    pub fn became_stable(&mut self, cx: &mut Cx, slot: Slot) {
+        let record = self.slot_mut(slot);
+        record.unstable = 0;
+        record.window.clear();
+        record.reason = None;
+        record.stderr = Vec::new();
+        let was_open = record.circuit.is_tripped();
+        record.circuit = Circuit::Closed;
+        if self.circuit.is_tripped() {
+            self.close_app_circuit(cx);
+        } else if was_open {
+            cx.event(self, EventKind::CircuitClosed, Some(slot), None, "the circuit is closed");
+        }
+    }
+
+    /// Somebody acts: all failures are forgotten.
+    pub fn absolve(&mut self) {
+        self.circuit = Circuit::Closed;
+        self.window.clear();
+        self.reason = None;
+        for record in &mut self.slots {
+            record.absolve();
+        }
+    }
+
+    /// Starts whose wait is over, and probes of open circuits.
+    pub fn circuits_due(&mut self, cx: &mut Cx) {
+        let now = cx.now;
+        if let Circuit::Open { until: Some(until), cooldown } = self.circuit
+            && until <= now
+        {
+            self.circuit = Circuit::Probing { cooldown };
+            let free = self.wanted_slots().find(|slot| self.current(*slot).is_none());
+            if let Some(slot) = free {
+                cx.event(self, EventKind::CircuitProbe, Some(slot), None, "trying one instance");
+                self.bring_up(cx, &[slot]);
+            }
+        }
+        if self.circuit.is_tripped() {
+            return;
+        }
+        let wanted: Vec<Slot> = self.wanted_slots().collect();
+        for slot in wanted {
+            let record = self.slot_mut(slot);
+            if let Circuit::Open { until: Some(until), cooldown } = record.circuit
+                && until <= now
+            {
+                record.circuit = Circuit::Probing { cooldown };
+                if record.current.is_none() {
+                    cx.event(self, EventKind::CircuitProbe, Some(slot), None, "trying it again");
+                    self.bring_up(cx, &[slot]);
+                }
+            } else if record.next_start.is_some_and(|at| at <= now) {
+                record.next_start = None;
+                if record.current.is_none() {
+                    self.launch_current(cx, slot);
+                }
+            }
+        }
+    }
+}

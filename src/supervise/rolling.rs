@@ -1,0 +1,394 @@
+//! The rollout's decisions: what each step leads to, and what a failure does.
+
+use std::collections::BTreeMap;
+
+use crate::model::duration::Millis;
+use crate::model::event::EventKind;
+use crate::model::names::{RunId, Slot};
+use crate::model::outcome::{InstanceResult, Outcome};
+use crate::model::spec::Order;
+use crate::supervise::app::App;
+use crate::supervise::cx::Cx;
+use crate::supervise::goal::GoalKind;
+use crate::supervise::output::Output;
+use crate::supervise::rollout::{Failure, Purpose, Rollout, Step};
+use crate::supervise::run::{Cause, Generation, Phase, Run};
+
+impl App {
+    /// Begins to replace what runs in these slots by the generation `to`.
+    pub fn begin_rollout(&mut self, cx: &mut Cx, purpose: Purpose, to: Generation, slots: Vec<Slot>, keep: bool) {
+        let Some(spec) = self.specs.get(&to).cloned() else { return };
+        let running = slots.iter().find_map(|slot| self.current(*slot)).filter(|run| run.is_serving()).map(|run| run.id);
+        let order = spec.rollout.order.or(if running.is_none() { Some(Order::StartFirst) } else { None });
+        if let (None, Some(run)) = (order, running) {
+            cx.emit(Output::Inspect(run));
+        }
+        if purpose == Purpose::Reload {
+            cx.event(self, EventKind::ReloadStarted, None, None, format!("replacing {} instances", slots.len()));
+        }
+        self.rollout = Some(Rollout {
+            purpose,
+            from: self.generation,
+            to,
+            inspecting: if order.is_none() { running } else { None },
+            order,
+            parallel: spec.rollout.parallel.max(1),
+            queue: slots.into(),
+            active: BTreeMap::new(),
+            done: Vec::new(),
+            deadline: Some(cx.now.after(spec.rollout.deadline)),
+            rolling_back: false,
+            finishing: false,
+            keep: keep || !spec.rollout.rollback,
+            failure: None,
+        });
+        self.advance(cx);
+    }
+
+    /// The answer to `Inspect`.
+    pub fn on_inspected(&mut self, cx: &mut Cx, run: RunId, exclusive: bool) {
+        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.inspecting == Some(run)) {
+            rollout.inspecting = None;
+            rollout.order = Some(if exclusive { Order::StopFirst } else { Order::StartFirst });
+            self.advance(cx);
+        }
+    }
+
+    /// Starts as many steps as may run side by side; ends the rollout when none is left.
+    pub fn advance(&mut self, cx: &mut Cx) {
+        loop {
+            let Some(rollout) = self.rollout.as_mut() else { return };
+            let Some(order) = rollout.order else { return };
+            if rollout.finishing {
+                return;
+            }
+            if rollout.queue.is_empty() && rollout.active.is_empty() {
+                if rollout.rolling_back {
+                    self.end_rollout(cx);
+                } else {
+                    rollout.finishing = true;
+                    rollout.deadline = None;
+                    cx.finished_rollouts.push_back(self.id);
+                }
+                return;
+            }
+            if rollout.active.len() >= rollout.parallel as usize {
+                return;
+            }
+            let Some(slot) = rollout.queue.pop_front() else { return };
+            self.begin_step(cx, slot, order);
+        }
+    }
+
+    fn begin_step(&mut self, cx: &mut Cx, slot: Slot, order: Order) {
+        let current = self.slots.get(slot as usize).and_then(|record| record.current);
+        match (order, current) {
+            (Order::StopFirst, Some(old)) => {
+                if let Some(rollout) = self.rollout.as_mut() {
+                    rollout.active.insert(slot, Step::Clearing(old));
+                }
+                self.stop_run(cx, old, Cause::Replaced);
+            }
+            (Order::StartFirst, _) | (Order::StopFirst, None) => self.start_incoming(cx, slot),
+        }
+    }
+
+    fn start_incoming(&mut self, cx: &mut Cx, slot: Slot) {
+        let Some(goal) = self.rollout.as_ref().map(Rollout::goal) else { return };
+        let run = self.launch(cx, slot, goal);
+        self.slot_mut(slot).incoming = Some(run);
+        if let Some(rollout) = self.rollout.as_mut() {
+            rollout.active.insert(slot, Step::Proving { run, healthy_at: None });
+        }
+    }
+
+    /// A run became ready; perhaps one of ours.
+    pub fn rollout_ready(&mut self, cx: &mut Cx, id: RunId) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let slot = run.slot;
+        let min_healthy = self.spec_of(run).rollout.min_healthy;
+        let Some(rollout) = self.rollout.as_mut() else { return };
+        let patience = if rollout.rolling_back { Millis::ZERO } else { min_healthy };
+        if let Some(Step::Proving { run, healthy_at }) = rollout.active.get_mut(&slot)
+            && *run == id
+        {
+            *healthy_at = Some(cx.now.after(patience));
+            if patience == Millis::ZERO {
+                self.promote(cx, slot);
+            }
+        }
+    }
+
+    /// Puts the new run into service and retires the old one.
+    fn promote(&mut self, cx: &mut Cx, slot: Slot) {
+        let record = self.slot_mut(slot);
+        let old = std::mem::replace(&mut record.current, record.incoming.take());
+        let restarts = record.restarts;
+        record.absolve();
+        record.restarts = restarts;
+        let new_is_stable = record.current.is_some_and(|run| self.runs.get(&run).is_some_and(|run| run.stable));
+        let Some(rollout) = self.rollout.as_mut() else { return };
+        rollout.done.push(slot);
+        match old {
+            Some(old) => {
+                rollout.active.insert(slot, Step::Retiring(old));
+                self.stop_run(cx, old, Cause::Replaced);
+            }
+            None => {
+                rollout.active.remove(&slot);
+            }
+        }
+        if new_is_stable && self.circuit.is_tripped() {
+            self.became_stable(cx, slot);
+        }
+        self.advance(cx);
+    }
+
+    /// True if the exit of a run in service is the rollout's to answer rather than the restart law's: it is of
+    /// the new generation, and that is still on probation.
+    #[must_use]
+    pub fn rollout_owns_failure(&self, slot: Slot, run: &Run) -> bool {
+        self.rollout.as_ref().is_some_and(|rollout| {
+            rollout.purpose == Purpose::Reload && !rollout.rolling_back && !rollout.keep && rollout.done.contains(&slot) && run.generation == rollout.to
+        })
+    }
+
+    /// A run is gone; perhaps one of ours.
+    pub fn rollout_concluded(&mut self, cx: &mut Cx, run: &Run, was_current: bool, was_incoming: bool, spawn_error: Option<String>) {
+        let (slot, id) = (run.slot, run.id);
+        let owns = was_current && matches!(run.cause, None | Some(Cause::NotReady)) && self.rollout_owns_failure(slot, run);
+        let Some(rollout) = self.rollout.as_mut() else { return };
+        if rollout.inspecting == Some(id) {
+            rollout.inspecting = None;
+            rollout.order = Some(Order::StopFirst);
+        }
+        match rollout.active.get(&slot) {
+            Some(Step::Clearing(old)) if *old == id => {
+                if rollout.failure.is_some() && !rollout.rolling_back && !rollout.keep {
+                    rollout.active.remove(&slot);
+                } else {
+                    self.start_incoming(cx, slot);
+                }
+            }
+            Some(Step::Retiring(old)) if *old == id => {
+                rollout.active.remove(&slot);
+            }
+            Some(Step::Abandoning(new)) if *new == id => {
+                rollout.active.remove(&slot);
+                if self.current(slot).is_none() {
+                    self.requeue(slot);
+                }
+            }
+            Some(Step::Proving { run: new, .. }) if *new == id && was_incoming => {
+                rollout.active.remove(&slot);
+                self.incoming_failed(cx, run, spawn_error);
+            }
+            Some(Step::Clearing(_) | Step::Retiring(_) | Step::Abandoning(_) | Step::Proving { .. }) | None => {}
+        }
+        if owns {
+            let message = run.exit.map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
+            self.keep_crash_of(cx, run);
+            let why = Failure { slot: Some(slot), message: format!("the new instance ended: {message}"), stderr: run.stderr.clone() };
+            self.fail_rollout(cx, why);
+        }
+        self.advance(cx);
+    }
+
+    fn incoming_failed(&mut self, cx: &mut Cx, run: &Run, spawn_error: Option<String>) {
+        let slot = run.slot;
+        let timeout = self.spec_of(run).listen_timeout;
+        let exit = run.exit.map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
+        let message = match (&run.cause, spawn_error) {
+            (_, Some(error)) => error,
+            (Some(Cause::NotReady), None) => format!("not ready after {timeout}"),
+            (Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) | None, None) if run.ready.is_some() => {
+                format!("{exit} after it was ready, before it had been healthy for min_healthy")
+            }
+            (Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) | None, None) => format!("{exit} before it was ready"),
+        };
+        self.keep_crash_of(cx, run);
+        let Some(rollout) = self.rollout.as_mut() else { return };
+        if rollout.rolling_back || rollout.keep {
+            // The last resort: the slot goes back to the restart law.
+            if !rollout.rolling_back {
+                rollout.done.push(slot);
+            }
+            let failure = Failure { slot: Some(slot), message, stderr: run.stderr.clone() };
+            let first = rollout.failure.is_none();
+            if first {
+                rollout.failure = Some(failure);
+            }
+            if self.current(slot).is_none() && self.is_wanted(slot) {
+                let mut orphan = run.clone();
+                orphan.cause = None;
+                self.after_failure(cx, &orphan, None);
+            }
+            return;
+        }
+        if self.current(slot).is_none() {
+            self.requeue(slot);
+        }
+        self.fail_rollout(cx, Failure { slot: Some(slot), message, stderr: run.stderr.clone() });
+    }
+
+    fn requeue(&mut self, slot: Slot) {
+        if let Some(rollout) = self.rollout.as_mut()
+            && !rollout.queue.contains(&slot)
+        {
+            rollout.queue.push_back(slot);
+        }
+    }
+
+    /// The new generation is no good: turn round.
+    pub fn fail_rollout(&mut self, cx: &mut Cx, why: Failure) {
+        let Some(rollout) = self.rollout.as_mut() else { return };
+        if rollout.rolling_back {
+            return;
+        }
+        if rollout.keep {
+            rollout.failure.get_or_insert(why);
+            return;
+        }
+        rollout.failure.get_or_insert(why);
+        rollout.rolling_back = true;
+        rollout.finishing = false;
+        rollout.deadline = None;
+        let to = rollout.to;
+        let untouched: Vec<Slot> = rollout.queue.drain(..).collect();
+        let proving: Vec<(Slot, RunId)> = rollout
+            .active
+            .iter()
+            .filter_map(|(slot, step)| match step {
+                Step::Proving { run, .. } => Some((*slot, *run)),
+                Step::Clearing(_) | Step::Retiring(_) | Step::Abandoning(_) => None,
+            })
+            .collect();
+        let same_generation = rollout.from == to;
+        let mut back: Vec<Slot> = std::mem::take(&mut rollout.done);
+        if same_generation {
+            // Nothing to go back to for slots that were replaced and work.
+            back.clear();
+        }
+        for (slot, run) in proving {
+            if let Some(rollout) = self.rollout.as_mut() {
+                rollout.active.insert(slot, Step::Abandoning(run));
+            }
+            self.stop_run(cx, run, Cause::Replaced);
+        }
+        back.extend(untouched.into_iter().filter(|slot| self.current(*slot).is_none()));
+        let empty: Vec<Slot> = self.wanted_slots().filter(|slot| self.runs_in(*slot).next().is_none()).collect();
+        back.extend(empty);
+        back.sort_unstable();
+        back.dedup();
+        for slot in back {
+            let busy = self.rollout.as_ref().is_some_and(|rollout| rollout.is_active(slot));
+            let restarting = self.slots.get(slot as usize).is_some_and(|record| record.next_start.is_some() || record.circuit.is_tripped());
+            if !busy && !restarting || busy && self.current(slot).is_some_and(|run| run.generation == to) {
+                self.requeue(slot);
+            }
+        }
+        self.advance(cx);
+    }
+
+    /// Rollout times that have come.
+    pub fn rollout_due(&mut self, cx: &mut Cx) {
+        let Some(rollout) = self.rollout.as_ref() else { return };
+        let healthy: Vec<Slot> = rollout
+            .active
+            .iter()
+            .filter(|(_, step)| matches!(step, Step::Proving { healthy_at: Some(at), .. } if *at <= cx.now))
+            .map(|(slot, _)| *slot)
+            .collect();
+        let late = rollout.deadline.is_some_and(|at| at <= cx.now);
+        let total = self.specs.get(&rollout.to).map_or_else(Millis::default, |spec| spec.rollout.deadline);
+        for slot in healthy {
+            let ready = self.slots.get(slot as usize).and_then(|record| record.incoming).and_then(|run| self.runs.get(&run)).is_some_and(|run| run.phase == Phase::Online);
+            if ready {
+                self.promote(cx, slot);
+            } else if let Some(Step::Proving { healthy_at, .. }) = self.rollout.as_mut().and_then(|rollout| rollout.active.get_mut(&slot)) {
+                *healthy_at = None;
+            }
+        }
+        if late && self.rollout.as_ref().is_some_and(|rollout| rollout.deadline.is_some()) {
+            if let Some(rollout) = self.rollout.as_mut() {
+                rollout.deadline = None;
+                rollout.keep = false;
+            }
+            self.fail_rollout(cx, Failure { slot: None, message: format!("not done within {total}"), stderr: Vec::new() });
+        }
+    }
+
+    /// The new spec is on disk (or needed no writing): the new generation is in force.
+    pub fn rollout_written(&mut self, cx: &mut Cx) {
+        if let Some(to) = self.rollout.as_ref().filter(|rollout| rollout.finishing).map(|rollout| rollout.to) {
+            self.generation = to;
+            self.end_rollout(cx);
+        }
+    }
+
+    fn end_rollout(&mut self, cx: &mut Cx) {
+        let Some(rollout) = self.rollout.take() else { return };
+        self.prune();
+        let lines = self.rollout_lines(&rollout);
+        match (&rollout.failure, rollout.purpose) {
+            (None, Purpose::Reload) => cx.event(self, EventKind::ReloadDone, None, None, format!("{} instances replaced", rollout.done.len())),
+            (None, Purpose::Memory) => {}
+            (Some(failure), _) => {
+                let kept = if rollout.rolling_back { "the old generation was restored" } else { "the new generation was kept" };
+                let mut draft = Cx::draft(self, EventKind::ReloadRolledBack, failure.slot, None, format!("{}; {kept}", failure.message));
+                draft.stderr.clone_from(&failure.stderr);
+                cx.emit(Output::Event(Box::new(draft)));
+            }
+        }
+        let (met, open) = std::mem::take(&mut self.goals).into_iter().partition(|goal| matches!(goal.kind, GoalKind::Rollout));
+        self.goals = open;
+        for goal in met {
+            cx.tickets.meet(goal.ticket, lines.clone());
+            if let Some(reply) = cx.tickets.settle(goal.ticket) {
+                cx.emit(reply);
+            }
+        }
+        let missing: Vec<Slot> = self
+            .wanted_slots()
+            .filter(|slot| {
+                self.slots.get(*slot as usize).is_none_or(|record| record.next_start.is_none() && !record.completed && !record.circuit.is_tripped())
+            })
+            .collect();
+        if !self.circuit.is_tripped() {
+            self.bring_up(cx, &missing);
+        }
+    }
+
+    fn rollout_lines(&self, rollout: &Rollout) -> Vec<InstanceResult> {
+        let outcome = if rollout.failure.is_some() && rollout.rolling_back { Outcome::Unchanged } else { Outcome::Reloaded };
+        let mut lines: Vec<InstanceResult> = self.wanted_slots().map(|slot| self.line(Some(slot), outcome)).collect();
+        if let Some(failure) = &rollout.failure {
+            let kept = if rollout.rolling_back { "the old generation keeps serving" } else { "the new generation was kept as asked" };
+            let failed = self.failed(failure.slot, format!("{}; {kept}", failure.message), failure.stderr.clone());
+            match lines.iter_mut().find(|line| failure.slot.is_some() && line.slot == failure.slot) {
+                Some(line) => *line = InstanceResult { pid: line.pid, state: line.state, ..failed },
+                None => lines.push(failed),
+            }
+        }
+        lines
+    }
+
+    /// Gives a rollout up because something stronger happens to the app. Runs that were to come are stopped.
+    pub fn abort_rollout(&mut self, cx: &mut Cx, why: &str) {
+        if self.rollout.take().is_none() {
+            return;
+        }
+        let incoming: Vec<RunId> = self.slots.iter_mut().filter_map(|record| record.incoming.take()).collect();
+        for run in incoming {
+            self.stop_run(cx, run, Cause::Replaced);
+        }
+        let (met, open) = std::mem::take(&mut self.goals).into_iter().partition(|goal| matches!(goal.kind, GoalKind::Rollout));
+        self.goals = open;
+        for goal in met {
+            cx.tickets.meet(goal.ticket, vec![self.failed(None, why, Vec::new())]);
+            if let Some(reply) = cx.tickets.settle(goal.ticket) {
+                cx.emit(reply);
+            }
+        }
+    }
+}

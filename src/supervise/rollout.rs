@@ -1,0 +1,124 @@
+//! Replacing one generation by the next, a few slots at a time.
+//!
+//! ```text
+//!   per slot, start-first:  spawn new ─▶ Proving ──ready + min_healthy──▶ promote ─▶ Retiring old ─▶ done
+//!   per slot, stop-first:   Clearing old ─▶ spawn new ─▶ Proving ──ready + min_healthy──▶ promote ─▶ done
+//!
+//!   Inspecting ─▶ Rolling ──all done──▶ Finishing ──spec on disk──▶ over, well
+//!                    │ a new instance fails, or the deadline passes
+//!                    ▼
+//!                RollingBack (the same steps towards the old generation) ─▶ over, failed
+//! ```
+//!
+//! The new spec is written only after every slot is done, so whatever interrupts a rollout leaves the old one
+//! in force. A memory replacement is a rollout of one slot to the same generation.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::names::{RunId, Slot};
+use crate::model::spec::Order;
+use crate::model::time::Moment;
+use crate::supervise::run::Generation;
+
+/// Why generations are being replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// Somebody asked.
+    Reload,
+    /// An instance passed `max_memory_restart`. Gives way to anything a user asks for.
+    Memory,
+}
+
+/// Where a slot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Waits until this run is gone, then starts the new one.
+    Clearing(RunId),
+    /// The new run has to become ready and stay so.
+    Proving {
+        /// The new run.
+        run: RunId,
+        /// When it counts, once it is ready.
+        healthy_at: Option<Moment>,
+    },
+    /// The new run is in service; waits until this old one is gone.
+    Retiring(RunId),
+    /// The new run has failed; waits until it is gone.
+    Abandoning(RunId),
+}
+
+/// Why a rollout failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which instance.
+    pub slot: Option<Slot>,
+    /// For people.
+    pub message: String,
+    /// The app's own last words.
+    pub stderr: Vec<String>,
+}
+
+/// One rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Why.
+    pub purpose: Purpose,
+    /// The generation in force before.
+    pub from: Generation,
+    /// The one to come.
+    pub to: Generation,
+    /// Start-first or stop-first; none while the running instance is being looked at.
+    pub order: Option<Order>,
+    /// The run that is being looked at.
+    pub inspecting: Option<RunId>,
+    /// Slots at a time.
+    pub parallel: u32,
+    /// Slots still to be done.
+    pub queue: VecDeque<Slot>,
+    /// Slots being done.
+    pub active: BTreeMap<Slot, Step>,
+    /// Slots that are done.
+    pub done: Vec<Slot>,
+    /// It fails if it is not over by then.
+    pub deadline: Option<Moment>,
+    /// On the way back.
+    pub rolling_back: bool,
+    /// All slots are done; the new spec is being written.
+    pub finishing: bool,
+    /// Never go back.
+    pub keep: bool,
+    /// The first failure.
+    pub failure: Option<Failure>,
+}
+
+impl Rollout {
+    /// The slot is being worked on or is still to be.
+    #[must_use]
+    pub fn is_active(&self, slot: Slot) -> bool {
+        self.active.contains_key(&slot)
+    }
+
+    /// What a slot is started from while this rollout is on.
+    #[must_use]
+    pub fn generation_for(&self, slot: Slot) -> Generation {
+        if !self.rolling_back && self.done.contains(&slot) { self.to } else { self.from }
+    }
+
+    /// The generation the steps lead to.
+    #[must_use]
+    pub const fn goal(&self) -> Generation {
+        if self.rolling_back { self.from } else { self.to }
+    }
+
+    /// When something is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let healthy = self.active.values().filter_map(|step| match step {
+            Step::Proving { healthy_at, .. } => *healthy_at,
+            Step::Clearing(_) | Step::Retiring(_) | Step::Abandoning(_) => None,
+        });
+        healthy.chain(self.deadline).min()
+    }
+}

@@ -1,0 +1,123 @@
+//! One run of one process, from the wish to start it until nothing of it is left.
+//!
+//! ```text
+//!              Spawned            Ready, or ready = "spawn"
+//!   Spawning ───────────▶ Starting ───────────▶ Online
+//!      │ SpawnFailed          │ stop / listen_timeout │ stop
+//!      ▼                      ▼                       ▼
+//!    (gone)               PreStop ──PreStopped/deadline──▶ Stopping ──kill_timeout──▶ Killing
+//!                             └──────────── Exited (in any phase) ─────┬─────────────────┘
+//!                                                                      ▼
+//!                                                                  Sweeping ──Swept──▶ (gone)
+//! ```
+//!
+//! Arrows without a name are the core's own decisions. An exit is possible in every phase; `Sweeping` waits
+//! until the leader's descendants are gone, so that a replacement never meets its predecessor's children.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::exit::Exit;
+use crate::model::names::{RunId, Slot};
+use crate::model::time::Moment;
+
+/// Counts the specs an app has had.
+pub type Generation = u32;
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// The keeper was asked.
+    Spawning,
+    /// Executing, not ready.
+    Starting,
+    /// Ready.
+    Online,
+    /// `pre_stop` is running.
+    PreStop,
+    /// Asked to stop.
+    Stopping,
+    /// SIGKILL was sent.
+    Killing,
+    /// The leader is gone, descendants may not be.
+    Sweeping,
+}
+
+/// Why a run is being stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// It is not wanted any more: stop, scale down, delete, shutdown.
+    Unwanted,
+    /// To be started again at once, because somebody asked.
+    Restart,
+    /// Another run takes its place, or it failed to take another's.
+    Replaced,
+    /// It did not become ready in time. Counts as an unstable exit.
+    NotReady,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its name for everybody.
+    pub id: RunId,
+    /// Which instance it is, or is to be.
+    pub slot: Slot,
+    /// Which spec it was started from.
+    pub generation: Generation,
+    /// Where it is.
+    pub phase: Phase,
+    /// Its leader process, from `Spawned` on.
+    pub pid: Option<i32>,
+    /// When its program began to execute.
+    pub began: Option<Moment>,
+    /// When it became ready.
+    pub ready: Option<Moment>,
+    /// When the present phase ends by itself.
+    pub deadline: Option<Moment>,
+    /// It has outlived `min_uptime` ready.
+    pub stable: bool,
+    /// Why it is being stopped.
+    pub cause: Option<Cause>,
+    /// When its leader was gone, and how.
+    pub exit: Option<(Moment, Exit)>,
+    /// Its last stderr lines, from its exit until it is gone.
+    #[serde(default)]
+    pub stderr: Vec<String>,
+}
+
+impl Run {
+    /// A wish.
+    #[must_use]
+    pub const fn new(id: RunId, slot: Slot, generation: Generation) -> Self {
+        Self {
+            id,
+            slot,
+            generation,
+            phase: Phase::Spawning,
+            pid: None,
+            began: None,
+            ready: None,
+            deadline: None,
+            stable: false,
+            cause: None,
+            exit: None,
+            stderr: Vec::new(),
+        }
+    }
+
+    /// It is in service or on the way there, and nobody wants it to stop.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.cause.is_none()
+            && match self.phase {
+                Phase::Spawning | Phase::Starting | Phase::Online => true,
+                Phase::PreStop | Phase::Stopping | Phase::Killing | Phase::Sweeping => false,
+            }
+    }
+
+    /// A process of it may exist.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        self.exit.is_none()
+    }
+}
