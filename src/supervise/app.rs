@@ -78,7 +78,10 @@ impl App {
 
     /// The spec in force.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "the generation in force always has its spec: `new`, `adopt_spec` and `import` put it in, `prune` keeps it")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the generation in force always has its spec: `new`, `adopt_spec` and `import` put it in, `prune` keeps it"
+    )]
     pub fn spec(&self) -> &Arc<AppSpec> {
         self.specs.get(&self.generation).expect("the spec in force")
     }
@@ -119,7 +122,10 @@ impl App {
     /// The run in service in a slot.
     #[must_use]
     pub fn current(&self, slot: Slot) -> Option<&Run> {
-        self.slots.get(slot as usize)?.current.and_then(|run| self.runs.get(&run))
+        self.slots
+            .get(slot as usize)?
+            .current
+            .and_then(|run| self.runs.get(&run))
     }
 
     /// Runs of a slot, whatever their part.
@@ -136,15 +142,31 @@ impl App {
     /// The state of one instance.
     #[must_use]
     pub fn slot_state(&self, slot: Slot) -> State {
-        let Some(record) = self.slots.get(slot as usize) else { return State::Stopped };
+        let Some(record) = self.slots.get(slot as usize) else {
+            return State::Stopped;
+        };
         let rolling = self.rollout.as_ref().is_some_and(|rollout| rollout.is_active(slot));
         if let Some(run) = record.current.and_then(|run| self.runs.get(&run)) {
             return match run.phase {
                 Phase::Spawning | Phase::Starting if run.cause.is_none() => State::Starting,
                 Phase::Online if rolling => State::Reloading,
                 Phase::Online => State::Online,
-                Phase::Spawning | Phase::Starting | Phase::PreStop | Phase::Stopping | Phase::Killing | Phase::Sweeping if rolling => State::Reloading,
-                Phase::Spawning | Phase::Starting | Phase::PreStop | Phase::Stopping | Phase::Killing | Phase::Sweeping => State::Stopping,
+                Phase::Spawning
+                | Phase::Starting
+                | Phase::PreStop
+                | Phase::Stopping
+                | Phase::Killing
+                | Phase::Sweeping
+                    if rolling =>
+                {
+                    State::Reloading
+                }
+                Phase::Spawning
+                | Phase::Starting
+                | Phase::PreStop
+                | Phase::Stopping
+                | Phase::Killing
+                | Phase::Sweeping => State::Stopping,
             };
         }
         if record.incoming.is_some() {
@@ -187,7 +209,10 @@ impl App {
             State::Completed => 1,
             State::Stopped => 0,
         };
-        self.visible_slots().map(|slot| self.slot_state(slot)).max_by_key(|state| pressing(*state)).unwrap_or(State::Stopped)
+        self.visible_slots()
+            .map(|slot| self.slot_state(slot))
+            .max_by_key(|state| pressing(*state))
+            .unwrap_or(State::Stopped)
     }
 
     /// The slots worth showing: the desired ones and those of which something is left.
@@ -222,14 +247,25 @@ impl App {
         let keep = |generation: &Generation, app: &Self| {
             *generation == app.generation
                 || app.runs.values().any(|run| run.generation == *generation)
-                || app.rollout.as_ref().is_some_and(|rollout| rollout.from == *generation || rollout.to == *generation)
+                || app
+                    .rollout
+                    .as_ref()
+                    .is_some_and(|rollout| rollout.from == *generation || rollout.to == *generation)
         };
-        let unused: Vec<Generation> = self.specs.keys().filter(|generation| !keep(generation, self)).copied().collect();
+        let unused: Vec<Generation> = self
+            .specs
+            .keys()
+            .filter(|generation| !keep(generation, self))
+            .copied()
+            .collect();
         for generation in unused {
             self.specs.remove(&generation);
         }
         while self.slots.len() > self.desired as usize
-            && self.runs_in(Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX)).next().is_none()
+            && self
+                .runs_in(Slot::try_from(self.slots.len() - 1).unwrap_or(Slot::MAX))
+                .next()
+                .is_none()
         {
             self.slots.pop();
         }

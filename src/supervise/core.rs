@@ -240,7 +240,8 @@ impl Core {
 
     fn begin(&mut self, ticket: Ticket, command: &Command) {
         if self.shutting_down {
-            let refusal = ErrorBody::new(ErrorKind::Unavailable, "clmgr is shutting down").hint("try again when it is gone; the next command starts it");
+            let refusal = ErrorBody::new(ErrorKind::Unavailable, "clmgr is shutting down")
+                .hint("try again when it is gone; the next command starts it");
             self.cx.emit(Output::Reply(ticket, Err(Box::new(refusal))));
             return;
         }
@@ -256,14 +257,24 @@ impl Core {
 
     fn begin_finish(&mut self, id: AppId) {
         let Some(app) = self.apps.get(&id) else { return };
-        let Some(rollout) = app.rollout.as_ref().filter(|rollout| rollout.finishing) else { return };
+        let Some(rollout) = app.rollout.as_ref().filter(|rollout| rollout.finishing) else {
+            return;
+        };
         if rollout.from == rollout.to {
             self.touch(id, App::rollout_written);
             return;
         }
-        let Some(spec) = app.specs.get(&rollout.to).cloned() else { return };
+        let Some(spec) = app.specs.get(&rollout.to).cloned() else {
+            return;
+        };
         let held = app.held.iter().copied().collect();
-        self.cx.emit(Output::Commit(vec![Change::Put { id, spec, desired: app.desired, wanted: app.wanted, held }]));
+        self.cx.emit(Output::Commit(vec![Change::Put {
+            id,
+            spec,
+            desired: app.desired,
+            wanted: app.wanted,
+            held,
+        }]));
         self.committing = Some(Committing::Rollout(id));
     }
 
@@ -271,14 +282,24 @@ impl Core {
         match (self.committing.take(), result) {
             (Some(Committing::Plan(ticket, steps)), Ok(())) => self.execute(ticket, steps),
             (Some(Committing::Plan(ticket, _)), Err(error)) => {
-                let refusal = ErrorBody::new(ErrorKind::Storage, format!("the state could not be written, so nothing was changed: {error}"))
-                    .hint("make room on the disk of the state folder, then try again");
+                let refusal = ErrorBody::new(
+                    ErrorKind::Storage,
+                    format!("the state could not be written, so nothing was changed: {error}"),
+                )
+                .hint("make room on the disk of the state folder, then try again");
                 self.cx.emit(Output::Reply(ticket, Err(Box::new(refusal))));
             }
             (Some(Committing::Rollout(id)), Ok(())) => self.touch(id, App::rollout_written),
             (Some(Committing::Rollout(id)), Err(error)) => self.touch(id, |app, cx| {
                 let message = format!("the new spec could not be written: {error}");
-                app.fail_rollout(cx, Failure { slot: None, message, stderr: Vec::new() });
+                app.fail_rollout(
+                    cx,
+                    Failure {
+                        slot: None,
+                        message,
+                        stderr: Vec::new(),
+                    },
+                );
             }),
             (None, _) => {}
         }
@@ -312,15 +333,32 @@ impl App {
 
     /// Memory was measured.
     fn on_memory(&mut self, cx: &mut Cx, id: RunId, bytes: Bytes) {
-        let Some(run) = self.runs.get(&id).filter(|run| run.phase == Phase::Online && run.cause.is_none()) else { return };
+        let Some(run) = self
+            .runs
+            .get(&id)
+            .filter(|run| run.phase == Phase::Online && run.cause.is_none())
+        else {
+            return;
+        };
         let slot = run.slot;
         let (generation, pid) = (run.generation, run.pid);
-        let Some(limit) = self.spec_of(run).max_memory_restart.filter(|limit| bytes > *limit) else { return };
-        let in_service = self.slots.get(slot as usize).is_some_and(|record| record.current == Some(id));
+        let Some(limit) = self.spec_of(run).max_memory_restart.filter(|limit| bytes > *limit) else {
+            return;
+        };
+        let in_service = self
+            .slots
+            .get(slot as usize)
+            .is_some_and(|record| record.current == Some(id));
         if self.rollout.is_some() || !in_service || generation != self.generation {
             return;
         }
-        cx.event(self, crate::model::event::EventKind::MemoryLimit, Some(slot), pid, format!("{bytes} used, more than {limit}: it is being replaced"));
+        cx.event(
+            self,
+            crate::model::event::EventKind::MemoryLimit,
+            Some(slot),
+            pid,
+            format!("{bytes} used, more than {limit}: it is being replaced"),
+        );
         let record = self.slot_mut(slot);
         record.restarts = record.restarts.saturating_add(1);
         self.begin_rollout(cx, Purpose::Memory, generation, vec![slot], false);

@@ -60,14 +60,27 @@ impl Cx {
     }
 
     /// Something happened to an app.
-    pub fn event(&mut self, app: &App, kind: EventKind, slot: Option<Slot>, pid: Option<i32>, message: impl Into<String>) {
+    pub fn event(
+        &mut self,
+        app: &App,
+        kind: EventKind,
+        slot: Option<Slot>,
+        pid: Option<i32>,
+        message: impl Into<String>,
+    ) {
         let draft = Self::draft(app, kind, slot, pid, message);
         self.emit(Output::Event(Box::new(draft)));
     }
 
     /// An event to be completed.
     #[must_use]
-    pub fn draft(app: &App, kind: EventKind, slot: Option<Slot>, pid: Option<i32>, message: impl Into<String>) -> EventDraft {
+    pub fn draft(
+        app: &App,
+        kind: EventKind,
+        slot: Option<Slot>,
+        pid: Option<i32>,
+        message: impl Into<String>,
+    ) -> EventDraft {
         EventDraft {
             kind,
             id: app.id,

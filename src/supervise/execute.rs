@@ -27,7 +27,13 @@ impl Core {
                     let app = App::new(id, Arc::clone(&spec), spec.instances, true);
                     self.create(app);
                     self.touch(id, |app, cx| {
-                        cx.event(app, EventKind::AppAdded, None, None, format!("{} instances", app.desired));
+                        cx.event(
+                            app,
+                            EventKind::AppAdded,
+                            None,
+                            None,
+                            format!("{} instances", app.desired),
+                        );
                         let all: Vec<Slot> = (0..app.desired).collect();
                         app.up(cx, ticket, &all);
                     });
@@ -58,7 +64,14 @@ impl Core {
                 app.abort_rollout(cx, "clmgr is shutting down");
                 let slots: BTreeSet<Slot> = app.runs.values().map(|run| run.slot).collect();
                 for slot in slots {
-                    app.expect(cx, ticket, GoalKind::Down { slot, outcome: Outcome::Stopped });
+                    app.expect(
+                        cx,
+                        ticket,
+                        GoalKind::Down {
+                            slot,
+                            outcome: Outcome::Stopped,
+                        },
+                    );
                 }
             });
         }
@@ -93,7 +106,15 @@ impl App {
                     if let Some(run) = self.runs.get_mut(&id) {
                         run.cause = Some(Cause::Restart);
                     }
-                    self.expect(cx, ticket, GoalKind::Up { slot, after: Some(id), outcome: Outcome::Started });
+                    self.expect(
+                        cx,
+                        ticket,
+                        GoalKind::Up {
+                            slot,
+                            after: Some(id),
+                            outcome: Outcome::Started,
+                        },
+                    );
                 }
                 Some(run) if run.ready.is_some() => {
                     let line = self.line(Some(slot), Outcome::Unchanged);
@@ -101,12 +122,28 @@ impl App {
                 }
                 Some(_) => {
                     let after = newest.map(|run| RunId(run.0 - 1));
-                    self.expect(cx, ticket, GoalKind::Up { slot, after, outcome: Outcome::Started });
+                    self.expect(
+                        cx,
+                        ticket,
+                        GoalKind::Up {
+                            slot,
+                            after,
+                            outcome: Outcome::Started,
+                        },
+                    );
                 }
                 None => {
                     self.slot_mut(slot).absolve();
                     idle.push(slot);
-                    self.expect(cx, ticket, GoalKind::Up { slot, after: newest, outcome: Outcome::Started });
+                    self.expect(
+                        cx,
+                        ticket,
+                        GoalKind::Up {
+                            slot,
+                            after: newest,
+                            outcome: Outcome::Started,
+                        },
+                    );
                 }
             }
         }
@@ -121,9 +158,21 @@ impl App {
         } else {
             self.held.extend(slots);
         }
-        let all: BTreeSet<Slot> = if whole { self.runs.values().map(|run| run.slot).chain(slots.iter().copied()).collect() } else { slots.iter().copied().collect() };
+        let all: BTreeSet<Slot> = if whole {
+            self.runs
+                .values()
+                .map(|run| run.slot)
+                .chain(slots.iter().copied())
+                .collect()
+        } else {
+            slots.iter().copied().collect()
+        };
         for slot in all {
-            let outcome = if self.runs_in(slot).next().is_some() { Outcome::Stopped } else { Outcome::Unchanged };
+            let outcome = if self.runs_in(slot).next().is_some() {
+                Outcome::Stopped
+            } else {
+                Outcome::Unchanged
+            };
             self.clear_slot(cx, slot);
             self.expect(cx, ticket, GoalKind::Down { slot, outcome });
         }
@@ -166,7 +215,15 @@ impl App {
                 }
                 None => idle.push(slot),
             }
-            self.expect(cx, ticket, GoalKind::Up { slot, after: newest, outcome: Outcome::Restarted });
+            self.expect(
+                cx,
+                ticket,
+                GoalKind::Up {
+                    slot,
+                    after: newest,
+                    outcome: Outcome::Restarted,
+                },
+            );
         }
         self.bring_up(cx, &idle);
     }
@@ -181,13 +238,24 @@ impl App {
     }
 
     fn resize(&mut self, cx: &mut Cx, desired: u32) {
-        cx.event(self, EventKind::Scaled, None, None, format!("{} to {desired} instances", self.desired));
+        cx.event(
+            self,
+            EventKind::Scaled,
+            None,
+            None,
+            format!("{} to {desired} instances", self.desired),
+        );
         self.desired = desired;
         self.held.retain(|slot| *slot < desired);
         if desired > 0 {
             self.slot_mut(desired - 1);
         }
-        let surplus: BTreeSet<Slot> = self.runs.values().map(|run| run.slot).filter(|slot| *slot >= desired).collect();
+        let surplus: BTreeSet<Slot> = self
+            .runs
+            .values()
+            .map(|run| run.slot)
+            .filter(|slot| *slot >= desired)
+            .collect();
         for slot in surplus {
             self.clear_slot(cx, slot);
         }
@@ -195,7 +263,11 @@ impl App {
 
     fn roll(&mut self, cx: &mut Cx, ticket: Ticket, spec: Arc<AppSpec>, keep: bool) {
         self.abort_rollout(cx, "another replacement began");
-        let to = if *spec == **self.spec() { self.generation } else { self.add_spec(spec) };
+        let to = if *spec == **self.spec() {
+            self.generation
+        } else {
+            self.add_spec(spec)
+        };
         self.expect(cx, ticket, GoalKind::Rollout);
         let slots: Vec<Slot> = self.wanted_slots().collect();
         self.begin_rollout(cx, Purpose::Reload, to, slots, keep);
@@ -210,7 +282,14 @@ impl App {
         let before = self.desired;
         self.resize(cx, desired);
         for slot in desired..before {
-            self.expect(cx, ticket, GoalKind::Down { slot, outcome: Outcome::Stopped });
+            self.expect(
+                cx,
+                ticket,
+                GoalKind::Down {
+                    slot,
+                    outcome: Outcome::Stopped,
+                },
+            );
         }
         let added: Vec<Slot> = (before..desired).collect();
         if !self.wanted {
@@ -235,7 +314,15 @@ impl App {
                     run.cause = Some(Cause::Restart);
                 }
             }
-            self.expect(cx, ticket, GoalKind::Up { slot, after: newest, outcome: Outcome::Started });
+            self.expect(
+                cx,
+                ticket,
+                GoalKind::Up {
+                    slot,
+                    after: newest,
+                    outcome: Outcome::Started,
+                },
+            );
         }
         self.bring_up(cx, slots);
     }
@@ -275,7 +362,9 @@ impl App {
             let mut line = match goal.kind {
                 GoalKind::Gone => self.line(None, Outcome::Deleted),
                 GoalKind::Down { slot, outcome } => self.line(Some(slot), outcome),
-                GoalKind::Up { slot, .. } => self.failed(Some(slot), "deleted by another command meanwhile", Vec::new()),
+                GoalKind::Up { slot, .. } => {
+                    self.failed(Some(slot), "deleted by another command meanwhile", Vec::new())
+                }
                 GoalKind::Rollout => self.failed(None, "deleted by another command meanwhile", Vec::new()),
             };
             line.state = None;
@@ -313,7 +402,10 @@ impl App {
             .wanted_slots()
             .filter(|slot| {
                 self.slots.get(*slot as usize).is_none_or(|record| {
-                    record.current.is_none() && record.next_start.is_none() && !record.completed && !record.circuit.is_tripped()
+                    record.current.is_none()
+                        && record.next_start.is_none()
+                        && !record.completed
+                        && !record.circuit.is_tripped()
                 })
             })
             .filter(|slot| self.runs_in(*slot).next().is_none())

@@ -26,8 +26,17 @@ impl App {
         let spec = Arc::clone(self.spec_of(run));
         let law = &spec.restart;
         let not_ready = run.cause == Some(Cause::NotReady);
-        let stable = run.stable || run.began.is_some_and(|began| stability::is_stable(began, run.ready, ended, law.min_uptime));
-        let reason = spawn_error.unwrap_or_else(|| if not_ready { format!("not ready after {}", spec.listen_timeout) } else { exit.to_string() });
+        let stable = run.stable
+            || run
+                .began
+                .is_some_and(|began| stability::is_stable(began, run.ready, ended, law.min_uptime));
+        let reason = spawn_error.unwrap_or_else(|| {
+            if not_ready {
+                format!("not ready after {}", spec.listen_timeout)
+            } else {
+                exit.to_string()
+            }
+        });
         if !stable {
             self.keep_crash(cx, run);
         }
@@ -41,7 +50,13 @@ impl App {
         if ended_by_itself && !policy::restart::wanted(law, &exit) {
             record.completed = true;
             record.circuit = Circuit::Closed;
-            cx.event(self, EventKind::Completed, Some(slot), run.pid, format!("{exit}; not to be restarted"));
+            cx.event(
+                self,
+                EventKind::Completed,
+                Some(slot),
+                run.pid,
+                format!("{exit}; not to be restarted"),
+            );
             if self.circuit.is_tripped() && exit.is_success() {
                 self.close_app_circuit(cx);
             }
@@ -60,7 +75,14 @@ impl App {
     fn keep_crash(&self, cx: &mut Cx, run: &Run) {
         let Some((ended, exit)) = run.exit else { return };
         let uptime = run.began.map_or_else(Default::default, |began| ended.since(began));
-        let draft = CrashDraft { app: self.id, slot: run.slot, pid: run.pid.unwrap_or(0), exit, uptime, stderr: run.stderr.clone() };
+        let draft = CrashDraft {
+            app: self.id,
+            slot: run.slot,
+            pid: run.pid.unwrap_or(0),
+            exit,
+            uptime,
+            stderr: run.stderr.clone(),
+        };
         cx.emit(Output::Crash(Box::new(draft)));
     }
 
@@ -86,7 +108,10 @@ impl App {
         } else if self.circuit.is_tripped() {
             // Opened by the others meanwhile.
         } else if of_app >= limit && !self.any_stable() {
-            let message = format!("{of_app} exits within {} and no instance is stable; the last: {reason}", law.window);
+            let message = format!(
+                "{of_app} exits within {} and no instance is stable; the last: {reason}",
+                law.window
+            );
             self.trip_app(cx, message, Some(exit), run.stderr.clone());
         } else if slot_probe_failed || of_slot >= law.max_restarts as usize {
             let record = self.slot_mut(slot);
@@ -94,7 +119,13 @@ impl App {
             let circuit = record.circuit;
             let next = self.next_probe(circuit, cx);
             if slot_probe_failed {
-                cx.event(self, EventKind::CircuitProbe, Some(slot), run.pid, format!("the probe failed: {reason}{next}"));
+                cx.event(
+                    self,
+                    EventKind::CircuitProbe,
+                    Some(slot),
+                    run.pid,
+                    format!("the probe failed: {reason}{next}"),
+                );
             } else {
                 let message = format!("{of_slot} exits within {}; the last: {reason}{next}", law.window);
                 let mut draft = Cx::draft(self, EventKind::CircuitOpen, Some(slot), run.pid, message);
@@ -118,13 +149,24 @@ impl App {
     fn start_later(&mut self, cx: &mut Cx, slot: Slot, law: &RestartSpec, reason: &str) {
         let seed = cx.peek_run();
         let record = self.slot_mut(slot);
-        let wait = if record.unstable == 0 { law.delay } else { law.delay.max(policy::backoff::wait(record.unstable, &law.backoff, seed)) };
+        let wait = if record.unstable == 0 {
+            law.delay
+        } else {
+            law.delay
+                .max(policy::backoff::wait(record.unstable, &law.backoff, seed))
+        };
         if wait.0 == 0 {
             self.launch_current(cx, slot);
             return;
         }
         record.next_start = Some(cx.now.after(wait));
-        cx.event(self, EventKind::Backoff, Some(slot), None, format!("{reason}; next start in {wait}"));
+        cx.event(
+            self,
+            EventKind::Backoff,
+            Some(slot),
+            None,
+            format!("{reason}; next start in {wait}"),
+        );
     }
 
     /// Opens the circuit of the app as a whole.
@@ -136,7 +178,11 @@ impl App {
             record.next_start = None;
         }
         let message = format!("{why}{}", self.next_probe(self.circuit, cx));
-        let kind = if again { EventKind::CircuitProbe } else { EventKind::CircuitOpen };
+        let kind = if again {
+            EventKind::CircuitProbe
+        } else {
+            EventKind::CircuitOpen
+        };
         let mut draft = Cx::draft(self, kind, None, None, message);
         draft.exit = exit;
         draft.stderr = stderr;
@@ -153,7 +199,10 @@ impl App {
             record.circuit = Circuit::Closed;
             record.window.clear();
         }
-        let waiting: Vec<Slot> = self.wanted_slots().filter(|slot| self.slots.get(*slot as usize).is_none_or(|s| !s.completed)).collect();
+        let waiting: Vec<Slot> = self
+            .wanted_slots()
+            .filter(|slot| self.slots.get(*slot as usize).is_none_or(|s| !s.completed))
+            .collect();
         self.bring_up(cx, &waiting);
     }
 
@@ -169,7 +218,13 @@ impl App {
         if self.circuit.is_tripped() {
             self.close_app_circuit(cx);
         } else if was_open {
-            cx.event(self, EventKind::CircuitClosed, Some(slot), None, "the circuit is closed");
+            cx.event(
+                self,
+                EventKind::CircuitClosed,
+                Some(slot),
+                None,
+                "the circuit is closed",
+            );
         }
     }
 
@@ -186,7 +241,10 @@ impl App {
     /// Starts whose wait is over, and probes of open circuits.
     pub fn circuits_due(&mut self, cx: &mut Cx) {
         let now = cx.now;
-        if let Circuit::Open { until: Some(until), cooldown } = self.circuit
+        if let Circuit::Open {
+            until: Some(until),
+            cooldown,
+        } = self.circuit
             && until <= now
         {
             self.circuit = Circuit::Probing { cooldown };
@@ -202,7 +260,10 @@ impl App {
         let wanted: Vec<Slot> = self.wanted_slots().collect();
         for slot in wanted {
             let record = self.slot_mut(slot);
-            if let Circuit::Open { until: Some(until), cooldown } = record.circuit
+            if let Circuit::Open {
+                until: Some(until),
+                cooldown,
+            } = record.circuit
                 && until <= now
             {
                 record.circuit = Circuit::Probing { cooldown };

@@ -85,7 +85,11 @@ impl Tickets {
         let mut lines = self.pending.remove(&ticket)?.lines;
         lines.sort_by_key(|line| (line.id, line.slot));
         let failed = lines.iter().filter(|line| line.outcome == Outcome::Failed).count();
-        let reply = if failed == 0 { Ok(lines) } else { Err(Box::new(failure(failed, lines))) };
+        let reply = if failed == 0 {
+            Ok(lines)
+        } else {
+            Err(Box::new(failure(failed, lines)))
+        };
         Some(Output::Reply(ticket, reply))
     }
 }
@@ -96,9 +100,18 @@ fn failure(failed: usize, lines: Vec<InstanceResult>) -> ErrorBody {
         let slot = line.slot.map_or_else(String::new, |slot| format!(":{slot}"));
         format!("{}{slot}: {}", line.app, line.message.as_deref().unwrap_or("failed"))
     });
-    let message = if failed == 1 { what } else { format!("{what} (and {} more failed)", failed - 1) };
+    let message = if failed == 1 {
+        what
+    } else {
+        format!("{what} (and {} more failed)", failed - 1)
+    };
     let hint = first.map(|line| format!("clmgr describe {}", line.app));
-    ErrorBody { kind: ErrorKind::Failed, message, hints: hint.into_iter().collect(), results: lines }
+    ErrorBody {
+        kind: ErrorKind::Failed,
+        message,
+        hints: hint.into_iter().collect(),
+        results: lines,
+    }
 }
 
 impl App {
@@ -120,7 +133,11 @@ impl App {
     /// A failed line.
     #[must_use]
     pub fn failed(&self, slot: Option<Slot>, message: impl Into<String>, stderr: Vec<String>) -> InstanceResult {
-        InstanceResult { message: Some(message.into()), stderr, ..self.line(slot, Outcome::Failed) }
+        InstanceResult {
+            message: Some(message.into()),
+            stderr,
+            ..self.line(slot, Outcome::Failed)
+        }
     }
 
     /// Whether a goal is met, and how.
@@ -129,11 +146,20 @@ impl App {
         match *goal {
             GoalKind::Up { slot, after, outcome } => self.judge_up(slot, after, outcome),
             GoalKind::Down { slot, outcome } => {
-                let stuck = self.runs_in(slot).any(|run| run.phase == Phase::Killing && run.deadline.is_none() && run.is_live());
+                let stuck = self
+                    .runs_in(slot)
+                    .any(|run| run.phase == Phase::Killing && run.deadline.is_none() && run.is_live());
                 if stuck {
-                    return Some(self.failed(Some(slot), "still there 10 s after SIGKILL: it is blocked inside the kernel", Vec::new()));
+                    return Some(self.failed(
+                        Some(slot),
+                        "still there 10 s after SIGKILL: it is blocked inside the kernel",
+                        Vec::new(),
+                    ));
                 }
-                self.runs_in(slot).next().is_none().then(|| self.line(Some(slot), outcome))
+                self.runs_in(slot)
+                    .next()
+                    .is_none()
+                    .then(|| self.line(Some(slot), outcome))
             }
             GoalKind::Gone | GoalKind::Rollout => None,
         }
@@ -146,18 +172,31 @@ impl App {
         let record = self.slots.get(slot as usize)?;
         let is_new = |run: Option<RunId>| run.is_some() && run > after;
         if let Some(run) = self.current(slot) {
-            return (is_new(Some(run.id)) && run.phase == Phase::Online && run.cause.is_none()).then(|| self.line(Some(slot), outcome));
+            return (is_new(Some(run.id)) && run.phase == Phase::Online && run.cause.is_none())
+                .then(|| self.line(Some(slot), outcome));
         }
         if self.runs_in(slot).next().is_some() {
             return None;
         }
         match self.slot_state(slot) {
-            State::Completed if record.last_exit.is_some_and(|exit| exit.is_success()) => Some(self.line(Some(slot), outcome)),
+            State::Completed if record.last_exit.is_some_and(|exit| exit.is_success()) => {
+                Some(self.line(Some(slot), outcome))
+            }
             State::Completed | State::Backoff | State::Errored => {
                 let reason = record.reason.clone().or_else(|| self.reason.clone());
-                Some(self.failed(Some(slot), reason.unwrap_or_else(|| "it ended".to_owned()), record.stderr.clone()))
+                Some(self.failed(
+                    Some(slot),
+                    reason.unwrap_or_else(|| "it ended".to_owned()),
+                    record.stderr.clone(),
+                ))
             }
-            State::Waiting | State::Starting | State::Online | State::Unhealthy | State::Reloading | State::Stopping | State::Stopped => None,
+            State::Waiting
+            | State::Starting
+            | State::Online
+            | State::Unhealthy
+            | State::Reloading
+            | State::Stopping
+            | State::Stopped => None,
         }
     }
 }

@@ -22,7 +22,11 @@ impl App {
         let idle: Vec<Slot> = slots
             .iter()
             .copied()
-            .filter(|slot| self.is_wanted(*slot) && self.current(*slot).is_none() && self.slots.get(*slot as usize).is_none_or(|s| s.incoming.is_none()))
+            .filter(|slot| {
+                self.is_wanted(*slot)
+                    && self.current(*slot).is_none()
+                    && self.slots.get(*slot as usize).is_none_or(|s| s.incoming.is_none())
+            })
             .collect();
         if idle.is_empty() {
             return;
@@ -47,7 +51,9 @@ impl App {
     /// The answer to `Check`.
     pub fn on_checked(&mut self, cx: &mut Cx, result: Result<(), String>) {
         self.checking = false;
-        let waiting: Vec<Slot> = (0..self.desired).filter(|slot| self.slots.get(*slot as usize).is_some_and(|s| s.unchecked)).collect();
+        let waiting: Vec<Slot> = (0..self.desired)
+            .filter(|slot| self.slots.get(*slot as usize).is_some_and(|s| s.unchecked))
+            .collect();
         for slot in &waiting {
             self.slot_mut(*slot).unchecked = false;
         }
@@ -85,20 +91,29 @@ impl App {
         record.next_start = None;
         record.completed = false;
         record.unchecked = false;
-        cx.emit(Output::Spawn { run: id, app: self.id, slot, spec });
+        cx.emit(Output::Spawn {
+            run: id,
+            app: self.id,
+            slot,
+            spec,
+        });
         id
     }
 
     /// The generation a slot is started from: the one in force, or the new one where a rollout already
     /// replaced this slot.
     fn generation_for(&self, slot: Slot) -> Generation {
-        self.rollout.as_ref().map_or(self.generation, |rollout| rollout.generation_for(slot))
+        self.rollout
+            .as_ref()
+            .map_or(self.generation, |rollout| rollout.generation_for(slot))
     }
 
     /// The keeper has started it.
     pub fn on_spawned(&mut self, cx: &mut Cx, id: RunId, pid: i32) {
         let now = cx.now;
-        let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Spawning) else { return };
+        let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Spawning) else {
+            return;
+        };
         run.pid = Some(pid);
         run.began = Some(now);
         run.phase = Phase::Starting;
@@ -125,7 +140,9 @@ impl App {
 
     /// The keeper could not start it. Counts as an unstable exit.
     pub fn on_spawn_failed(&mut self, cx: &mut Cx, id: RunId, reason: &str) {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Spawning) else { return };
+        let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Spawning) else {
+            return;
+        };
         run.exit = Some((cx.now, Exit::bare(ExitStatus::Unknown)));
         run.phase = Phase::Sweeping;
         let slot = run.slot;
@@ -135,7 +152,9 @@ impl App {
 
     /// It is ready.
     pub fn on_ready(&mut self, cx: &mut Cx, id: RunId) {
-        let Some(run) = self.runs.get(&id).filter(|run| run.phase == Phase::Starting) else { return };
+        let Some(run) = self.runs.get(&id).filter(|run| run.phase == Phase::Starting) else {
+            return;
+        };
         let min_uptime = self.spec_of(run).restart.min_uptime;
         let (slot, pid, began) = (run.slot, run.pid, run.began.unwrap_or(cx.now));
         if let Some(run) = self.runs.get_mut(&id) {
@@ -149,7 +168,13 @@ impl App {
     }
 
     fn check_stable(&mut self, cx: &mut Cx, id: RunId) {
-        let Some(run) = self.runs.get(&id).filter(|run| run.phase == Phase::Online && !run.stable) else { return };
+        let Some(run) = self
+            .runs
+            .get(&id)
+            .filter(|run| run.phase == Phase::Online && !run.stable)
+        else {
+            return;
+        };
         let min_uptime = self.spec_of(run).restart.min_uptime;
         if !stability::is_stable(run.began.unwrap_or(cx.now), run.ready, cx.now, min_uptime) {
             return;
@@ -159,7 +184,11 @@ impl App {
             run.stable = true;
             run.deadline = None;
         }
-        if self.slots.get(slot as usize).is_some_and(|record| record.current == Some(id)) {
+        if self
+            .slots
+            .get(slot as usize)
+            .is_some_and(|record| record.current == Some(id))
+        {
             self.became_stable(cx, slot);
         }
     }
@@ -197,7 +226,9 @@ impl App {
 
     /// `pre_stop` is over.
     pub fn on_pre_stopped(&mut self, cx: &mut Cx, id: RunId) {
-        let Some(run) = self.runs.get(&id).filter(|run| run.phase == Phase::PreStop) else { return };
+        let Some(run) = self.runs.get(&id).filter(|run| run.phase == Phase::PreStop) else {
+            return;
+        };
         let kill_timeout = self.spec_of(run).stop.kill_timeout;
         if let Some(run) = self.runs.get_mut(&id) {
             run.phase = Phase::Stopping;
@@ -208,12 +239,16 @@ impl App {
 
     /// Its leader process is gone.
     pub fn on_exited(&mut self, cx: &mut Cx, id: RunId, exit: Exit, stderr: Vec<String>) {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| run.exit.is_none()) else { return };
+        let Some(run) = self.runs.get_mut(&id).filter(|run| run.exit.is_none()) else {
+            return;
+        };
         run.exit = Some((cx.now, exit));
         run.stderr = stderr;
         let grace = match run.phase {
             Phase::Stopping => run.deadline.unwrap_or(cx.now),
-            Phase::Spawning | Phase::Starting | Phase::Online | Phase::PreStop | Phase::Killing | Phase::Sweeping => cx.now,
+            Phase::Spawning | Phase::Starting | Phase::Online | Phase::PreStop | Phase::Killing | Phase::Sweeping => {
+                cx.now
+            }
         };
         if run.phase == Phase::Starting {
             cx.emit(Output::EndProbe(id));
@@ -223,7 +258,13 @@ impl App {
         let (slot, pid) = (run.slot, run.pid);
         let lived = run.began.map_or(Millis::ZERO, |began| cx.now.since(began));
         let treekill = self.runs.get(&id).is_some_and(|run| self.spec_of(run).stop.treekill);
-        let mut draft = Cx::draft(self, EventKind::Exited, Some(slot), pid, format!("{exit} after {lived}"));
+        let mut draft = Cx::draft(
+            self,
+            EventKind::Exited,
+            Some(slot),
+            pid,
+            format!("{exit} after {lived}"),
+        );
         draft.exit = Some(exit);
         cx.emit(Output::Event(Box::new(draft)));
         if treekill {
@@ -274,7 +315,12 @@ impl App {
             }
         }
         self.rollout_concluded(cx, &run, was_current, was_incoming, spawn_error);
-        if was_current && self.current(slot).is_none() && self.is_wanted(slot) && matches!(run.cause, Some(Cause::Unwanted)) && self.rollout.is_none() {
+        if was_current
+            && self.current(slot).is_none()
+            && self.is_wanted(slot)
+            && matches!(run.cause, Some(Cause::Unwanted))
+            && self.rollout.is_none()
+        {
             // Wanted again while it was being stopped.
             self.bring_up(cx, &[slot]);
         }
@@ -282,7 +328,12 @@ impl App {
 
     /// What is due by now.
     pub fn on_tick(&mut self, cx: &mut Cx) {
-        let due: Vec<RunId> = self.runs.values().filter(|run| run.deadline.is_some_and(|at| at <= cx.now)).map(|run| run.id).collect();
+        let due: Vec<RunId> = self
+            .runs
+            .values()
+            .filter(|run| run.deadline.is_some_and(|at| at <= cx.now))
+            .map(|run| run.id)
+            .collect();
         for id in due {
             self.run_due(cx, id);
         }
@@ -307,7 +358,10 @@ impl App {
             Phase::Online => self.check_stable(cx, id),
             Phase::PreStop => self.on_pre_stopped(cx, id),
             Phase::Stopping => {
-                let message = format!("killed: still there {} after being asked to stop", self.spec_of(run).stop.kill_timeout);
+                let message = format!(
+                    "killed: still there {} after being asked to stop",
+                    self.spec_of(run).stop.kill_timeout
+                );
                 cx.event(self, EventKind::Killed, Some(run.slot), run.pid, message);
                 cx.emit(Output::Kill(id));
                 if let Some(run) = self.runs.get_mut(&id) {

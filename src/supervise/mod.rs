@@ -27,8 +27,8 @@ mod output;
 pub mod persist;
 mod plan;
 pub mod policy;
-pub mod rollout;
 mod rolling;
+pub mod rollout;
 pub mod run;
 pub mod slot;
 

@@ -33,8 +33,17 @@ impl App {
     /// # Errors
     /// When a value cannot be written as JSON; no value of these types is such.
     pub fn export(&self) -> Result<String, serde_json::Error> {
-        let others = self.specs.iter().filter(|(generation, _)| **generation != self.generation).map(|(generation, spec)| (*generation, &**spec)).collect();
-        serde_json::to_string(&RecordOut { version: VERSION, app: self, others })
+        let others = self
+            .specs
+            .iter()
+            .filter(|(generation, _)| **generation != self.generation)
+            .map(|(generation, spec)| (*generation, &**spec))
+            .collect();
+        serde_json::to_string(&RecordOut {
+            version: VERSION,
+            app: self,
+            others,
+        })
     }
 
     /// The app as it was exported. `spec` is the one in force.

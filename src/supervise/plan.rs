@@ -62,18 +62,33 @@ impl Core {
     /// Decides whether and how a command is possible.
     pub(super) fn plan(&mut self, command: &Command) -> Planned {
         match command {
-            Command::Apply { apps, update_env, no_rollback } => self.plan_apply(apps, *update_env, *no_rollback),
+            Command::Apply {
+                apps,
+                update_env,
+                no_rollback,
+            } => self.plan_apply(apps, *update_env, *no_rollback),
             Command::Start { targets, env } => self.plan_start(targets, env.as_ref()),
             Command::Stop { targets } => self.plan_stop(targets),
             Command::Restart { targets, env } => self.plan_restart(targets, env.as_ref()),
-            Command::Reload { targets, env, no_rollback } => self.plan_reload(targets, env.as_ref(), *no_rollback),
+            Command::Reload {
+                targets,
+                env,
+                no_rollback,
+            } => self.plan_reload(targets, env.as_ref(), *no_rollback),
             Command::Delete { targets } => self.plan_delete(targets),
             Command::Scale { targets, to } => self.plan_scale(targets, *to),
             Command::Reset { targets } => Ok(Plan {
                 changes: Vec::new(),
-                steps: self.resolve(targets)?.into_iter().map(|(id, slots)| Step::Reset(id, slots)).collect(),
+                steps: self
+                    .resolve(targets)?
+                    .into_iter()
+                    .map(|(id, slots)| Step::Reset(id, slots))
+                    .collect(),
             }),
-            Command::Shutdown => Ok(Plan { changes: Vec::new(), steps: vec![Step::Shutdown] }),
+            Command::Shutdown => Ok(Plan {
+                changes: Vec::new(),
+                steps: vec![Step::Shutdown],
+            }),
         }
     }
 
@@ -82,11 +97,19 @@ impl Core {
         let mut found: Vec<(AppId, BTreeSet<Slot>)> = Vec::new();
         for target in targets {
             let mut any = matches!(target, Target::All);
-            for app in self.apps.values().filter(|app| !app.deleting && target.matches(app.id, app.name(), &app.spec().namespace)) {
+            for app in self
+                .apps
+                .values()
+                .filter(|app| !app.deleting && target.matches(app.id, app.name(), &app.spec().namespace))
+            {
                 let slots: BTreeSet<Slot> = match target.slot() {
                     Some(slot) if slot >= app.desired => {
                         let message = format!("{} has no instance {slot}", app.name());
-                        return refuse(ErrorKind::NotFound, message, format!("it has {}, numbered from 0", app.desired));
+                        return refuse(
+                            ErrorKind::NotFound,
+                            message,
+                            format!("it has {}, numbered from 0", app.desired),
+                        );
                     }
                     Some(slot) => BTreeSet::from([slot]),
                     None => (0..app.desired).collect(),
@@ -98,11 +121,21 @@ impl Core {
                 }
             }
             if !any {
-                return refuse(ErrorKind::NotFound, format!("no app, namespace or id matches {target:?}", target = target.to_string()), "clmgr status lists what there is");
+                return refuse(
+                    ErrorKind::NotFound,
+                    format!(
+                        "no app, namespace or id matches {target:?}",
+                        target = target.to_string()
+                    ),
+                    "clmgr status lists what there is",
+                );
             }
         }
         found.sort_by_key(|(id, _)| *id);
-        Ok(found.into_iter().map(|(id, slots)| (id, slots.into_iter().collect())).collect())
+        Ok(found
+            .into_iter()
+            .map(|(id, slots)| (id, slots.into_iter().collect()))
+            .collect())
     }
 
     fn app(&self, id: AppId) -> Option<&App> {
@@ -115,12 +148,22 @@ impl Core {
             let Some(app) = self.named(&spec.name) else {
                 let id = self.take_app_id();
                 let spec = Arc::new(spec.clone());
-                plan.changes.push(Change::Put { id, spec: Arc::clone(&spec), desired: spec.instances, wanted: true, held: Vec::new() });
+                plan.changes.push(Change::Put {
+                    id,
+                    spec: Arc::clone(&spec),
+                    desired: spec.instances,
+                    wanted: true,
+                    held: Vec::new(),
+                });
                 plan.steps.push(Step::Create(id, spec));
                 continue;
             };
             if app.deleting {
-                return refuse(ErrorKind::Conflict, format!("{} is being deleted", app.name()), "try again when it is gone");
+                return refuse(
+                    ErrorKind::Conflict,
+                    format!("{} is being deleted", app.name()),
+                    "try again when it is gone",
+                );
             }
             let old = app.spec();
             let mut spec = spec.clone();
@@ -129,31 +172,54 @@ impl Core {
             }
             let count_changed = spec.instances != old.instances;
             let desired = if count_changed { spec.instances } else { app.desired };
-            let same_but_count = AppSpec { instances: old.instances, ..spec.clone() } == **old;
+            let same_but_count = AppSpec {
+                instances: old.instances,
+                ..spec.clone()
+            } == **old;
             let spec = Arc::new(spec);
             if let Some(rollout) = app.user_rollout() {
                 if app.specs.get(&rollout.to).is_some_and(|to| **to == *spec) && !rollout.rolling_back {
                     plan.steps.push(Step::Join(app.id));
                     continue;
                 }
-                return refuse(ErrorKind::Conflict, format!("{} is being reloaded", app.name()), format!("wait for it, or stop it with: clmgr stop {}", app.name()));
+                return refuse(
+                    ErrorKind::Conflict,
+                    format!("{} is being reloaded", app.name()),
+                    format!("wait for it, or stop it with: clmgr stop {}", app.name()),
+                );
             }
             let all: Vec<Slot> = (0..desired).collect();
             let held = app.held.iter().copied().collect();
             if !same_but_count && app.runs.values().any(super::run::Run::is_serving) {
                 if count_changed {
-                    plan.changes.push(Change::Want { id: app.id, desired, wanted: true, held: Vec::new() });
+                    plan.changes.push(Change::Want {
+                        id: app.id,
+                        desired,
+                        wanted: true,
+                        held: Vec::new(),
+                    });
                     plan.steps.push(Step::Scale(app.id, desired));
                 }
                 plan.steps.push(Step::Rollout(app.id, spec, no_rollback));
                 continue;
             }
             if !same_but_count || count_changed {
-                plan.changes.push(Change::Put { id: app.id, spec: Arc::clone(&spec), desired, wanted: true, held: Vec::new() });
+                plan.changes.push(Change::Put {
+                    id: app.id,
+                    spec: Arc::clone(&spec),
+                    desired,
+                    wanted: true,
+                    held: Vec::new(),
+                });
                 plan.steps.push(Step::Respec(app.id, spec, desired));
             } else if !app.wanted || !app.held.is_empty() {
                 let _: Vec<Slot> = held;
-                plan.changes.push(Change::Want { id: app.id, desired, wanted: true, held: Vec::new() });
+                plan.changes.push(Change::Want {
+                    id: app.id,
+                    desired,
+                    wanted: true,
+                    held: Vec::new(),
+                });
             }
             plan.steps.push(Step::Up(app.id, all));
         }
@@ -170,12 +236,23 @@ impl Core {
                     plan.steps.push(Step::Rollout(id, spec, false));
                     continue;
                 }
-                plan.changes.push(Change::Put { id, spec: Arc::clone(&spec), desired: app.desired, wanted: true, held: app.held_without(&slots) });
+                plan.changes.push(Change::Put {
+                    id,
+                    spec: Arc::clone(&spec),
+                    desired: app.desired,
+                    wanted: true,
+                    held: app.held_without(&slots),
+                });
                 plan.steps.push(Step::Respec(id, spec, app.desired));
             } else if !app.wanted || slots.iter().any(|slot| app.held.contains(slot)) {
                 // An app that was stopped as a whole and is started by one slot keeps its other slots held.
                 let held = app.held_after_start(&slots);
-                plan.changes.push(Change::Want { id, desired: app.desired, wanted: true, held });
+                plan.changes.push(Change::Want {
+                    id,
+                    desired: app.desired,
+                    wanted: true,
+                    held,
+                });
             }
             plan.steps.push(Step::Up(id, slots));
         }
@@ -184,9 +261,15 @@ impl Core {
 
     /// The spec with another inherited environment, if that makes a difference.
     fn respec(&self, app: &App, env: Option<&Arc<EnvMap>>) -> Result<Option<Arc<AppSpec>>, Box<ErrorBody>> {
-        let Some(env) = env.filter(|env| **env != app.spec().env_base) else { return Ok(None) };
+        let Some(env) = env.filter(|env| **env != app.spec().env_base) else {
+            return Ok(None);
+        };
         if app.user_rollout().is_some() {
-            return refuse(ErrorKind::Conflict, format!("{} is being reloaded", app.name()), "wait for it, then try again");
+            return refuse(
+                ErrorKind::Conflict,
+                format!("{} is being reloaded", app.name()),
+                "wait for it, then try again",
+            );
         }
         let mut spec = AppSpec::clone(app.spec());
         spec.env_base = Arc::clone(env);
@@ -199,7 +282,11 @@ impl Core {
             let Some(app) = self.app(id) else { continue };
             let whole = slots.len() >= app.desired as usize;
             if !whole && app.user_rollout().is_some() {
-                return refuse(ErrorKind::Conflict, format!("{} is being reloaded", app.name()), format!("wait for it, or stop the whole app with: clmgr stop {}", app.name()));
+                return refuse(
+                    ErrorKind::Conflict,
+                    format!("{} is being reloaded", app.name()),
+                    format!("wait for it, or stop the whole app with: clmgr stop {}", app.name()),
+                );
             }
             let mut held: Vec<Slot> = app.held.iter().copied().collect();
             let wanted = app.wanted && !whole;
@@ -211,7 +298,12 @@ impl Core {
                 held.dedup();
             }
             if wanted != app.wanted || !held.iter().eq(app.held.iter()) {
-                plan.changes.push(Change::Want { id, desired: app.desired, wanted, held });
+                plan.changes.push(Change::Want {
+                    id,
+                    desired: app.desired,
+                    wanted,
+                    held,
+                });
             }
             plan.steps.push(Step::Down(id, slots, whole));
         }
@@ -223,13 +315,28 @@ impl Core {
         for (id, slots) in self.resolve(targets)? {
             let Some(app) = self.app(id) else { continue };
             if app.user_rollout().is_some() {
-                return refuse(ErrorKind::Conflict, format!("{} is being reloaded", app.name()), "wait for it, then try again");
+                return refuse(
+                    ErrorKind::Conflict,
+                    format!("{} is being reloaded", app.name()),
+                    "wait for it, then try again",
+                );
             }
             if let Some(spec) = self.respec(app, env)? {
-                plan.changes.push(Change::Put { id, spec: Arc::clone(&spec), desired: app.desired, wanted: true, held: app.held_without(&slots) });
+                plan.changes.push(Change::Put {
+                    id,
+                    spec: Arc::clone(&spec),
+                    desired: app.desired,
+                    wanted: true,
+                    held: app.held_without(&slots),
+                });
                 plan.steps.push(Step::Respec(id, spec, app.desired));
             } else if !app.wanted || slots.iter().any(|slot| app.held.contains(slot)) {
-                plan.changes.push(Change::Want { id, desired: app.desired, wanted: true, held: app.held_after_start(&slots) });
+                plan.changes.push(Change::Want {
+                    id,
+                    desired: app.desired,
+                    wanted: true,
+                    held: app.held_after_start(&slots),
+                });
             }
             plan.steps.push(Step::Restart(id, slots));
         }
@@ -241,17 +348,35 @@ impl Core {
         for (id, slots) in self.resolve(targets)? {
             let Some(app) = self.app(id) else { continue };
             if slots.len() < app.desired as usize {
-                return refuse(ErrorKind::BadRequest, format!("{} can only be reloaded as a whole", app.name()), format!("clmgr reload {0}, or clmgr restart {0}:{1}", app.name(), slots.first().unwrap_or(&0)));
+                return refuse(
+                    ErrorKind::BadRequest,
+                    format!("{} can only be reloaded as a whole", app.name()),
+                    format!(
+                        "clmgr reload {0}, or clmgr restart {0}:{1}",
+                        app.name(),
+                        slots.first().unwrap_or(&0)
+                    ),
+                );
             }
             if app.user_rollout().is_some() {
-                return refuse(ErrorKind::Conflict, format!("{} is being reloaded already", app.name()), "wait for it, then try again");
+                return refuse(
+                    ErrorKind::Conflict,
+                    format!("{} is being reloaded already", app.name()),
+                    "wait for it, then try again",
+                );
             }
             let spec = self.respec(app, env)?.unwrap_or_else(|| Arc::clone(app.spec()));
             if app.runs.values().any(super::run::Run::is_serving) {
                 plan.steps.push(Step::Rollout(id, spec, no_rollback));
             } else {
                 let held = Vec::new();
-                plan.changes.push(Change::Put { id, spec: Arc::clone(&spec), desired: app.desired, wanted: true, held });
+                plan.changes.push(Change::Put {
+                    id,
+                    spec: Arc::clone(&spec),
+                    desired: app.desired,
+                    wanted: true,
+                    held,
+                });
                 plan.steps.push(Step::Respec(id, spec, app.desired));
                 plan.steps.push(Step::Up(id, slots));
             }
@@ -264,7 +389,11 @@ impl Core {
         for (id, slots) in self.resolve(targets)? {
             let Some(app) = self.app(id) else { continue };
             if slots.len() < app.desired as usize {
-                return refuse(ErrorKind::BadRequest, format!("one instance of {} cannot be deleted", app.name()), format!("clmgr scale {} {}", app.name(), app.desired.saturating_sub(1)));
+                return refuse(
+                    ErrorKind::BadRequest,
+                    format!("one instance of {} cannot be deleted", app.name()),
+                    format!("clmgr scale {} {}", app.name(), app.desired.saturating_sub(1)),
+                );
             }
             plan.changes.push(Change::Delete(id));
             plan.steps.push(Step::Delete(id));
@@ -277,7 +406,11 @@ impl Core {
         for (id, _) in self.resolve(targets)? {
             let Some(app) = self.app(id) else { continue };
             if app.user_rollout().is_some() {
-                return refuse(ErrorKind::Conflict, format!("{} is being reloaded", app.name()), "wait for it, then scale");
+                return refuse(
+                    ErrorKind::Conflict,
+                    format!("{} is being reloaded", app.name()),
+                    "wait for it, then scale",
+                );
             }
             let desired = match to {
                 ScaleTo::Exactly(count) => i64::from(count),
@@ -286,13 +419,25 @@ impl Core {
             let desired = match u32::try_from(desired) {
                 Ok(count) if (1..=MAX_INSTANCES).contains(&count) => count,
                 Ok(_) | Err(_) => {
-                    let message = format!("{} cannot have {desired} instances; 1 to {MAX_INSTANCES} are possible", app.name());
-                    return refuse(ErrorKind::BadRequest, message, format!("to have none, use: clmgr stop {}", app.name()));
+                    let message = format!(
+                        "{} cannot have {desired} instances; 1 to {MAX_INSTANCES} are possible",
+                        app.name()
+                    );
+                    return refuse(
+                        ErrorKind::BadRequest,
+                        message,
+                        format!("to have none, use: clmgr stop {}", app.name()),
+                    );
                 }
             };
             if desired != app.desired {
                 let held = app.held.iter().copied().filter(|slot| *slot < desired).collect();
-                plan.changes.push(Change::Want { id, desired, wanted: app.wanted, held });
+                plan.changes.push(Change::Want {
+                    id,
+                    desired,
+                    wanted: app.wanted,
+                    held,
+                });
             }
             plan.steps.push(Step::Scale(id, desired));
         }
@@ -304,7 +449,9 @@ impl App {
     /// The rollout under way, if a user asked for it.
     #[must_use]
     pub fn user_rollout(&self) -> Option<&super::rollout::Rollout> {
-        self.rollout.as_ref().filter(|rollout| rollout.purpose == Purpose::Reload)
+        self.rollout
+            .as_ref()
+            .filter(|rollout| rollout.purpose == Purpose::Reload)
     }
 
     fn held_without(&self, slots: &[Slot]) -> Vec<Slot> {
@@ -313,6 +460,10 @@ impl App {
 
     /// What stays held when these slots are started.
     fn held_after_start(&self, slots: &[Slot]) -> Vec<Slot> {
-        if self.wanted { self.held_without(slots) } else { (0..self.desired).filter(|slot| !slots.contains(slot)).collect() }
+        if self.wanted {
+            self.held_without(slots)
+        } else {
+            (0..self.desired).filter(|slot| !slots.contains(slot)).collect()
+        }
     }
 }

@@ -17,14 +17,30 @@ use crate::supervise::run::{Cause, Generation, Phase, Run};
 impl App {
     /// Begins to replace what runs in these slots by the generation `to`.
     pub fn begin_rollout(&mut self, cx: &mut Cx, purpose: Purpose, to: Generation, slots: Vec<Slot>, keep: bool) {
-        let Some(spec) = self.specs.get(&to).cloned() else { return };
-        let running = slots.iter().find_map(|slot| self.current(*slot)).filter(|run| run.is_serving()).map(|run| run.id);
-        let order = spec.rollout.order.or(if running.is_none() { Some(Order::StartFirst) } else { None });
+        let Some(spec) = self.specs.get(&to).cloned() else {
+            return;
+        };
+        let running = slots
+            .iter()
+            .find_map(|slot| self.current(*slot))
+            .filter(|run| run.is_serving())
+            .map(|run| run.id);
+        let order = spec.rollout.order.or(if running.is_none() {
+            Some(Order::StartFirst)
+        } else {
+            None
+        });
         if let (None, Some(run)) = (order, running) {
             cx.emit(Output::Inspect(run));
         }
         if purpose == Purpose::Reload {
-            cx.event(self, EventKind::ReloadStarted, None, None, format!("replacing {} instances", slots.len()));
+            cx.event(
+                self,
+                EventKind::ReloadStarted,
+                None,
+                None,
+                format!("replacing {} instances", slots.len()),
+            );
         }
         self.rollout = Some(Rollout {
             purpose,
@@ -94,7 +110,9 @@ impl App {
     }
 
     fn start_incoming(&mut self, cx: &mut Cx, slot: Slot) {
-        let Some(goal) = self.rollout.as_ref().map(Rollout::goal) else { return };
+        let Some(goal) = self.rollout.as_ref().map(Rollout::goal) else {
+            return;
+        };
         let run = self.launch(cx, slot, goal);
         self.slot_mut(slot).incoming = Some(run);
         if let Some(rollout) = self.rollout.as_mut() {
@@ -108,7 +126,11 @@ impl App {
         let slot = run.slot;
         let min_healthy = self.spec_of(run).rollout.min_healthy;
         let Some(rollout) = self.rollout.as_mut() else { return };
-        let patience = if rollout.rolling_back { Millis::ZERO } else { min_healthy };
+        let patience = if rollout.rolling_back {
+            Millis::ZERO
+        } else {
+            min_healthy
+        };
         if let Some(Step::Proving { run, healthy_at }) = rollout.active.get_mut(&slot)
             && *run == id
         {
@@ -126,7 +148,9 @@ impl App {
         let restarts = record.restarts;
         record.absolve();
         record.restarts = restarts;
-        let new_is_stable = record.current.is_some_and(|run| self.runs.get(&run).is_some_and(|run| run.stable));
+        let new_is_stable = record
+            .current
+            .is_some_and(|run| self.runs.get(&run).is_some_and(|run| run.stable));
         let Some(rollout) = self.rollout.as_mut() else { return };
         rollout.done.push(slot);
         match old {
@@ -149,14 +173,26 @@ impl App {
     #[must_use]
     pub fn rollout_owns_failure(&self, slot: Slot, run: &Run) -> bool {
         self.rollout.as_ref().is_some_and(|rollout| {
-            rollout.purpose == Purpose::Reload && !rollout.rolling_back && !rollout.keep && rollout.done.contains(&slot) && run.generation == rollout.to
+            rollout.purpose == Purpose::Reload
+                && !rollout.rolling_back
+                && !rollout.keep
+                && rollout.done.contains(&slot)
+                && run.generation == rollout.to
         })
     }
 
     /// A run is gone; perhaps one of ours.
-    pub fn rollout_concluded(&mut self, cx: &mut Cx, run: &Run, was_current: bool, was_incoming: bool, spawn_error: Option<String>) {
+    pub fn rollout_concluded(
+        &mut self,
+        cx: &mut Cx,
+        run: &Run,
+        was_current: bool,
+        was_incoming: bool,
+        spawn_error: Option<String>,
+    ) {
         let (slot, id) = (run.slot, run.id);
-        let owns = was_current && matches!(run.cause, None | Some(Cause::NotReady)) && self.rollout_owns_failure(slot, run);
+        let owns =
+            was_current && matches!(run.cause, None | Some(Cause::NotReady)) && self.rollout_owns_failure(slot, run);
         let Some(rollout) = self.rollout.as_mut() else { return };
         if rollout.inspecting == Some(id) {
             rollout.inspecting = None;
@@ -186,9 +222,15 @@ impl App {
             Some(Step::Clearing(_) | Step::Retiring(_) | Step::Abandoning(_) | Step::Proving { .. }) | None => {}
         }
         if owns {
-            let message = run.exit.map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
+            let message = run
+                .exit
+                .map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
             self.keep_crash_of(cx, run);
-            let why = Failure { slot: Some(slot), message: format!("the new instance ended: {message}"), stderr: run.stderr.clone() };
+            let why = Failure {
+                slot: Some(slot),
+                message: format!("the new instance ended: {message}"),
+                stderr: run.stderr.clone(),
+            };
             self.fail_rollout(cx, why);
         }
         self.advance(cx);
@@ -197,14 +239,18 @@ impl App {
     fn incoming_failed(&mut self, cx: &mut Cx, run: &Run, spawn_error: Option<String>) {
         let slot = run.slot;
         let timeout = self.spec_of(run).listen_timeout;
-        let exit = run.exit.map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
+        let exit = run
+            .exit
+            .map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
         let message = match (&run.cause, spawn_error) {
             (_, Some(error)) => error,
             (Some(Cause::NotReady), None) => format!("not ready after {timeout}"),
             (Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) | None, None) if run.ready.is_some() => {
                 format!("{exit} after it was ready, before it had been healthy for min_healthy")
             }
-            (Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) | None, None) => format!("{exit} before it was ready"),
+            (Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) | None, None) => {
+                format!("{exit} before it was ready")
+            }
         };
         self.keep_crash_of(cx, run);
         let Some(rollout) = self.rollout.as_mut() else { return };
@@ -213,7 +259,11 @@ impl App {
             if !rollout.rolling_back {
                 rollout.done.push(slot);
             }
-            let failure = Failure { slot: Some(slot), message, stderr: run.stderr.clone() };
+            let failure = Failure {
+                slot: Some(slot),
+                message,
+                stderr: run.stderr.clone(),
+            };
             let first = rollout.failure.is_none();
             if first {
                 rollout.failure = Some(failure);
@@ -228,7 +278,14 @@ impl App {
         if self.current(slot).is_none() {
             self.requeue(slot);
         }
-        self.fail_rollout(cx, Failure { slot: Some(slot), message, stderr: run.stderr.clone() });
+        self.fail_rollout(
+            cx,
+            Failure {
+                slot: Some(slot),
+                message,
+                stderr: run.stderr.clone(),
+            },
+        );
     }
 
     fn requeue(&mut self, slot: Slot) {
@@ -276,13 +333,19 @@ impl App {
             self.stop_run(cx, run, Cause::Replaced);
         }
         back.extend(untouched.into_iter().filter(|slot| self.current(*slot).is_none()));
-        let empty: Vec<Slot> = self.wanted_slots().filter(|slot| self.runs_in(*slot).next().is_none()).collect();
+        let empty: Vec<Slot> = self
+            .wanted_slots()
+            .filter(|slot| self.runs_in(*slot).next().is_none())
+            .collect();
         back.extend(empty);
         back.sort_unstable();
         back.dedup();
         for slot in back {
             let busy = self.rollout.as_ref().is_some_and(|rollout| rollout.is_active(slot));
-            let restarting = self.slots.get(slot as usize).is_some_and(|record| record.next_start.is_some() || record.circuit.is_tripped());
+            let restarting = self
+                .slots
+                .get(slot as usize)
+                .is_some_and(|record| record.next_start.is_some() || record.circuit.is_tripped());
             if !busy && !restarting || busy && self.current(slot).is_some_and(|run| run.generation == to) {
                 self.requeue(slot);
             }
@@ -300,12 +363,22 @@ impl App {
             .map(|(slot, _)| *slot)
             .collect();
         let late = rollout.deadline.is_some_and(|at| at <= cx.now);
-        let total = self.specs.get(&rollout.to).map_or_else(Millis::default, |spec| spec.rollout.deadline);
+        let total = self
+            .specs
+            .get(&rollout.to)
+            .map_or_else(Millis::default, |spec| spec.rollout.deadline);
         for slot in healthy {
-            let ready = self.slots.get(slot as usize).and_then(|record| record.incoming).and_then(|run| self.runs.get(&run)).is_some_and(|run| run.phase == Phase::Online);
+            let ready = self
+                .slots
+                .get(slot as usize)
+                .and_then(|record| record.incoming)
+                .and_then(|run| self.runs.get(&run))
+                .is_some_and(|run| run.phase == Phase::Online);
             if ready {
                 self.promote(cx, slot);
-            } else if let Some(Step::Proving { healthy_at, .. }) = self.rollout.as_mut().and_then(|rollout| rollout.active.get_mut(&slot)) {
+            } else if let Some(Step::Proving { healthy_at, .. }) =
+                self.rollout.as_mut().and_then(|rollout| rollout.active.get_mut(&slot))
+            {
                 *healthy_at = None;
             }
         }
@@ -314,13 +387,25 @@ impl App {
                 rollout.deadline = None;
                 rollout.keep = false;
             }
-            self.fail_rollout(cx, Failure { slot: None, message: format!("not done within {total}"), stderr: Vec::new() });
+            self.fail_rollout(
+                cx,
+                Failure {
+                    slot: None,
+                    message: format!("not done within {total}"),
+                    stderr: Vec::new(),
+                },
+            );
         }
     }
 
     /// The new spec is on disk (or needed no writing): the new generation is in force.
     pub fn rollout_written(&mut self, cx: &mut Cx) {
-        if let Some(to) = self.rollout.as_ref().filter(|rollout| rollout.finishing).map(|rollout| rollout.to) {
+        if let Some(to) = self
+            .rollout
+            .as_ref()
+            .filter(|rollout| rollout.finishing)
+            .map(|rollout| rollout.to)
+        {
             self.generation = to;
             self.end_rollout(cx);
         }
@@ -331,16 +416,34 @@ impl App {
         self.prune();
         let lines = self.rollout_lines(&rollout);
         match (&rollout.failure, rollout.purpose) {
-            (None, Purpose::Reload) => cx.event(self, EventKind::ReloadDone, None, None, format!("{} instances replaced", rollout.done.len())),
+            (None, Purpose::Reload) => cx.event(
+                self,
+                EventKind::ReloadDone,
+                None,
+                None,
+                format!("{} instances replaced", rollout.done.len()),
+            ),
             (None, Purpose::Memory) => {}
             (Some(failure), _) => {
-                let kept = if rollout.rolling_back { "the old generation was restored" } else { "the new generation was kept" };
-                let mut draft = Cx::draft(self, EventKind::ReloadRolledBack, failure.slot, None, format!("{}; {kept}", failure.message));
+                let kept = if rollout.rolling_back {
+                    "the old generation was restored"
+                } else {
+                    "the new generation was kept"
+                };
+                let mut draft = Cx::draft(
+                    self,
+                    EventKind::ReloadRolledBack,
+                    failure.slot,
+                    None,
+                    format!("{}; {kept}", failure.message),
+                );
                 draft.stderr.clone_from(&failure.stderr);
                 cx.emit(Output::Event(Box::new(draft)));
             }
         }
-        let (met, open) = std::mem::take(&mut self.goals).into_iter().partition(|goal| matches!(goal.kind, GoalKind::Rollout));
+        let (met, open) = std::mem::take(&mut self.goals)
+            .into_iter()
+            .partition(|goal| matches!(goal.kind, GoalKind::Rollout));
         self.goals = open;
         for goal in met {
             cx.tickets.meet(goal.ticket, lines.clone());
@@ -351,7 +454,9 @@ impl App {
         let missing: Vec<Slot> = self
             .wanted_slots()
             .filter(|slot| {
-                self.slots.get(*slot as usize).is_none_or(|record| record.next_start.is_none() && !record.completed && !record.circuit.is_tripped())
+                self.slots.get(*slot as usize).is_none_or(|record| {
+                    record.next_start.is_none() && !record.completed && !record.circuit.is_tripped()
+                })
             })
             .collect();
         if !self.circuit.is_tripped() {
@@ -360,13 +465,34 @@ impl App {
     }
 
     fn rollout_lines(&self, rollout: &Rollout) -> Vec<InstanceResult> {
-        let outcome = if rollout.failure.is_some() && rollout.rolling_back { Outcome::Unchanged } else { Outcome::Reloaded };
+        let outcome = if rollout.failure.is_some() && rollout.rolling_back {
+            Outcome::Unchanged
+        } else {
+            Outcome::Reloaded
+        };
         let mut lines: Vec<InstanceResult> = self.wanted_slots().map(|slot| self.line(Some(slot), outcome)).collect();
         if let Some(failure) = &rollout.failure {
-            let kept = if rollout.rolling_back { "the old generation keeps serving" } else { "the new generation was kept as asked" };
-            let failed = self.failed(failure.slot, format!("{}; {kept}", failure.message), failure.stderr.clone());
-            match lines.iter_mut().find(|line| failure.slot.is_some() && line.slot == failure.slot) {
-                Some(line) => *line = InstanceResult { pid: line.pid, state: line.state, ..failed },
+            let kept = if rollout.rolling_back {
+                "the old generation keeps serving"
+            } else {
+                "the new generation was kept as asked"
+            };
+            let failed = self.failed(
+                failure.slot,
+                format!("{}; {kept}", failure.message),
+                failure.stderr.clone(),
+            );
+            match lines
+                .iter_mut()
+                .find(|line| failure.slot.is_some() && line.slot == failure.slot)
+            {
+                Some(line) => {
+                    *line = InstanceResult {
+                        pid: line.pid,
+                        state: line.state,
+                        ..failed
+                    }
+                }
                 None => lines.push(failed),
             }
         }
@@ -378,11 +504,17 @@ impl App {
         if self.rollout.take().is_none() {
             return;
         }
-        let incoming: Vec<RunId> = self.slots.iter_mut().filter_map(|record| record.incoming.take()).collect();
+        let incoming: Vec<RunId> = self
+            .slots
+            .iter_mut()
+            .filter_map(|record| record.incoming.take())
+            .collect();
         for run in incoming {
             self.stop_run(cx, run, Cause::Replaced);
         }
-        let (met, open) = std::mem::take(&mut self.goals).into_iter().partition(|goal| matches!(goal.kind, GoalKind::Rollout));
+        let (met, open) = std::mem::take(&mut self.goals)
+            .into_iter()
+            .partition(|goal| matches!(goal.kind, GoalKind::Rollout));
         self.goals = open;
         for goal in met {
             cx.tickets.meet(goal.ticket, vec![self.failed(None, why, Vec::new())]);

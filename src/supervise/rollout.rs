@@ -103,7 +103,11 @@ impl Rollout {
     /// What a slot is started from while this rollout is on.
     #[must_use]
     pub fn generation_for(&self, slot: Slot) -> Generation {
-        if !self.rolling_back && self.done.contains(&slot) { self.to } else { self.from }
+        if !self.rolling_back && self.done.contains(&slot) {
+            self.to
+        } else {
+            self.from
+        }
     }
 
     /// The generation the steps lead to.

@@ -41,7 +41,10 @@ mod tests {
 
     #[test]
     fn doubles_up_to_the_cap() {
-        let law = Backoff { jitter: 0.0, ..Backoff::default() };
+        let law = Backoff {
+            jitter: 0.0,
+            ..Backoff::default()
+        };
         let waits: Vec<u64> = (1..=7).map(|k| wait(k, &law, 7).0).collect();
         assert_eq!(waits, [1000, 2000, 4000, 8000, 16000, 30000, 30000]);
     }

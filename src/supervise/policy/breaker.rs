@@ -75,14 +75,20 @@ impl Circuit {
     #[must_use]
     pub fn tripped(self, now: Moment, spec: &RestartSpec) -> Self {
         let Some(first) = spec.cooldown else {
-            return Self::Open { until: None, cooldown: Millis::ZERO };
+            return Self::Open {
+                until: None,
+                cooldown: Millis::ZERO,
+            };
         };
         let cooldown = match self {
             Self::Closed => first,
             Self::Open { cooldown, .. } => cooldown,
             Self::Probing { cooldown } => Millis((cooldown.0.saturating_mul(2)).min(spec.cooldown_max.0).max(first.0)),
         };
-        Self::Open { until: Some(now.after(cooldown)), cooldown }
+        Self::Open {
+            until: Some(now.after(cooldown)),
+            cooldown,
+        }
     }
 }
 
@@ -107,7 +113,10 @@ mod tests {
     #[test]
     fn the_window_slides() {
         let mut window = Window::default();
-        let counts: Vec<usize> = [0, 10, 20, 30, 39, 100].iter().map(|s| window.record(at(s * 1000), Millis(30_000), 99)).collect();
+        let counts: Vec<usize> = [0, 10, 20, 30, 39, 100]
+            .iter()
+            .map(|s| window.record(at(s * 1000), Millis(30_000), 99))
+            .collect();
         assert_eq!(counts, [1, 2, 3, 3, 3, 1], "an exit 30 s ago is outside");
     }
 
@@ -115,10 +124,18 @@ mod tests {
     fn the_cooldown_doubles_to_its_cap_only_after_failed_probes() {
         let spec = RestartSpec::default();
         let mut circuit = Circuit::Closed.tripped(at(0), &spec);
-        assert_eq!(circuit, Circuit::Open { until: Some(at(60_000)), cooldown: Millis(60_000) });
+        assert_eq!(
+            circuit,
+            Circuit::Open {
+                until: Some(at(60_000)),
+                cooldown: Millis(60_000)
+            }
+        );
         let mut cooldowns = Vec::new();
         for _ in 0..5 {
-            let Circuit::Open { cooldown, .. } = circuit else { unreachable!() };
+            let Circuit::Open { cooldown, .. } = circuit else {
+                unreachable!()
+            };
             circuit = Circuit::Probing { cooldown }.tripped(at(0), &spec);
             if let Circuit::Open { cooldown, .. } = circuit {
                 cooldowns.push(cooldown.0 / 1000);
@@ -126,6 +143,12 @@ mod tests {
         }
         assert_eq!(cooldowns, [120, 240, 480, 600, 600]);
         let never = RestartSpec { cooldown: None, ..spec };
-        assert_eq!(Circuit::Closed.tripped(at(0), &never), Circuit::Open { until: None, cooldown: Millis(0) });
+        assert_eq!(
+            Circuit::Closed.tripped(at(0), &never),
+            Circuit::Open {
+                until: None,
+                cooldown: Millis(0)
+            }
+        );
     }
 }

@@ -43,7 +43,11 @@ mod tests {
             (Never, Code(1), false),
             (Never, Signal(11), false),
         ] {
-            let spec = RestartSpec { mode, stop_exit_codes: vec![42], ..RestartSpec::default() };
+            let spec = RestartSpec {
+                mode,
+                stop_exit_codes: vec![42],
+                ..RestartSpec::default()
+            };
             assert_eq!(wanted(&spec, &Exit::bare(status)), expected, "{mode:?} {status:?}");
         }
     }
