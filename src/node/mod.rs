@@ -1,1 +1,3 @@
-//! node
+//! Node's IPC channel: one JSON value per line over a Unix stream socket, in any language.
+
+pub mod channel;

@@ -1,0 +1,133 @@
+//! Doing what the core decided.
+
+use std::sync::Arc;
+
+use crate::api::status::Crash;
+use crate::daemon::{Daemon, require};
+use crate::keeper::protocol::ToKeeper;
+use crate::model::names::RunId;
+use crate::os::{clock, listening, tree};
+use crate::store::{AppRow, Change as StoreChange, Note};
+use crate::supervise::{Change, Input, Output};
+
+impl Daemon {
+    /// Performs everything that is waiting, in order.
+    pub(crate) fn perform_all(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            self.perform(output);
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Commit(changes) => self.commit(changes),
+            Output::Check(id, spec) => {
+                let mail = self.mail.clone();
+                tokio::spawn(async move {
+                    let result = require::check(&spec).await;
+                    mail.input(Input::Checked(id, result));
+                });
+            }
+            Output::Spawn { run, app, slot, spec } => self.spawn(run, app, slot, &spec),
+            Output::Probe(run) => self.probe(run),
+            Output::EndProbe(run) => self.end_probe(run),
+            Output::PreStop(run) => self.pre_stop(run),
+            Output::Stop(run) => self.stop(run),
+            Output::Kill(run) => self.kill(run),
+            Output::Sweep(run, until) => self.sweep(run, until),
+            Output::Inspect(run) => self.inspect(run),
+            Output::Release(run) => self.release(run),
+            Output::Event(draft) => {
+                let id = draft.id;
+                let event = self.hub.publish(clock::wall(), *draft);
+                self.alert(id, &event);
+            }
+            Output::Crash(draft) => {
+                let crash = Crash {
+                    at: clock::wall(),
+                    slot: draft.slot,
+                    pid: draft.pid,
+                    exit: draft.exit,
+                    uptime_ms: draft.uptime.0,
+                    stderr: draft.stderr,
+                };
+                self.store.note(Note::Crash { app: draft.app, crash: Box::new(crash) });
+            }
+            Output::Reply(ticket, result) => {
+                if let Some(sender) = self.replies.remove(&ticket) {
+                    // The client may have gone away.
+                    let _gone = sender.send(result);
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, changes: Vec<Change>) {
+        let now = clock::wall();
+        let mut rows = Vec::new();
+        for change in changes {
+            rows.push(match change {
+                Change::Put { id, spec, desired, wanted, held } => {
+                    let created_at = *self.created.entry(id).or_insert(now);
+                    let spec = self.interned(&spec);
+                    StoreChange::PutApps(vec![AppRow { id, spec, desired, wanted, held, created_at }])
+                }
+                Change::Want { id, desired, wanted, held } => StoreChange::SetDesired(vec![(id, desired, wanted, held)]),
+                Change::Delete(id) => {
+                    self.created.remove(&id);
+                    StoreChange::DeleteApps(vec![id])
+                }
+            });
+        }
+        let mail = self.mail.clone();
+        self.store.commit(
+            rows,
+            Box::new(move |result| mail.input(Input::Committed(result.map_err(|error| crate::daemon::text::chain(&error))))),
+        );
+    }
+
+    fn inspect(&mut self, run: RunId) {
+        let mut pids: Vec<i32> = self.handles.get(&run).map(|handle| handle.pid).into_iter().collect();
+        if let Some(pid) = pids.first().copied() {
+            pids.extend(tree::descendants(pid).iter().map(|member| member.pid));
+        }
+        let exclusive = !listening::listening(&pids).is_empty();
+        self.mail.input(Input::Inspected(run, exclusive));
+    }
+
+    fn release(&mut self, run: RunId) {
+        self.core.release(run);
+        self.samples.remove(&run);
+        self.store.note(Note::RunEnded { run });
+        self.drop_ready_pipe(run);
+        if let Some(mut handle) = self.handles.remove(&run) {
+            handle.end_tasks();
+            self.pump.detach(run);
+            self.keeper_send(&ToKeeper::Release { run: run.0 }, Vec::new());
+        }
+    }
+
+    /// Closes the keeper's copy of a readiness pipe.
+    pub(crate) fn drop_ready_pipe(&mut self, run: RunId) {
+        let fd_ready = self.spec_of(run).is_some_and(|spec| matches!(spec.ready, crate::model::spec::Ready::Fd(_)));
+        if fd_ready || self.ready_pipes.remove(&run).is_some() {
+            self.keeper_send(&ToKeeper::Drop { name: format!("ready/{run}") }, Vec::new());
+        }
+    }
+
+    /// The same spec with an inherited environment that is shared with every other app that has an equal one.
+    pub(crate) fn interned(&mut self, spec: &Arc<crate::model::spec::AppSpec>) -> Arc<crate::model::spec::AppSpec> {
+        Arc::clone(spec)
+    }
+
+    /// Writes the records of apps that changed.
+    pub(crate) fn persist(&mut self) {
+        for id in self.core.take_dirty() {
+            let Some(app) = self.core.apps.get(&id) else { continue };
+            match app.export() {
+                Ok(json) => self.store.note(Note::Runtime(crate::store::RuntimeRow { app: id, boot: Arc::clone(&self.boot), json })),
+                Err(error) => tracing::error!(%id, "an app's record cannot be written: {error}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Readiness by `READY=1` on `NOTIFY_SOCKET`: one socket for all apps, the sender known by the kernel.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::daemon::mail::Mail;
+use crate::model::names::RunId;
+use crate::os::notify::NotifySocket;
+use crate::os::procfs;
+use crate::supervise::Input;
+
+/// Deepest tree in which a sender is looked for.
+const DEPTH: usize = 32;
+
+/// The server side.
+#[derive(Debug)]
+pub(crate) struct NotifyServer;
+
+impl NotifyServer {
+    /// Reads the socket as long as the daemon lives.
+    pub(crate) async fn run(socket: NotifySocket, mail: Mail) {
+        let Ok(watched) = socket.as_fd().try_clone_to_owned() else { return };
+        let Ok(watch) = AsyncFd::with_interest(watched, Interest::READABLE) else { return };
+        loop {
+            let Ok(mut guard) = watch.readable().await else { return };
+            guard.clear_ready();
+            while let Ok(Some((pid, assignments))) = socket.recv() {
+                let ready = assignments.iter().any(|(name, value)| name == "READY" && value == "1");
+                if ready {
+                    mail.post(move |daemon| {
+                        let leaders: BTreeMap<i32, RunId> = daemon.handles.iter().map(|(run, handle)| (handle.pid, *run)).collect();
+                        if let Some(run) = owner(&leaders, pid) {
+                            daemon.input(Input::Ready(run));
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The run a process belongs to: its own, its session's, or that of one of its ancestors.
+fn owner(leaders: &BTreeMap<i32, RunId>, pid: i32) -> Option<RunId> {
+    let mut pid = pid;
+    for _ in 0..DEPTH {
+        if let Some(run) = leaders.get(&pid) {
+            return Some(*run);
+        }
+        let stat = procfs::stat(pid)?;
+        if let Some(run) = leaders.get(&stat.session) {
+            return Some(*run);
+        }
+        pid = stat.ppid;
+    }
+    None
+}

@@ -1,0 +1,21 @@
+//! Readiness by a byte on a descriptor, or its closing.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::daemon::mail::Mail;
+use crate::model::names::RunId;
+use crate::supervise::Input;
+
+/// Until something can be read, or the other end is closed.
+pub(super) async fn written(mail: Mail, run: RunId, reader: Arc<OwnedFd>) {
+    if let Ok(watch) = AsyncFd::with_interest(reader, Interest::READABLE)
+        && watch.readable().await.is_ok()
+    {
+        mail.input(Input::Ready(run));
+    }
+    mail.post(move |daemon| daemon.drop_ready_pipe(run));
+}

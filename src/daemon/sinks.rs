@@ -1,0 +1,114 @@
+//! From an app's log settings to files: one place decides the names.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::api::logs::LogSource;
+use crate::logs::sink::{Origin, Sink};
+use crate::model::logspec::{LogSpec, Stream};
+use crate::model::names::Slot;
+use crate::model::ostext::OsText;
+use crate::supervise::app::App;
+
+/// The file of one stream of one instance.
+///
+/// Without a name of its own: `<app>-<slot>-out.log` in the logs folder, without the slot when merged. A given
+/// file belongs to instance 0 (or to all when merged); instance n gets `-n` before the extension.
+pub(crate) fn path(folder: &Path, app: &App, logs: &LogSpec, slot: Slot, stream: Stream) -> PathBuf {
+    let given = match stream {
+        Stream::Out => &logs.out_file,
+        Stream::Err => &logs.error_file,
+    };
+    match given {
+        Some(file) => numbered(file, logs.merge, slot),
+        None if logs.merge => folder.join(format!("{}-{}.log", app.name(), stream.as_str())),
+        None => folder.join(format!("{}-{slot}-{}.log", app.name(), stream.as_str())),
+    }
+}
+
+fn numbered(file: &OsText, merge: bool, slot: Slot) -> PathBuf {
+    let path = file.as_path();
+    if merge || slot == 0 || path.starts_with("/dev") {
+        return path.to_owned();
+    }
+    let mut name = OsString::from(path.file_stem().unwrap_or_default());
+    name.push(format!("-{slot}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+/// Where one stream of one run goes.
+pub(crate) fn sink(folder: &Path, app: &App, logs: &LogSpec, slot: Slot, stream: Stream, pid: i32, adopted: bool) -> Sink {
+    let own = path(folder, app, logs, slot, stream);
+    let other = match stream {
+        Stream::Out => Stream::Err,
+        Stream::Err => Stream::Out,
+    };
+    let shared = logs.merge || path(folder, app, logs, slot, other) == own;
+    Sink {
+        private_folder: own.parent() == Some(folder),
+        path: own,
+        log_file: logs.log_file.as_ref().map(|file| numbered(file, logs.merge, slot)),
+        shared,
+        adopted,
+        format: logs.format.clone(),
+        rotate: logs.rotate.clone(),
+        overflow: logs.overflow,
+        disabled: logs.disabled,
+        origin: Arc::new(Origin {
+            app: app.name().clone(),
+            namespace: app.spec().namespace.clone(),
+            slot,
+            pid: u32::try_from(pid).unwrap_or(0),
+        }),
+    }
+}
+
+/// Every log file of an app.
+pub(crate) fn sources(folder: &Path, app: &App) -> Vec<LogSource> {
+    let spec = app.spec();
+    let logs = &spec.logs;
+    if logs.disabled {
+        return Vec::new();
+    }
+    let source = |slot: Option<Slot>, stream, path: PathBuf| LogSource {
+        id: app.id,
+        app: spec.name.clone(),
+        namespace: spec.namespace.clone(),
+        slot,
+        stream,
+        format: logs.format.clone(),
+        path: path.into(),
+    };
+    let slots: Vec<Slot> = if logs.merge { vec![0] } else { app.visible_slots().collect() };
+    let mut found = Vec::new();
+    for slot in slots {
+        let shown = if logs.merge { None } else { Some(slot) };
+        let out = path(folder, app, logs, slot, Stream::Out);
+        let err = path(folder, app, logs, slot, Stream::Err);
+        if out == err {
+            found.push(source(shown, None, out));
+        } else {
+            found.push(source(shown, Some(Stream::Out), out));
+            found.push(source(shown, Some(Stream::Err), err));
+        }
+    }
+    found
+}
+
+/// Every file an app writes, the merged one included: what `flush` empties.
+pub(crate) fn files(folder: &Path, app: &App) -> Vec<PathBuf> {
+    let logs = &app.spec().logs;
+    let mut files: Vec<PathBuf> = sources(folder, app).into_iter().map(|source| source.path.as_path().to_owned()).collect();
+    if let Some(file) = &logs.log_file {
+        files.extend(app.visible_slots().map(|slot| numbered(file, logs.merge, slot)));
+    }
+    files.sort();
+    files.dedup();
+    files.retain(|file| !file.starts_with("/dev"));
+    files
+}

@@ -1,0 +1,96 @@
+//! From a spec to the order that the keeper gets.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::daemon::Daemon;
+use crate::daemon::runs::Label;
+use crate::keeper::protocol::{SpawnRequest, ToKeeper};
+use crate::model::env::EnvMap;
+use crate::model::names::{AppId, RunId, Slot};
+use crate::model::ostext::OsText;
+use crate::model::spec::{AppSpec, Ready};
+use crate::os::cstrings::CStrings;
+use crate::os::fds;
+use crate::supervise::Input;
+
+/// The variable that marks every process of a run, for finding what its leader leaves behind.
+pub(crate) const MARKER: &str = "CLMGR_RUN";
+
+/// The descriptor an IPC channel gets in the app.
+const CHANNEL: i32 = 3;
+
+pub(crate) fn strings<'a>(items: impl IntoIterator<Item = &'a OsText>) -> CStrings {
+    let mut list = CStrings::new();
+    for item in items {
+        list.push(item.as_bytes());
+    }
+    list
+}
+
+pub(crate) fn environment(env: &EnvMap) -> CStrings {
+    let mut list = CStrings::new();
+    for (name, value) in env {
+        list.push_parts(&[name.as_bytes(), b"=", value.as_bytes()]);
+    }
+    list
+}
+
+/// The app talks to us over an IPC channel.
+pub(crate) fn wants_channel(spec: &AppSpec) -> bool {
+    spec.ready == Ready::Ipc || spec.stop.message
+}
+
+impl Daemon {
+    /// The value of [`MARKER`] for a run of this home.
+    pub(crate) fn marker(&self, run: RunId) -> String {
+        format!("{}.{run}", self.home_tag)
+    }
+
+    /// The environment of one run.
+    pub(crate) fn run_environment(&self, run: RunId, slot: Slot, spec: &AppSpec) -> EnvMap {
+        let mut env = spec.environment(slot);
+        env.insert(MARKER.into(), self.marker(run).into());
+        for foreign in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "NODE_CHANNEL_FD", "NODE_UNIQUE_ID", "WATCHDOG_PID", "WATCHDOG_USEC"] {
+            if !spec.env.contains_key(foreign) {
+                env.remove(foreign);
+            }
+        }
+        if wants_channel(spec) {
+            env.insert("NODE_CHANNEL_FD".into(), CHANNEL.to_string().into());
+            env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
+        }
+        if spec.ready == Ready::Notify {
+            env.insert("NOTIFY_SOCKET".into(), self.home.run.join("notify.sock").into());
+        }
+        env
+    }
+
+    /// Asks the keeper for a process of an app.
+    pub(crate) fn spawn(&mut self, run: RunId, app: AppId, slot: Slot, spec: &Arc<AppSpec>) {
+        let generation = self.core.owner(run).and_then(|app| app.runs.get(&run)).map_or(0, |run| run.generation);
+        let label = serde_json::to_vec(&Label { app: Some(app), slot, generation }).unwrap_or_default();
+        let mut request = SpawnRequest::new(run.0, strings(&spec.argv), environment(&self.run_environment(run, slot, spec)), spec.cwd.as_bytes());
+        request.label = label;
+        request.stdin = true;
+        request.channel = wants_channel(spec).then_some(CHANNEL);
+        let mut passed: Vec<Arc<OwnedFd>> = Vec::new();
+        if let Ready::Fd(number) = spec.ready {
+            match fds::pipe() {
+                Ok((reader, writer)) => {
+                    request.extra.push(number);
+                    passed.push(Arc::new(writer));
+                    let reader = Arc::new(reader);
+                    self.keeper_send(&ToKeeper::Store { name: format!("ready/{run}") }, vec![Arc::clone(&reader)]);
+                    self.ready_pipes.insert(run, reader);
+                }
+                Err(error) => {
+                    let why = format!("cannot make the readiness pipe: {}", crate::daemon::text::cause(&error));
+                    self.mail.input(Input::SpawnFailed(run, why));
+                    return;
+                }
+            }
+        }
+        self.keeper_send(&ToKeeper::Spawn(request), passed);
+    }
+}

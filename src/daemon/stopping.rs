@@ -1,0 +1,195 @@
+//! Stopping process trees: ask, kill, and make sure that nothing is left.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::daemon::Daemon;
+use crate::daemon::helper::HelperPlan;
+use crate::daemon::mail::Mail;
+use crate::daemon::spawning::MARKER;
+use crate::model::names::RunId;
+use crate::model::time::Moment;
+use crate::os::pidfd::{self, Scope};
+use crate::os::tree::{self, LeftoverQuery, Member};
+use crate::os::{clock, fds};
+use crate::supervise::Input;
+
+/// How long to wait for killed processes before looking again for new ones.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The same for processes that do not die, because they are blocked inside the kernel.
+const LOOK_SELDOM: Duration = Duration::from_secs(2);
+
+impl Daemon {
+    /// Asks a run to stop: by its message, or by its signal to the group and to descendants outside it.
+    pub(crate) fn stop(&mut self, run: RunId) {
+        let Some(spec) = self.spec_of(run) else { return };
+        let Some(handle) = self.handles.get_mut(&run) else { return };
+        if spec.stop.treekill {
+            handle.members = tree::descendants(handle.pid);
+        }
+        if spec.stop.message {
+            let line = crate::node::channel::line(&serde_json::Value::from("shutdown"));
+            let told = handle.channel.as_ref().is_some_and(|channel| fds::send(channel, &line, &[]).is_ok());
+            if told {
+                return;
+            }
+        }
+        let scope = if spec.stop.treekill { Scope::Group } else { Scope::Process };
+        // ESRCH: it is gone, and its exit is on the way.
+        let _gone = pidfd::signal(&handle.pidfd, spec.stop.signal, scope);
+        if spec.stop.treekill {
+            for member in outside(handle.pid, &handle.members) {
+                let _gone = pidfd::signal(&member.fd, spec.stop.signal, Scope::Process);
+            }
+        }
+    }
+
+    /// SIGKILL to everything of a run.
+    pub(crate) fn kill(&mut self, run: RunId) {
+        let treekill = self.spec_of(run).is_none_or(|spec| spec.stop.treekill);
+        let Some(handle) = self.handles.get_mut(&run) else { return };
+        if treekill {
+            handle.members.extend(tree::descendants(handle.pid));
+            let _gone = pidfd::signal(&handle.pidfd, 9, Scope::Group);
+            for member in &handle.members {
+                let _gone = pidfd::signal(&member.fd, 9, Scope::Process);
+            }
+        } else {
+            let _gone = pidfd::signal(&handle.pidfd, 9, Scope::Process);
+        }
+    }
+
+    /// The leader is gone: waits for its descendants until `until`, kills what is left then, and reports.
+    pub(crate) fn sweep(&mut self, run: RunId, until: Moment) {
+        let members = self.handles.get_mut(&run).map(|handle| std::mem::take(&mut handle.members)).unwrap_or_default();
+        let Some(leader) = self.handles.get(&run).map(|handle| handle.pid) else {
+            self.mail.input(Input::Swept(run));
+            return;
+        };
+        let search = Search {
+            leader,
+            marker: format!("{MARKER}={}", self.marker(run)).into_bytes(),
+            reaper: self.keeper_pid,
+            with_init: self.keeper_was_replaced,
+            known: Arc::new(self.known_pids()),
+        };
+        let found = search.all(members);
+        if found.is_empty() {
+            self.input(Input::Swept(run));
+            return;
+        }
+        let mail = self.mail.clone();
+        tokio::spawn(async move { search.empty(found, until, run, &mail).await });
+    }
+
+    /// Every process that is somebody's leader, and our own.
+    fn known_pids(&self) -> BTreeSet<i32> {
+        let own = i32::try_from(std::process::id()).unwrap_or(0);
+        let mut known: BTreeSet<i32> = self.handles.values().filter(|handle| handle.exit.is_none()).map(|handle| handle.pid).collect();
+        known.insert(own);
+        known.insert(self.keeper_pid);
+        known
+    }
+
+    /// Runs `pre_stop` for a run.
+    pub(crate) fn pre_stop(&mut self, run: RunId) {
+        let (Some(spec), Some(handle)) = (self.spec_of(run), self.handles.get(&run)) else {
+            self.mail.input(Input::PreStopped(run));
+            return;
+        };
+        let mut env = self.run_environment(run, handle.slot, &spec);
+        env.remove(MARKER);
+        env.insert("CLMGR_PID".into(), handle.pid.to_string().into());
+        let patience = spec.stop.kill_timeout.to_std();
+        let (helper, ended) = self.start_helper(HelperPlan { argv: spec.stop.pre_stop.clone(), env, cwd: spec.cwd.clone(), input: None });
+        let mail = self.mail.clone();
+        tokio::spawn(async move {
+            let in_time = tokio::time::timeout(patience, ended).await;
+            mail.post(move |daemon| {
+                if in_time.is_err() {
+                    daemon.end_helper(helper);
+                }
+                if let Ok(Ok(Err(why))) = &in_time {
+                    tracing::warn!(%run, "pre_stop could not be started: {why}");
+                }
+                daemon.input(Input::PreStopped(run));
+            });
+        });
+    }
+}
+
+/// Members that a signal to the leader's group does not reach.
+fn outside(leader: i32, members: &[Member]) -> impl Iterator<Item = &Member> {
+    members.iter().filter(move |member| crate::os::procfs::stat(member.pid).is_some_and(|stat| stat.pgrp != leader))
+}
+
+struct Search {
+    leader: i32,
+    marker: Vec<u8>,
+    reaper: i32,
+    with_init: bool,
+    known: Arc<BTreeSet<i32>>,
+}
+
+impl Search {
+    fn leftovers(&self) -> Vec<Member> {
+        tree::leftovers(&LeftoverQuery {
+            leader: self.leader,
+            run_marker: &self.marker,
+            reaper: self.reaper,
+            with_init: self.with_init,
+            known: &|pid| self.known.contains(&pid),
+        })
+    }
+
+    /// What is left now: known members that live, and what can be found.
+    fn all(&self, known: Vec<Member>) -> Vec<Member> {
+        let mut all: Vec<Member> = known.into_iter().filter(|member| pidfd::alive(&member.fd)).collect();
+        for member in self.leftovers() {
+            if all.iter().all(|known| known.pid != member.pid) {
+                all.push(member);
+            }
+        }
+        all
+    }
+
+    async fn empty(self, mut members: Vec<Member>, until: Moment, run: RunId, mail: &Mail) {
+        let grace = Duration::from_nanos(until.0.saturating_sub(clock::monotonic().0));
+        let patient = async {
+            while !members.is_empty() {
+                gone(&members).await;
+                members = self.all(std::mem::take(&mut members));
+            }
+        };
+        if tokio::time::timeout(grace, patient).await.is_err() {
+            let mut pause = LOOK_AGAIN;
+            while !members.is_empty() {
+                for member in &members {
+                    let _gone = pidfd::signal(&member.fd, 9, Scope::Process);
+                }
+                // Whoever forked meanwhile is found by looking again.
+                let _late = tokio::time::timeout(pause, gone(&members)).await;
+                pause = (pause * 2).min(LOOK_SELDOM);
+                members = self.all(std::mem::take(&mut members));
+            }
+        }
+        mail.input(Input::Swept(run));
+    }
+}
+
+/// Waits until all of these have ended.
+async fn gone(members: &[Member]) {
+    for member in members {
+        if let Ok(fd) = member.fd.try_clone()
+            && let Ok(watch) = AsyncFd::with_interest(fd, Interest::READABLE)
+        {
+            // A pidfd becomes readable when its process ends.
+            let _ended = watch.readable().await;
+        }
+    }
+}
