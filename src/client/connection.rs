@@ -27,6 +27,8 @@ pub struct Client {
     path: PathBuf,
     sender: SendRequest<Full<Bytes>>,
     deadline: Option<Duration>,
+    /// A request was sent on some connection.
+    used: bool,
     // Last, so that it goes last.
     runtime: Runtime,
 }
@@ -64,6 +66,7 @@ impl Client {
             path: path.to_owned(),
             sender,
             deadline: None,
+            used: false,
             runtime,
         })
     }
@@ -102,8 +105,11 @@ impl Client {
             None => Bytes::new(),
         };
         let sent = self.raw_once(route, query, body.clone());
-        // A daemon that was replaced meanwhile: asking again what changes nothing does no harm.
-        if matches!(sent, Err(ClientError::Interrupted(_))) && route.method == "GET" {
+        if let Err(ClientError::Interrupted(error)) = &sent
+            && (route.method == "GET" || error.is_canceled())
+        {
+            // The daemon was replaced meanwhile. Asking again what changes nothing does no harm, nor does
+            // what was never sent.
             return self.raw_once(route, query, body);
         }
         sent
@@ -180,8 +186,16 @@ impl Client {
     }
 
     fn reconnect_if_closed(&mut self) -> Result<(), ClientError> {
-        // Lets the connection notice that the other side is gone, and finish an earlier request.
-        let ready = self.runtime.block_on(self.sender.ready());
+        let reused = std::mem::replace(&mut self.used, true);
+        let sender = &mut self.sender;
+        let ready = self.runtime.block_on(async {
+            if reused {
+                // The first lets the driver see that the other side is gone, the second the connection.
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+            }
+            sender.ready().await
+        });
         if ready.is_err() {
             let socket = dial(&self.path)?;
             self.sender = handshake(&self.runtime, socket).map_err(|source| ClientError::Io {
@@ -195,19 +209,20 @@ impl Client {
 
 /// Connects while blocking: a non-blocking connect fails at once when a thousand others are waiting.
 fn dial(path: &Path) -> Result<UnixStream, ClientError> {
-    UnixStream::connect(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning {
-            path: path.to_owned(),
-            stale: source.kind() == io::ErrorKind::ConnectionRefused,
-        },
-        io::ErrorKind::PermissionDenied => ClientError::Refused(format!(
-            "this user may not use {}; use the account that clmgr was started with",
-            path.display()
-        )),
-        _ => ClientError::Io {
-            path: path.to_owned(),
-            source,
-        },
+    UnixStream::connect(path).map_err(|source| {
+        let path = path.to_owned();
+        let kind = source.kind();
+        if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+            let stale = kind == io::ErrorKind::ConnectionRefused;
+            return ClientError::NotRunning { path, stale };
+        }
+        if kind == io::ErrorKind::PermissionDenied {
+            return ClientError::Refused(format!(
+                "this user may not use {}; use the account that clmgr was started with",
+                path.display()
+            ));
+        }
+        ClientError::Io { path, source }
     })
 }
 

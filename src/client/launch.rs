@@ -195,7 +195,7 @@ mod tests {
         // Only a stale socket is left of it.
         *listener.borrow_mut() = None;
         assert!(Client::connect(&path).is_err());
-        std::fs::remove_file(&path).unwrap();
+        nix::unistd::unlink(&path).unwrap();
         ensure_running(&path, &spawn, &|| false).unwrap();
         assert_eq!(spawned.get(), 2);
     }

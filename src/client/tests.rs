@@ -145,6 +145,17 @@ fn a_daemon_that_was_replaced_is_asked_again_but_only_for_what_changes_nothing()
 }
 
 #[test]
+fn a_connection_that_was_closed_between_two_calls_is_made_again() {
+    let script = script(vec![http("200 OK", "1"), http("200 OK", "2")]);
+    let mut client = Client::connect(&script.path).unwrap();
+    for expected in 1..=2 {
+        let number: u8 = client.call(routes::RESTART, &[], Some(&())).unwrap();
+        assert_eq!(number, expected);
+    }
+    script.thread.join().unwrap();
+}
+
+#[test]
 fn streams_line_by_line_until_told_to_stop() {
     let chunked =
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\none\n\r\n3\r\ntwo\r\n7\r\n\nthree\n\r\n0\r\n\r\n";
@@ -179,13 +190,11 @@ fn streams_line_by_line_until_told_to_stop() {
 fn says_that_nobody_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    let stale = |path: &_| match Client::connect(path).unwrap_err() {
-        ClientError::NotRunning { stale, .. } => stale,
-        other => panic!("{other}"),
-    };
-    assert!(!stale(&path));
+    let error = Client::connect(&path).unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning { stale: false, .. }), "{error}");
     drop(UnixListener::bind(&path).unwrap());
-    assert!(stale(&path));
+    let error = Client::connect(&path).unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning { stale: true, .. }), "{error}");
     let long = PathBuf::from(format!("/tmp/{}", "x".repeat(200)));
     assert!(matches!(Client::connect(&long), Err(ClientError::Io { .. })));
 }

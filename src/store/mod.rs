@@ -16,7 +16,8 @@
 //!
 //! The thread holds the file's lock for as long as it lives, so two daemons can never write to one
 //! state folder; it also keeps the index of the write-ahead log in its own memory, so there is no
-//! shared-memory file and no way to be hit by `SIGBUS` when the disk is full.
+//! shared-memory file and no way to be hit by `SIGBUS` when the disk is full. The lock is the kernel's
+//! per-process kind: nothing else in this process may open and close `clmgr.db`, or it is gone.
 
 mod damage;
 mod error;

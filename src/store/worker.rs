@@ -164,6 +164,8 @@ impl Worker {
         }
         written.map_err(failed)?;
         self.waiting.clear();
+        // A burst must not be paid for in memory ever after.
+        self.waiting.shrink_to(64);
         self.tried = 0;
         Ok(())
     }

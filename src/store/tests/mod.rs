@@ -1,7 +1,9 @@
 //! The store against real files.
 
 mod crash;
+#[expect(clippy::disallowed_methods, reason = "writes the files of the test")]
 mod damaged;
+#[expect(clippy::disallowed_methods, reason = "writes the files of the test")]
 mod full;
 mod retention;
 mod roundtrip;

@@ -183,7 +183,7 @@ fn an_app_that_cannot_be_read_is_kept_until_it_is_replaced() {
     commit(&store, vec![Change::PutApps(vec![row(1, &base), row(2, &base)])]).unwrap();
     store.inspect(|c| {
         c.execute_batch("UPDATE apps SET spec = '{\"from\":\"later\"}' WHERE id = 1")
-            .unwrap()
+            .unwrap();
     });
     drop(store);
     let opened = open(&path);
