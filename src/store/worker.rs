@@ -77,7 +77,7 @@ impl Worker {
             for job in taken.jobs {
                 self.perform(job);
             }
-            if !self.trouble || idle || self.waiting.len() >= self.tried + IMPATIENCE {
+            if !self.trouble || idle || taken.closed || self.waiting.len() >= self.tried + IMPATIENCE {
                 self.write_waiting(true);
             }
             if taken.closed {
@@ -220,6 +220,16 @@ impl Worker {
             ));
         }
         drop(self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
+    }
+}
+
+impl Drop for Worker {
+    /// Also when a reply panics: later callers are told instead of waiting for ever.
+    fn drop(&mut self) {
+        self.queue.close();
+        for job in self.queue.take(Some(Duration::ZERO)).jobs {
+            job.refuse();
+        }
     }
 }
 

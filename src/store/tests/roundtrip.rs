@@ -228,3 +228,20 @@ fn the_last_handle_may_go_inside_a_reply() {
     drop(go);
     receive.recv_timeout(super::PATIENCE).unwrap();
 }
+
+#[test]
+fn a_reply_that_panics_does_not_leave_others_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clmgr.db");
+    let store = open(&path).store;
+    commit(&store, vec![Change::PutApps(vec![row(1, &env(&[]))])]).unwrap();
+    let (send, receive) = std::sync::mpsc::channel::<()>();
+    store.flush(Box::new(move |_| {
+        let _dropped_by_the_panic = send;
+        panic!("a reply may not do this");
+    }));
+    assert!(receive.recv_timeout(super::PATIENCE).is_err());
+    store.shut_down();
+    assert!(matches!(commit(&store, vec![]), Err(StoreError::Closed)));
+    assert_eq!(open(&path).state.apps.len(), 1);
+}
