@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod logs;
+pub mod openapi;
 pub mod operation;
 pub mod routes;
 pub mod status;

@@ -1,0 +1,190 @@
+//! Opening the file: made if missing, refused if newer, put aside if damaged.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::model::time::WallTime;
+use crate::store::damage;
+use crate::store::error::{StoreError, is_damage};
+use crate::store::handle::Store;
+use crate::store::load::{self, Loaded};
+use crate::store::migrate::{self, Found};
+use crate::store::state::LoadedState;
+
+/// Called on the store thread: `true` and why when writing begins to fail, `false` and what was lost
+/// when it works again.
+pub type TroubleHook = Box<dyn FnMut(bool, String) + Send>;
+
+/// How to open.
+pub struct Options {
+    /// The wall clock, for the name of a damaged file.
+    pub now: WallTime,
+    /// Told once per outage when it begins and once when it ends.
+    pub on_trouble: TroubleHook,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An open store.
+#[derive(Debug)]
+pub struct Opened {
+    /// To write with.
+    pub store: Store,
+    /// What was in it.
+    pub state: LoadedState,
+    /// What the user should be told: a damaged file was put aside, an app could not be read.
+    pub notes: Vec<String>,
+}
+
+impl Store {
+    /// Opens the state file, making it (mode 0600) if it is missing, and starts the store thread.
+    ///
+    /// A damaged file is moved aside and a fresh one begun, which is said in `notes`.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or written, is in use, was made by a newer version, or belongs to
+    /// another program. It is unchanged in the last two cases.
+    pub fn open(path: &Path, options: Options) -> Result<Opened, StoreError> {
+        let mut notes = Vec::new();
+        let (connection, loaded) = match prepare(path) {
+            Err(StoreError::Open {
+                source,
+                operation,
+                path,
+            }) if is_damage(&source) => {
+                if !damage::is_damaged(&path) {
+                    return Err(StoreError::Open {
+                        source,
+                        operation,
+                        path,
+                    });
+                }
+                put_aside(&path, options.now, &source.to_string(), &mut notes)?;
+                prepare(&path)?
+            }
+            other => other?,
+        };
+        let Loaded {
+            state,
+            tally,
+            notes: said,
+        } = loaded;
+        notes.extend(said);
+        let store = Store::start(connection, tally, options.on_trouble)?;
+        Ok(Opened { store, state, notes })
+    }
+}
+
+fn put_aside(path: &Path, now: WallTime, why: &str, notes: &mut Vec<String>) -> Result<(), StoreError> {
+    let aside = damage::move_aside(path, now).map_err(|source| StoreError::MoveAside {
+        path: path.to_owned(),
+        source,
+    })?;
+    notes.push(format!(
+        "the state file {} is damaged ({why}); it was kept as {} and a new one was begun, so apps have to be started again",
+        path.display(),
+        aside.display()
+    ));
+    Ok(())
+}
+
+fn prepare(path: &Path) -> Result<(Connection, Loaded), StoreError> {
+    make_private(path).map_err(|source| StoreError::Create {
+        path: path.to_owned(),
+        source,
+    })?;
+    let failed = |operation| {
+        move |source| StoreError::Open {
+            path: path.to_owned(),
+            operation,
+            source,
+        }
+    };
+    let busy = |error: StoreError| {
+        if let StoreError::Open { source, .. } = &error
+            && source.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+        {
+            return StoreError::InUse { path: path.to_owned() };
+        }
+        error
+    };
+    let connection = connect(path).map_err(failed("open a connection")).map_err(busy)?;
+    let from = match migrate::inspect(&connection, path).map_err(busy)? {
+        Found::Empty => 0,
+        Found::Schema(number) => number,
+        Found::Strange => {
+            // The lock has to go before another connection can look.
+            drop(connection);
+            if damage::is_damaged(path) {
+                return Err(failed("read")(damage::error()));
+            }
+            return Err(StoreError::Foreign { path: path.to_owned() });
+        }
+    };
+    accept(&connection).map_err(failed("prepare")).map_err(busy)?;
+    migrate::migrate(&connection, from).map_err(failed("migrate"))?;
+    let loaded = load::load(&connection).map_err(failed("read"))?;
+    Ok((connection, loaded))
+}
+
+/// Environment values are in the file, so it is its owner's alone; SQLite gives the log beside it the
+/// same mode.
+fn make_private(path: &Path) -> io::Result<()> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(file) => {
+            file.sync_all()?;
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::set_permissions(path, Permissions::from_mode(0o600))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens without changing a byte: nothing here writes, and a log that is found is left where it is
+/// when the connection is closed again.
+fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Two seconds: an old daemon that is just ending still has the lock.
+    connection.execute_batch(
+        "PRAGMA busy_timeout = 2000;
+         PRAGMA locking_mode = EXCLUSIVE;
+         PRAGMA cache_size = -256;
+         PRAGMA mmap_size = 0;
+         PRAGMA temp_store = MEMORY;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(16);
+    Ok(connection)
+}
+
+/// From here on the file is ours.
+fn accept(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA wal_autocheckpoint = 256;
+         PRAGMA journal_size_limit = 1048576;
+         PRAGMA soft_heap_limit = 1048576;
+         PRAGMA foreign_keys = ON;",
+    )
+}

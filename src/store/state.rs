@@ -1,0 +1,102 @@
+//! What goes in and what comes out.
+
+use std::sync::Arc;
+
+use crate::api::status::Crash;
+use crate::model::event::Event;
+use crate::model::names::{AppId, RunId, Slot};
+use crate::model::process::ProcessId;
+use crate::model::spec::AppSpec;
+use crate::model::time::WallTime;
+
+/// An app as it is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppRow {
+    /// Its number.
+    pub id: AppId,
+    /// What it is.
+    pub spec: Arc<AppSpec>,
+    /// Instances wanted.
+    pub desired: u32,
+    /// It is to run; otherwise it is to be stopped.
+    pub wanted: bool,
+    /// When it became known.
+    pub created_at: WallTime,
+}
+
+/// A process that was alive when it was last heard of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRow {
+    /// Its number.
+    pub run: RunId,
+    /// Whose. The app may be gone.
+    pub app: AppId,
+    /// Which instance.
+    pub slot: Slot,
+    /// Which process.
+    pub process: ProcessId,
+    /// When it began.
+    pub started_at: WallTime,
+}
+
+/// What the supervisor remembers of an app, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeRow {
+    /// Whose.
+    pub app: AppId,
+    /// The boot its moments belong to.
+    pub boot: Arc<str>,
+    /// Opaque.
+    pub json: String,
+}
+
+/// A part of the desired state that is to be made durable.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Add these, or replace those with the same id.
+    PutApps(Vec<AppRow>),
+    /// Forget these and everything about them; unknown ids are no error.
+    DeleteApps(Vec<AppId>),
+    /// Instances wanted, and whether the app is to run.
+    SetDesired(Vec<(AppId, u32, bool)>),
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Note {
+    /// Replaces what was remembered of the app.
+    Runtime(RuntimeRow),
+    /// A process lives.
+    RunStarted(RunRow),
+    /// It does not any more.
+    RunEnded {
+        /// Which one.
+        run: RunId,
+    },
+    /// Written with the sequence number it has.
+    Event(Box<Event>),
+    /// An unstable exit.
+    Crash {
+        /// Whose.
+        app: AppId,
+        /// The record.
+        crash: Box<Crash>,
+    },
+}
+
+/// Everything a new daemon needs to go on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedState {
+    /// By id. Apps with equal inherited environments share one in memory.
+    pub apps: Vec<AppRow>,
+    /// By app.
+    pub runtime: Vec<RuntimeRow>,
+    /// By run; those of earlier boots are in it, too.
+    pub runs: Vec<RunRow>,
+    /// The first number no app ever had.
+    pub next_app_id: AppId,
+    /// The first number no run ever had.
+    pub first_run_id: RunId,
+    /// No event ever had a number above this.
+    pub last_event_seq: u64,
+}
