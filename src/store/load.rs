@@ -108,7 +108,7 @@ fn apps(
 ) -> Result<Vec<AppRow>, rusqlite::Error> {
     let mut environments: HashMap<i64, Arc<EnvMap>> = HashMap::new();
     let mut statement = connection.prepare(
-        "SELECT id, name, spec, environment_id, desired_instances, wanted = 'running', created_at
+        "SELECT id, name, spec, environment_id, desired_instances, wanted = 'running', created_at, held
          FROM apps ORDER BY id",
     )?;
     let mut rows = statement.query([])?;
@@ -143,6 +143,7 @@ fn apps(
                 desired: row.get(4)?,
                 wanted: row.get(5)?,
                 created_at: WallTime(row.get(6)?),
+                held: serde_json::from_str(row.get_ref(7)?.as_str()?).unwrap_or_default(),
             }),
             Err(error) => unreadable(&name, &error),
         }

@@ -40,4 +40,4 @@ pub use handle::Store;
 pub use open::{Opened, Options, TroubleHook};
 pub use query::EventQuery;
 pub use queue::Reply;
-pub use state::{AppRow, Change, LoadedState, Note, RunRow, RuntimeRow};
+pub use state::{AppRow, Change, Desired, LoadedState, Note, RunRow, RuntimeRow};

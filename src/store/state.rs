@@ -20,6 +20,8 @@ pub struct AppRow {
     pub desired: u32,
     /// It is to run; otherwise it is to be stopped.
     pub wanted: bool,
+    /// Slots that are to stay stopped while the others run.
+    pub held: Vec<Slot>,
     /// When it became known.
     pub created_at: WallTime,
 }
@@ -50,6 +52,9 @@ pub struct RuntimeRow {
     pub json: String,
 }
 
+/// One app's entry of [`Change::SetDesired`].
+pub type Desired = (AppId, u32, bool, Vec<Slot>);
+
 /// A part of the desired state that is to be made durable.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -57,8 +62,8 @@ pub enum Change {
     PutApps(Vec<AppRow>),
     /// Forget these and everything about them; unknown ids are no error.
     DeleteApps(Vec<AppId>),
-    /// Instances wanted, and whether the app is to run.
-    SetDesired(Vec<(AppId, u32, bool)>),
+    /// Instances wanted, whether the app is to run, and slots that are to stay stopped all the same.
+    SetDesired(Vec<Desired>),
 }
 
 /// Something that happened.

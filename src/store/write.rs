@@ -10,7 +10,7 @@ use crate::model::names::AppId;
 use crate::model::spec::AppSpec;
 use crate::store::error::StoreError;
 use crate::store::load::RUN_BLOCK;
-use crate::store::state::{AppRow, Change};
+use crate::store::state::{AppRow, Change, Desired};
 
 /// Most events kept.
 pub(crate) const MAX_EVENTS: u32 = 10_000;
@@ -113,13 +113,14 @@ fn put_app(
     };
     let spec = serde_json::to_string(&bare).map_err(StoreError::Encode)?;
     let wanted = if app.wanted { "running" } else { "stopped" };
+    let held = serde_json::to_string(&app.held).map_err(StoreError::Encode)?;
     connection
         .prepare_cached(
-            "INSERT INTO apps (id, name, spec, environment_id, desired_instances, wanted, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            "INSERT INTO apps (id, name, spec, environment_id, desired_instances, wanted, created_at, held)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT (id) DO UPDATE SET name = excluded.name, spec = excluded.spec,
                  environment_id = excluded.environment_id, desired_instances = excluded.desired_instances,
-                 wanted = excluded.wanted, created_at = excluded.created_at",
+                 wanted = excluded.wanted, created_at = excluded.created_at, held = excluded.held",
         )
         .and_then(|mut put| {
             put.execute(params![
@@ -129,21 +130,23 @@ fn put_app(
                 environment,
                 app.desired,
                 wanted,
-                app.created_at.0
+                app.created_at.0,
+                held
             ])
         })
         .map_err(failed)?;
     Ok(())
 }
 
-fn set_desired(connection: &Connection, apps: &[(AppId, u32, bool)]) -> Result<(), StoreError> {
+fn set_desired(connection: &Connection, apps: &[Desired]) -> Result<(), StoreError> {
     let failed = |source| StoreError::sqlite("write", source);
     let mut update = connection
-        .prepare_cached("UPDATE apps SET desired_instances = ?2, wanted = ?3 WHERE id = ?1")
+        .prepare_cached("UPDATE apps SET desired_instances = ?2, wanted = ?3, held = ?4 WHERE id = ?1")
         .map_err(failed)?;
-    for (id, desired, wanted) in apps {
+    for (id, desired, wanted, held) in apps {
         let wanted = if *wanted { "running" } else { "stopped" };
-        if update.execute(params![id.0, desired, wanted]).map_err(failed)? == 0 {
+        let held = serde_json::to_string(held).map_err(StoreError::Encode)?;
+        if update.execute(params![id.0, desired, wanted, held]).map_err(failed)? == 0 {
             return Err(StoreError::UnknownApp(*id));
         }
     }

@@ -26,6 +26,8 @@ CREATE TABLE apps (
     environment_id    INTEGER NOT NULL REFERENCES environments (id),
     desired_instances INTEGER NOT NULL,
     wanted            TEXT NOT NULL CHECK (wanted IN ('running', 'stopped')),
+    -- Slots the user stopped one by one, as a JSON array.
+    held              TEXT NOT NULL DEFAULT '[]',
     created_at        INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX apps_by_environment ON apps (environment_id);

@@ -95,6 +95,7 @@ fn row(id: u32, env_base: &Arc<EnvMap>) -> AppRow {
         id: AppId(id),
         spec: Arc::new(spec(&format!("app-{id}"), Arc::clone(env_base))),
         desired: 2,
+        held: vec![],
         wanted: true,
         created_at: WallTime(5),
     }

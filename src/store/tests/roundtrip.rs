@@ -81,7 +81,7 @@ fn a_commit_is_all_or_nothing() {
         &store,
         vec![
             Change::PutApps(vec![row(2, &base)]),
-            Change::SetDesired(vec![(AppId(1), 7, false), (AppId(9), 1, true)]),
+            Change::SetDesired(vec![(AppId(1), 7, false, vec![2]), (AppId(9), 1, true, vec![])]),
         ],
     );
     assert!(matches!(refused, Err(StoreError::UnknownApp(AppId(9)))), "{refused:?}");
@@ -89,7 +89,7 @@ fn a_commit_is_all_or_nothing() {
     let mut double = row(3, &base);
     double.spec = row(1, &base).spec;
     assert!(commit(&store, vec![Change::PutApps(vec![double])]).is_err());
-    commit(&store, vec![Change::SetDesired(vec![(AppId(1), 5, false)])]).unwrap();
+    commit(&store, vec![Change::SetDesired(vec![(AppId(1), 5, false, vec![1, 3])])]).unwrap();
     drop(store);
     let state = open(&path).state;
     assert_eq!(state.apps.len(), 1);
