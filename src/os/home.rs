@@ -84,7 +84,11 @@ impl Home {
     }
 
     fn from_environment(variable: &dyn Fn(&str) -> Option<OsString>, root: bool) -> Result<Self, HomeError> {
-        let folder = |name| variable(name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+        let folder = |name| {
+            variable(name)
+                .map(PathBuf::from)
+                .filter(|path| !path.as_os_str().is_empty())
+        };
         if let Some(home) = folder("CLMGR_HOME") {
             return Self::under(&home);
         }
@@ -167,7 +171,12 @@ mod tests {
 
     fn from(pairs: &[(&str, &str)], root: bool) -> Result<Home, HomeError> {
         Home::from_environment(
-            &|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()),
+            &|name| {
+                pairs
+                    .iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, value)| value.into())
+            },
             root,
         )
     }
@@ -197,7 +206,9 @@ mod tests {
     fn refuses_a_path_the_kernel_cannot_bind() {
         // "/clmgr.sock" has 11 bytes.
         assert!(Home::under(Path::new(&format!("/{}", "x".repeat(95)))).is_ok());
-        let error = Home::under(Path::new(&format!("/{}", "x".repeat(96)))).unwrap_err().to_string();
+        let error = Home::under(Path::new(&format!("/{}", "x".repeat(96))))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("CLMGR_HOME") && error.contains("107"), "{error}");
     }
 

@@ -27,7 +27,9 @@ pub fn listening(pids: &[i32]) -> Vec<Listening> {
             continue;
         }
         let namespace = std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap_or_default();
-        let entry = namespaces.entry(namespace.into_os_string()).or_insert((*pid, BTreeSet::new()));
+        let entry = namespaces
+            .entry(namespace.into_os_string())
+            .or_insert((*pid, BTreeSet::new()));
         entry.1.extend(inodes);
     }
     let mut found = BTreeSet::new();
@@ -49,7 +51,11 @@ fn sockets(pid: i32) -> BTreeSet<u64> {
     entries
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
         .filter_map(|link| {
-            let text = link.as_os_str().as_bytes().strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+            let text = link
+                .as_os_str()
+                .as_bytes()
+                .strip_prefix(b"socket:[")?
+                .strip_suffix(b"]")?;
             number(text)
         })
         .collect()
@@ -74,7 +80,11 @@ fn tcp(line: &[u8], inodes: &BTreeSet<u64>) -> Option<Listening> {
     let (address, port) = local.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     // Each group of eight digits is a 32-bit word as this machine stores it.
-    let word = |at: usize| u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16).ok().map(u32::to_ne_bytes);
+    let word = |at: usize| {
+        u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16)
+            .ok()
+            .map(u32::to_ne_bytes)
+    };
     let address = if address.len() == 8 {
         IpAddr::from(Ipv4Addr::from(word(0)?))
     } else {
@@ -135,7 +145,10 @@ mod tests {
         let inodes = BTreeSet::from([9]);
         let line = b"   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 9 1 0";
         if cfg!(target_endian = "little") {
-            assert_eq!(tcp(line, &inodes), Some(Listening::Tcp("127.0.0.1:8080".parse().unwrap())));
+            assert_eq!(
+                tcp(line, &inodes),
+                Some(Listening::Tcp("127.0.0.1:8080".parse().unwrap()))
+            );
         }
         assert_eq!(tcp(b"", &inodes), None);
         let line = b"0000: 00000002 00000000 00010000 0001 01     9 /a b";

@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod cstrings;
 pub mod detach;
+pub mod epoll;
 pub mod fds;
 pub mod fsx;
 pub mod home;

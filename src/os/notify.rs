@@ -139,7 +139,9 @@ mod tests {
         let server = NotifySocket::bind_path(&path).unwrap();
         assert!(server.recv().unwrap().is_none());
         let client = UnixDatagram::unbound().unwrap();
-        client.send_to(b"READY=1\nSTATUS=a=b\nrubbish\n\xff=\xfe", &path).unwrap();
+        client
+            .send_to(b"READY=1\nSTATUS=a=b\nrubbish\n\xff=\xfe", &path)
+            .unwrap();
         client.send_to(b"", &path).unwrap();
         let (pid, pairs) = server.recv().unwrap().unwrap();
         assert_eq!(u32::try_from(pid).unwrap(), std::process::id());
@@ -158,7 +160,10 @@ mod tests {
         let name = format!("clmgr-test-{}", std::process::id());
         let server = NotifySocket::bind_abstract(name.as_bytes()).unwrap();
         let address = SocketAddr::from_abstract_name(&name).unwrap();
-        UnixDatagram::unbound().unwrap().send_to_addr(b"READY=1", &address).unwrap();
+        UnixDatagram::unbound()
+            .unwrap()
+            .send_to_addr(b"READY=1", &address)
+            .unwrap();
         assert!(server.recv().unwrap().is_some());
         assert!(NotifySocket::bind_abstract(name.as_bytes()).is_err());
     }

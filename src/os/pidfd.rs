@@ -52,8 +52,20 @@ pub fn signal(fd: impl AsFd, signal: i32, scope: Scope) -> io::Result<()> {
 fn send(fd: &impl AsFd, signal: i32, flags: libc::c_uint) -> io::Result<()> {
     let raw = fd.as_fd().as_raw_fd();
     // SAFETY: an open descriptor, a number, no siginfo and flags; the kernel checks all of them.
-    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, raw, signal, std::ptr::null::<libc::siginfo_t>(), flags) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            raw,
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            flags,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The group of a process that is alive, or dead and not yet reaped, has an id that nobody else uses.
@@ -62,7 +74,11 @@ fn signal_group_by_pid(fd: &impl AsFd, signal: i32) -> io::Result<()> {
     send(fd, 0, 0)?;
     // SAFETY: has no pointers.
     let done = unsafe { libc::kill(-pid, signal) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// True until the process has ended, whether or not its parent has collected it since.

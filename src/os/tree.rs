@@ -31,7 +31,9 @@ pub struct LeftoverQuery<'a> {
 
 impl std::fmt::Debug for LeftoverQuery<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LeftoverQuery").field("leader", &self.leader).finish_non_exhaustive()
+        f.debug_struct("LeftoverQuery")
+            .field("leader", &self.leader)
+            .finish_non_exhaustive()
     }
 }
 

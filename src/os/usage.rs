@@ -107,7 +107,9 @@ impl Sampler {
                 pages += stat.rss_pages;
             }
         }
-        let cpu = root.last.and_then(|(before, at)| percent(ticks.saturating_sub(before), self.ticks, now.0.saturating_sub(at.0)));
+        let cpu = root
+            .last
+            .and_then(|(before, at)| percent(ticks.saturating_sub(before), self.ticks, now.0.saturating_sub(at.0)));
         // A sample at the same moment says nothing about a period: keep the older one.
         if root.last.is_none() || cpu.is_some() {
             root.last = Some((ticks, now));
@@ -143,7 +145,10 @@ const fn spent(stat: &Stat) -> u64 {
     stat.utime + stat.stime + stat.cutime + stat.cstime
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a percentage needs no more digits than it has")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a percentage needs no more digits than it has"
+)]
 fn percent(ticks: u64, per_second: u64, nanoseconds: u64) -> Option<f32> {
     if nanoseconds == 0 {
         return None;
@@ -201,14 +206,19 @@ mod tests {
     #[test]
     fn counts_the_whole_tree_and_forgets_the_dead() {
         let mut child = Command::new("/bin/sh")
-            .args(["-c", "sleep 1000 & sleep 1000 & echo; read x; kill %1 %2 2>/dev/null; kill $!"])
+            .args([
+                "-c",
+                "sleep 1000 & sleep 1000 & echo; read x; kill %1 %2 2>/dev/null; kill $!",
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut String::new())
+            .unwrap();
         let mut sampler = Sampler::new();
         let mut samples = Vec::new();
         let run = RunId(1);

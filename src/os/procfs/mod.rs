@@ -3,8 +3,8 @@
 mod scan;
 mod stat;
 
-pub use scan::{all_pids, children, each_child};
 pub(crate) use scan::read_pids;
+pub use scan::{all_pids, children, each_child};
 pub use stat::{Stat, parse_stat};
 
 use std::sync::{Arc, OnceLock};

@@ -95,9 +95,16 @@ mod tests {
     fn names_may_contain_anything() {
         for name in ["sleep", "a) S 1 2 (", ") R 9 9 9", "x\n y"] {
             let stat = parse_stat(format!("12 ({name}) {REST}").as_bytes()).unwrap();
-            assert_eq!((stat.state, stat.ppid, stat.pgrp, stat.session), (b'S', 7, -1, 9), "{name}");
+            assert_eq!(
+                (stat.state, stat.ppid, stat.pgrp, stat.session),
+                (b'S', 7, -1, 9),
+                "{name}"
+            );
             assert_eq!((stat.utime, stat.stime, stat.threads), (140, 15, 3));
-            assert_eq!((stat.start_ticks, stat.rss_pages, stat.exit_code), (2200, 24, Some(256)));
+            assert_eq!(
+                (stat.start_ticks, stat.rss_pages, stat.exit_code),
+                (2200, 24, Some(256))
+            );
         }
     }
 

@@ -49,7 +49,11 @@ impl Child {
             env_pointers.push(text.as_mut_ptr().cast_const().cast());
         }
         env_pointers.push(std::ptr::null());
-        let fds: Vec<_> = plan.fds.iter().map(|(target, fd)| (*target, fd.as_raw_fd(), -1)).collect();
+        let fds: Vec<_> = plan
+            .fds
+            .iter()
+            .map(|(target, fd)| (*target, fd.as_raw_fd(), -1))
+            .collect();
         let highest = fds.iter().map(|(_, source, _)| *source).max().unwrap_or(0).max(2);
         let targets = fds.iter().map(|(target, _, _)| *target);
         if targets.clone().any(|target| target < 0) {
@@ -75,7 +79,9 @@ impl Child {
             cut: highest + 1,
             umask: plan.umask,
             nofile,
-            oom: plan.oom_score_adj.and_then(|value| CString::new(value.to_string()).ok()),
+            oom: plan
+                .oom_score_adj
+                .and_then(|value| CString::new(value.to_string()).ok()),
             step: None,
             errno: 0,
             _strings: [paths, argv, env],
@@ -86,7 +92,12 @@ impl Child {
     pub(super) fn failure(&self) -> Option<SpawnError> {
         // SAFETY: plain reads of our own fields; volatile because another process (sharing the memory)
         // has written them behind the compiler's back.
-        let (step, errno) = unsafe { (std::ptr::read_volatile(&raw const self.step), std::ptr::read_volatile(&raw const self.errno)) };
+        let (step, errno) = unsafe {
+            (
+                std::ptr::read_volatile(&raw const self.step),
+                std::ptr::read_volatile(&raw const self.errno),
+            )
+        };
         step.map(|step| SpawnError::new(step, errno))
     }
 
@@ -150,12 +161,7 @@ impl Child {
         // descriptors it places. Kernels before 5.11 refuse the flag, and there all our descriptors were
         // opened with it anyway.
         unsafe {
-            libc::syscall(
-                libc::SYS_close_range,
-                3,
-                libc::c_uint::MAX,
-                libc::CLOSE_RANGE_CLOEXEC,
-            );
+            libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
         }
         for at in 0..self.fds.len() {
             let Some((target, source, _)) = self.fds.get(at).copied() else {
@@ -271,10 +277,11 @@ fn environment(plan: &SpawnPlan<'_>) -> CStrings {
         return plan.env.clone();
     }
     let asks = |entry: &&[u8]| {
-        !plan
-            .pid_vars
-            .iter()
-            .any(|name| entry.strip_prefix(name.as_slice()).is_some_and(|rest| rest.first() == Some(&b'=')))
+        !plan.pid_vars.iter().any(|name| {
+            entry
+                .strip_prefix(name.as_slice())
+                .is_some_and(|rest| rest.first() == Some(&b'='))
+        })
     };
     plan.env.iter().filter(asks).collect()
 }

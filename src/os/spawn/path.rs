@@ -13,7 +13,11 @@ pub(super) fn candidates(program: &[u8], env: &CStrings) -> CStrings {
         list.push(program);
         return list;
     }
-    for folder in env.value_of(b"PATH").unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':') {
+    for folder in env
+        .value_of(b"PATH")
+        .unwrap_or(DEFAULT_PATH)
+        .split(|byte| *byte == b':')
+    {
         if folder.is_empty() {
             list.push_parts(&[b"./", program]);
         } else {

@@ -97,9 +97,9 @@ fn describe(errno: i32) -> String {
             let text = io::Error::from_raw_os_error(errno).to_string();
             let end = text.find(" (os error").unwrap_or(text.len());
             let mut words = text[..end].chars();
-            words.next().map_or_else(String::new, |first| {
-                first.to_lowercase().chain(words).collect()
-            })
+            words
+                .next()
+                .map_or_else(String::new, |first| first.to_lowercase().chain(words).collect())
         }
     }
 }
