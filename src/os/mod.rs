@@ -1,1 +1,29 @@
-//! os
+//! The border with the kernel: every system call that needs more than a safe wrapper, every `unsafe`
+//! of this program, and the only places that read clocks.
+//!
+//! Functions here are small, decide nothing, and never wait unless their documentation says so.
+
+#![expect(
+    unsafe_code,
+    reason = "the one place for system calls without a safe wrapper; each use argues its safety"
+)]
+
+pub mod clock;
+pub mod cstrings;
+pub mod detach;
+pub mod epoll;
+pub mod fds;
+pub mod fsx;
+pub mod home;
+pub mod limits;
+pub mod listening;
+pub mod lock;
+pub mod notify;
+pub mod pidfd;
+pub mod poll;
+pub mod procfs;
+pub mod reap;
+pub mod signals;
+pub mod spawn;
+pub mod tree;
+pub mod usage;

@@ -1,0 +1,43 @@
+//! Why a keeper did not start.
+
+use std::io;
+
+use crate::os::home::HomeError;
+use crate::os::lock::LockError;
+use crate::os::signals;
+
+/// Failures of start-up. Later there are none.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// Another keeper has this home.
+    #[error("cannot start a keeper for this home")]
+    Lock(#[from] LockError),
+    /// The folders cannot be made.
+    #[error("cannot prepare the home")]
+    Home(#[from] HomeError),
+    /// A system call that start-up needs.
+    #[error("cannot {doing}")]
+    System {
+        /// What it was for.
+        doing: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl KeeperError {
+    pub(super) fn system<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::System {
+            doing,
+            source: source.into(),
+        }
+    }
+}
+
+/// The signals a keeper reads instead of being interrupted.
+pub(super) fn block_signals() -> Result<signals::Signals, KeeperError> {
+    signals::ignore(&[libc::SIGPIPE]).map_err(KeeperError::system("ignore SIGPIPE"))?;
+    let handled = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+    signals::Signals::block(&handled).map_err(KeeperError::system("block signals"))
+}

@@ -1,0 +1,188 @@
+//! What the keeper knows, and how it answers messages.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::children::Children;
+use super::launch::{Launcher, adopt};
+use super::protocol::{FromKeeper, Held, MIN_VERSION, Restored, SpawnRequest, ToKeeper, VERSION, agree};
+use crate::model::exit::Exit;
+use crate::os::{clock, fds};
+
+/// A message with its descriptors, on its way to the daemon.
+pub(super) type Reply = (FromKeeper, Vec<Arc<OwnedFd>>);
+
+/// What a message asks of the loop.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Nothing.
+    None,
+    /// Runs whose end is to be noticed by their pidfd.
+    Watch(Vec<u64>),
+    /// End the keeper.
+    Leave,
+}
+
+/// Everything but the loop.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) children: Children,
+    /// A signal asked the keeper to end.
+    pub(super) terminating: bool,
+    /// The daemon has said `Hello` and was understood.
+    pub(super) welcomed: bool,
+    launcher: Launcher,
+    stored: BTreeMap<String, Arc<OwnedFd>>,
+    keeper_pid: i32,
+}
+
+impl State {
+    pub(super) fn new(launcher: Launcher) -> Self {
+        Self {
+            children: Children::default(),
+            terminating: false,
+            welcomed: false,
+            launcher,
+            stored: BTreeMap::new(),
+            keeper_pid: i32::try_from(std::process::id()).unwrap_or(0),
+        }
+    }
+
+    /// Acts upon one message; answers are appended to `replies`.
+    pub(super) fn handle(&mut self, message: ToKeeper, attached: Vec<OwnedFd>, replies: &mut Vec<Reply>) -> Effect {
+        let mut say = |reply: FromKeeper| replies.push((reply, Vec::new()));
+        if !self.welcomed && !matches!(message, ToKeeper::Hello { .. }) {
+            say(refused("say Hello first"));
+            return Effect::None;
+        }
+        match message {
+            ToKeeper::Hello {
+                min,
+                current,
+                daemon_version,
+            } => self.hello(min, current, &daemon_version, replies),
+            ToKeeper::Spawn(request) => replies.push(self.spawn(request, &attached)),
+            ToKeeper::Ack { up_to } => self.children.ack(up_to),
+            ToKeeper::Store { name } => match attached.into_iter().next() {
+                Some(fd) => drop(self.stored.insert(name, Arc::new(fds::lift(fd, 64)))),
+                None => say(refused("Store came without a descriptor")),
+            },
+            ToKeeper::Fetch { name } => {
+                let fd = self.stored.get(&name).map(Arc::clone);
+                let found = fd.is_some();
+                replies.push((FromKeeper::Stored { name, found }, fd.into_iter().collect()));
+            }
+            ToKeeper::Drop { name } => drop(self.stored.remove(&name)),
+            ToKeeper::Names => say(FromKeeper::StoredNames {
+                names: self.stored.keys().cloned().collect(),
+            }),
+            ToKeeper::Release { run } => {
+                if !self.children.release(run) {
+                    say(refused(&format!("run {run} is alive; its descriptors stay")));
+                }
+            }
+            ToKeeper::Table => replies.extend(self.children.parts()),
+            ToKeeper::Restore { children } => return self.restore(children, attached, replies),
+            ToKeeper::Exit { force } => {
+                let living = self.children.living();
+                if force || living == 0 {
+                    return Effect::Leave;
+                }
+                say(refused(&format!("{living} children are alive")));
+            }
+            ToKeeper::Ping => say(FromKeeper::Pong),
+        }
+        Effect::None
+    }
+
+    /// Records an end; its announcement is for a daemon that is there to hear it.
+    pub(super) fn exited(&mut self, run: u64, exit: Exit) -> Option<FromKeeper> {
+        let announcement = self.children.exited(run, exit, clock::monotonic());
+        announcement.filter(|_| self.welcomed)
+    }
+
+    fn hello(&mut self, min: u32, current: u32, daemon: &str, replies: &mut Vec<Reply>) {
+        let mut say = |reply: FromKeeper| replies.push((reply, Vec::new()));
+        self.welcomed = agree(min, current).is_some();
+        if !self.welcomed {
+            let version = env!("CARGO_PKG_VERSION");
+            say(refused(&format!(
+                "the daemon {daemon} speaks protocol versions {min} to {current}, this keeper {version} {MIN_VERSION} to {VERSION}; \
+                 stop both with `clmgr kill` of the older version, then start again"
+            )));
+            return;
+        }
+        say(FromKeeper::Welcome {
+            min: MIN_VERSION,
+            current: VERSION,
+            keeper_pid: self.keeper_pid,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            children: u32::try_from(self.children.count()).unwrap_or(u32::MAX),
+        });
+        for announcement in self.children.announcements() {
+            say(announcement);
+        }
+        if self.terminating {
+            say(FromKeeper::Terminate);
+        }
+    }
+
+    fn spawn(&mut self, request: SpawnRequest, attached: &[OwnedFd]) -> Reply {
+        let run = request.run;
+        if self.children.contains(run) {
+            return (refused(&format!("run {run} exists already")), Vec::new());
+        }
+        match self.launcher.launch(request, attached) {
+            Ok(child) => {
+                let message = FromKeeper::Spawned {
+                    run,
+                    pid: child.pid,
+                    start: child.started,
+                    held: child.held(),
+                };
+                let fds = child.descriptors().collect();
+                self.children.insert(run, child);
+                (message, fds)
+            }
+            Err(error) => (
+                FromKeeper::SpawnFailed {
+                    run,
+                    step: error.step,
+                    errno: error.errno,
+                },
+                Vec::new(),
+            ),
+        }
+    }
+
+    fn restore(&mut self, children: Vec<Restored>, attached: Vec<OwnedFd>, replies: &mut Vec<Reply>) -> Effect {
+        let announced: usize = children.iter().map(|child| Held::count(child.held)).sum();
+        if announced != attached.len() {
+            let why = format!("Restore announced {announced} descriptors, {} came", attached.len());
+            replies.push((refused(&why), Vec::new()));
+            return Effect::None;
+        }
+        let mut fds = attached.into_iter();
+        let mut watch = Vec::new();
+        for restored in children {
+            let run = restored.run;
+            if self.children.contains(run) {
+                fds.by_ref().take(restored.held.count()).for_each(drop);
+                replies.push((refused(&format!("run {run} exists already")), Vec::new()));
+                continue;
+            }
+            let (child, exit) = adopt(restored, &mut fds);
+            self.children.insert(run, child);
+            match exit {
+                None => watch.push(run),
+                Some(exit) => replies.extend(self.exited(run, exit).map(|message| (message, Vec::new()))),
+            }
+        }
+        Effect::Watch(watch)
+    }
+}
+
+fn refused(why: &str) -> FromKeeper {
+    FromKeeper::Refused { why: why.to_owned() }
+}

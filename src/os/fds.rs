@@ -1,0 +1,215 @@
+//! Descriptors: making them, moving them, and passing them to other processes.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{getsockopt, sockopt};
+use rustix::fs::OFlags;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use rustix::pipe::PipeFlags;
+
+/// Most descriptors in one message. The kernel's own limit is 253.
+pub const MAX_PASSED: usize = 250;
+
+/// Who is at the other end of a Unix stream socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Effective user when it connected.
+    pub uid: u32,
+    /// Effective group when it connected.
+    pub gid: u32,
+    /// Process that connected; 0 if it is in another pid namespace.
+    pub pid: i32,
+}
+
+/// What one read of a stream socket brought.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Bytes placed in the buffer; 0 at the end of the stream.
+    pub bytes: usize,
+    /// The kernel dropped descriptors because this process can hold no more.
+    pub lost: bool,
+}
+
+/// A pipe: read end, write end; both close on exec and block.
+///
+/// # Errors
+/// No descriptors left.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// A pair of connected Unix stream sockets; both close on exec and block.
+///
+/// # Errors
+/// No descriptors left.
+pub fn socketpair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+/// `/dev/null` for reading and writing; closes on exec.
+///
+/// # Errors
+/// It is not there, or no descriptors are left.
+pub fn null() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?)
+}
+
+/// Makes reads and writes return at once, for everybody who shares this open file.
+///
+/// # Errors
+/// Not an open descriptor.
+pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&fd)?;
+    Ok(rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
+}
+
+/// Keeps a descriptor across `exec`, or closes it there.
+///
+/// # Errors
+/// Not an open descriptor.
+pub fn set_close_on_exec(fd: impl AsFd, close: bool) -> io::Result<()> {
+    let flag = if close {
+        rustix::io::FdFlags::CLOEXEC
+    } else {
+        rustix::io::FdFlags::empty()
+    };
+    Ok(rustix::io::fcntl_setfd(fd, flag)?)
+}
+
+/// Takes over a descriptor number that this process was started with, such as 3.
+///
+/// # Errors
+/// No such descriptor is open.
+pub fn inherited(number: i32) -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    if number < 3 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the number is only borrowed for this one call, which fails cleanly if it is not open.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    set_close_on_exec(fd, true)?;
+    // SAFETY: it is open (the call above succeeded) and the caller says that it was inherited, so nothing
+    // in this process owns it yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Moves a descriptor to the lowest free number that is at least `from`. See `os::spawn` for why a
+/// process that holds thousands of descriptors keeps the low numbers free.
+#[must_use]
+pub fn lift(fd: OwnedFd, from: i32) -> OwnedFd {
+    rustix::io::fcntl_dupfd_cloexec(&fd, from).unwrap_or(fd)
+}
+
+/// Sends bytes, and with the first of them descriptors. Never waits for a non-blocking socket and never
+/// raises SIGPIPE.
+///
+/// # Errors
+/// As `sendmsg`; `WouldBlock` when the socket is full.
+pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_PASSED))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    Ok(rustix::net::sendmsg(
+        socket,
+        &[IoSlice::new(bytes)],
+        &mut control,
+        flags,
+    )?)
+}
+
+/// Reads bytes and the descriptors that came with them, which are appended to `fds`. Never waits.
+///
+/// # Errors
+/// As `recvmsg`; `WouldBlock` when there is nothing.
+pub fn receive(socket: impl AsFd, buffer: &mut [u8], fds: &mut impl Extend<OwnedFd>) -> io::Result<Received> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(256))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let message = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
+    for item in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = item {
+            fds.extend(received);
+        }
+    }
+    Ok(Received {
+        bytes: message.bytes,
+        lost: message.flags.contains(ReturnFlags::CTRUNC),
+    })
+}
+
+/// Who connected.
+///
+/// # Errors
+/// Not a connected Unix socket.
+pub fn peer_cred(socket: impl AsFd) -> io::Result<Peer> {
+    let cred = getsockopt(&socket, sockopt::PeerCredentials)?;
+    Ok(Peer {
+        uid: cred.uid(),
+        gid: cred.gid(),
+        pid: cred.pid(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{inherited, lift, null, peer_cred, pipe, receive, send, set_nonblocking, socketpair};
+    use std::io;
+    use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+    #[test]
+    fn descriptors_arrive_with_their_bytes() {
+        let (left, right) = socketpair().unwrap();
+        let (read, write) = pipe().unwrap();
+        assert_eq!(send(&left, b"ab", &[read.as_fd(), write.as_fd()]).unwrap(), 2);
+        let mut fds: Vec<OwnedFd> = Vec::new();
+        let mut buffer = [0; 8];
+        let got = receive(&right, &mut buffer, &mut fds).unwrap();
+        assert_eq!((got.bytes, got.lost, fds.len()), (2, false, 2));
+        rustix::io::write(&fds[1], b"x").unwrap();
+        assert_eq!(rustix::io::read(&read, &mut buffer).unwrap(), 1);
+        let error = receive(&right, &mut buffer, &mut fds).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drop(left);
+        assert_eq!(receive(&right, &mut buffer, &mut fds).unwrap().bytes, 0);
+        assert_eq!(send(&right, b"x", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_full_message_of_descriptors_passes() {
+        let (left, right) = socketpair().unwrap();
+        let null = null().unwrap();
+        let many = vec![null.as_fd(); super::MAX_PASSED];
+        send(&left, b"x", &many).unwrap();
+        let mut fds: Vec<OwnedFd> = Vec::new();
+        let got = receive(&right, &mut [0; 1], &mut fds).unwrap();
+        assert_eq!((fds.len(), got.lost), (super::MAX_PASSED, false));
+        let too_many = vec![null.as_fd(); 300];
+        assert!(send(&left, b"x", &too_many).is_err());
+    }
+
+    #[test]
+    fn moves_and_adopts() {
+        let fd = lift(null().unwrap(), 200);
+        assert!(fd.as_raw_fd() >= 200);
+        assert!(inherited(1_000_000).is_err());
+        assert!(inherited(0).is_err());
+        let (left, _right) = socketpair().unwrap();
+        set_nonblocking(&left).unwrap();
+        let me = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(peer_cred(&left).unwrap().pid, me);
+    }
+}

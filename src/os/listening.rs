@@ -1,0 +1,159 @@
+//! Which sockets a process listens on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// A socket that accepts connections.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Listening {
+    /// TCP, v4 or v6.
+    Tcp(SocketAddr),
+    /// A Unix stream or packet socket. An abstract name begins with `@`.
+    Unix(PathBuf),
+}
+
+/// The listening sockets that any of these processes holds, each once, in order. Processes that are gone
+/// or not ours hold none.
+#[must_use]
+pub fn listening(pids: &[i32]) -> Vec<Listening> {
+    // Sockets are numbered across namespaces, but listed per namespace: ask one process of each.
+    let mut namespaces: BTreeMap<OsString, (i32, BTreeSet<u64>)> = BTreeMap::new();
+    for pid in pids {
+        let inodes = sockets(*pid);
+        if inodes.is_empty() {
+            continue;
+        }
+        let namespace = std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap_or_default();
+        let entry = namespaces
+            .entry(namespace.into_os_string())
+            .or_insert((*pid, BTreeSet::new()));
+        entry.1.extend(inodes);
+    }
+    let mut found = BTreeSet::new();
+    for (pid, inodes) in namespaces.values() {
+        for table in ["tcp", "tcp6"] {
+            let text = std::fs::read(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+            found.extend(lines(&text).filter_map(|line| tcp(line, inodes)));
+        }
+        let text = std::fs::read(format!("/proc/{pid}/net/unix")).unwrap_or_default();
+        found.extend(lines(&text).filter_map(|line| unix(line, inodes)));
+    }
+    found.into_iter().collect()
+}
+
+fn sockets(pid: i32) -> BTreeSet<u64> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return BTreeSet::new();
+    };
+    entries
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|link| {
+            let text = link
+                .as_os_str()
+                .as_bytes()
+                .strip_prefix(b"socket:[")?
+                .strip_suffix(b"]")?;
+            number(text)
+        })
+        .collect()
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').skip(1)
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// `sl local_address rem_address st queues timer retrnsmt uid timeout inode …`; state 0A is LISTEN.
+fn tcp(line: &[u8], inodes: &BTreeSet<u64>) -> Option<Listening> {
+    let text = std::str::from_utf8(line).ok()?;
+    let mut fields = text.split_ascii_whitespace();
+    let local = fields.nth(1)?;
+    if fields.nth(1)? != "0A" || !inodes.contains(&fields.nth(5)?.parse().ok()?) {
+        return None;
+    }
+    let (address, port) = local.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    // Each group of eight digits is a 32-bit word as this machine stores it.
+    let word = |at: usize| {
+        u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16)
+            .ok()
+            .map(u32::to_ne_bytes)
+    };
+    let address = if address.len() == 8 {
+        IpAddr::from(Ipv4Addr::from(word(0)?))
+    } else {
+        let mut bytes = [0; 16];
+        for (at, part) in bytes.chunks_exact_mut(4).enumerate() {
+            part.copy_from_slice(&word(at)?);
+        }
+        IpAddr::from(Ipv6Addr::from(bytes))
+    };
+    Some(Listening::Tcp(SocketAddr::new(address, port)))
+}
+
+/// `Num RefCount Protocol Flags Type St Inode Path`; flag 0x10000 is `SO_ACCEPTCON`. The path is the rest
+/// of the line, spaces included.
+fn unix(line: &[u8], inodes: &BTreeSet<u64>) -> Option<Listening> {
+    let mut rest = line;
+    let mut fields = [b"" as &[u8]; 7];
+    for field in &mut fields {
+        rest = rest.trim_ascii_start();
+        let end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
+        (*field, rest) = rest.split_at(end);
+    }
+    let flags = u32::from_str_radix(std::str::from_utf8(fields[3]).ok()?, 16).ok()?;
+    let path = rest.strip_prefix(b" ")?;
+    if flags & 0x10000 == 0 || !inodes.contains(&number(fields[6])?) {
+        return None;
+    }
+    Some(Listening::Unix(OsString::from_vec(path.to_vec()).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Listening, listening, tcp, unix};
+    use std::collections::BTreeSet;
+    use std::net::TcpListener;
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    #[test]
+    fn finds_this_process_and_only_listeners() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let v4 = TcpListener::bind("127.0.0.1:0").unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("a socket");
+        let _unix = UnixListener::bind(&path).unwrap();
+        let client = std::net::TcpStream::connect(v4.local_addr().unwrap()).unwrap();
+        let found = listening(&[me, me, 0, i32::MAX]);
+        assert!(found.contains(&Listening::Tcp(v4.local_addr().unwrap())), "{found:?}");
+        assert!(found.contains(&Listening::Unix(path)), "{found:?}");
+        assert!(!found.contains(&Listening::Tcp(client.local_addr().unwrap())));
+        if let Ok(v6) = TcpListener::bind("[::1]:0") {
+            assert!(listening(&[me]).contains(&Listening::Tcp(v6.local_addr().unwrap())));
+        }
+    }
+
+    #[test]
+    fn reads_the_tables() {
+        let inodes = BTreeSet::from([9]);
+        let line = b"   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 9 1 0";
+        if cfg!(target_endian = "little") {
+            assert_eq!(
+                tcp(line, &inodes),
+                Some(Listening::Tcp("127.0.0.1:8080".parse().unwrap()))
+            );
+        }
+        assert_eq!(tcp(b"", &inodes), None);
+        let line = b"0000: 00000002 00000000 00010000 0001 01     9 /a b";
+        assert_eq!(unix(line, &inodes), Some(Listening::Unix(Path::new("/a b").into())));
+        assert_eq!(unix(b"0: 2 0 00010000 0001 01 9", &inodes), None);
+        assert_eq!(unix(b"0: 2 0 00000000 0001 01 9 /x", &inodes), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! One keeper per home: an exclusive lock that the kernel drops when its holder dies.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate, open};
+use rustix::io::{pread, pwrite};
+
+/// Why the lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody alive has it.
+    #[error("another keeper is running{}", pid.map(|pid| format!(" as process {pid}")).unwrap_or_default())]
+    Held {
+        /// Who, if the file tells.
+        pid: Option<i32>,
+    },
+    /// The file cannot be used.
+    #[error("cannot use the lock file {path:?}")]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The lock, held as long as this (or a copy of its descriptor) is open.
+#[derive(Debug)]
+pub struct Lock {
+    fd: OwnedFd,
+}
+
+impl Lock {
+    /// The descriptor that holds the lock, for a program that replaces this one.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// Takes over a lock from [`Lock::into_fd`].
+    #[must_use]
+    pub const fn from_fd(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Takes the lock and writes this process's pid into the file. A file left by a dead holder is no
+/// obstacle, whatever it contains. Never waits.
+///
+/// # Errors
+/// The lock is held, or the file cannot be opened or written.
+pub fn acquire(path: &Path) -> Result<Lock, LockError> {
+    let io = |errno: rustix::io::Errno| LockError::Io {
+        path: path.to_owned(),
+        source: errno.into(),
+    };
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = open(path, flags, Mode::from_raw_mode(0o600)).map_err(io)?;
+    match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held { pid: holder(&fd) }),
+        Err(errno) => return Err(io(errno)),
+    }
+    ftruncate(&fd, 0).map_err(io)?;
+    pwrite(&fd, format!("{}\n", std::process::id()).as_bytes(), 0).map_err(io)?;
+    Ok(Lock { fd })
+}
+
+fn holder(fd: &OwnedFd) -> Option<i32> {
+    let mut text = [0; 16];
+    let length = pread(fd, &mut text, 0).ok()?;
+    std::str::from_utf8(text.get(..length)?).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lock, LockError, acquire};
+
+    #[test]
+    fn is_exclusive_and_survives_as_a_descriptor() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("lock");
+        let lock = acquire(&path).unwrap();
+        let me = i32::try_from(std::process::id()).unwrap();
+        assert!(matches!(acquire(&path), Err(LockError::Held { pid: Some(pid) }) if pid == me));
+        let lock = Lock::from_fd(lock.into_fd());
+        assert!(matches!(acquire(&path), Err(LockError::Held { .. })));
+        drop(lock);
+        acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn a_stale_file_is_no_obstacle() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("lock");
+        std::fs::write(&path, "4194304999 some old rubbish that is longer\n").unwrap();
+        let _lock = acquire(&path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("{}\n", std::process::id()));
+        assert!(matches!(acquire(temp.path()), Err(LockError::Io { .. })));
+    }
+}
