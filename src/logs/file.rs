@@ -201,7 +201,7 @@ impl LogFile {
         }
     }
 
-    /// Moves at most `max` bytes from a pipe without looking at them.
+    /// Moves at most `max` bytes from a pipe without looking at them. Not the first: they open the file.
     pub fn splice_from(
         &mut self,
         ctx: &mut Context,
@@ -210,7 +210,7 @@ impl LogFile {
         pipe: BorrowedFd<'_>,
         max: usize,
     ) -> Spliced {
-        if self.outage.is_some() || !self.spliceable || self.open(ctx).is_err() || self.check(ctx).is_err() {
+        if self.outage.is_some() || !self.spliceable || self.file.is_none() || self.check(ctx).is_err() {
             return Spliced::Cannot;
         }
         let mine = match self.tail {
