@@ -1,1 +1,35 @@
-//! logs
+//! App output: from pipe to file, rotated, compressed, and read again.
+//!
+//! ```text
+//!  app ── stdout ─┐ pipe                        ┌───────────────┐  lines framed, stamped, JSON
+//!  app ── stderr ─┤ (the keeper holds a second  │ pump, thread  │  or bytes untouched (splice)
+//!  app ── …      ─┘  read end, so no writer     │ "logs"        ├──────────► <path>
+//!                    ever sees EPIPE)     epoll │ owns streams, │ rotate ──► <path>.1 … .N
+//!  daemon ── Pump (commands, eventfd) ────────► │ files, runs   │              │
+//!  daemon ◄─ Notice (drained, line, lost) ───── └───────────────┘              │
+//!                                               thread "logs-gzip" ◄── paths ──┘  .N → .N.gz
+//!  CLI ── tail::last_lines, tail::Follower ── reads the files; never talks to the pump
+//! ```
+//!
+//! Who owns what: the pump thread alone owns descriptors, files and counters; nothing is locked on the
+//! way from pipe to file. Rotated *names* are shared with the gzip thread and are changed only under
+//! [`rotate::Shelf`]'s lock, which is held for a few renames. There is one read buffer and one encode
+//! buffer for all streams; a stream has memory of its own only while it has a partial line to hold.
+//!
+//! What survives `kill -9` of the process: everything not yet read is still in the pipe, everything
+//! read has been written before the next read, except the held partial lines. Lines are held only for
+//! files that several streams share and for JSON records; a private raw or stamped file gets
+//! fragments at once.
+
+pub mod clock;
+pub mod compress;
+pub mod file;
+pub mod frame;
+pub mod outage;
+pub mod pump;
+pub mod rotate;
+pub mod sink;
+pub mod stamp;
+pub mod stderr;
+pub mod tail;
+pub mod watch;

@@ -1,0 +1,605 @@
+//! One log file and its only writer.
+//!
+//! The file is opened with its first byte. The writer owns the offset (no `O_APPEND`), so pages can be
+//! spliced; once a second, while there is something to write, it looks whether somebody else removed,
+//! truncated or extended the file.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::tz::TimeZone;
+use memchr::{memchr, memrchr};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, SpliceFFlags, splice};
+
+use crate::logs::compress::Compressor;
+use crate::logs::frame::{Framing, Stampers};
+use crate::logs::outage::{Outage, RETRY};
+use crate::logs::rotate::{next_due, remove_from, shift};
+use crate::logs::sink::{Loss, Notice, Origin};
+use crate::model::logspec::Rotation;
+use crate::model::time::{Moment, WallTime};
+
+/// Splicing stops this long before the size limit; the rest is read, so that the cut is after a line.
+const MARGIN: u64 = 128 << 10;
+
+/// What all files need; owned by the pump thread.
+pub struct Context {
+    /// Now, for stamps and rotation by time.
+    pub wall: WallTime,
+    /// Now, for retries.
+    pub now: Moment,
+    /// Where notices go.
+    pub notify: Box<dyn Fn(Notice) + Send>,
+    /// Timestamps.
+    pub stampers: Stampers,
+    /// The gzip thread.
+    pub compressor: Compressor,
+    /// For rotation at midnight.
+    pub zone: TimeZone,
+    /// Numbers.
+    pub counters: Arc<Counters>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("wall", &self.wall)
+            .finish_non_exhaustive()
+    }
+}
+
+/// See [`Stats`](crate::logs::sink::Stats).
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Attached streams.
+    pub streams: AtomicU64,
+    /// Files that cannot be written now.
+    pub outages: AtomicU64,
+    /// Bytes read.
+    pub bytes: AtomicU64,
+    /// Lines lost.
+    pub lost_lines: AtomicU64,
+    /// Bytes lost.
+    pub lost_bytes: AtomicU64,
+    /// Rotations.
+    pub rotations: AtomicU64,
+}
+
+/// Who wrote last: a number never used twice for a stream.
+pub type Writer = u64;
+
+/// Where the file ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tail {
+    /// After a newline, or at the beginning.
+    Start,
+    /// Inside a line of this writer.
+    Open(Writer),
+    /// Inside a line that was there when the file was opened.
+    Found,
+    /// This writer's bytes were spliced; nobody has looked.
+    Unseen(Writer),
+}
+
+/// What a splice did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spliced {
+    /// This many bytes went from pipe to file.
+    Moved(usize),
+    /// The pipe is empty.
+    Empty,
+    /// The pipe is at its end.
+    End,
+    /// Not now: read and [`LogFile::append`].
+    Cannot,
+}
+
+/// A file, open or not yet.
+#[derive(Debug)]
+pub struct LogFile {
+    path: Rc<Path>,
+    rotation: Rotation,
+    private_folder: bool,
+    /// How a marker is written, and who is named in a notice: the last stream attached.
+    framing: Rc<Framing>,
+    origin: Arc<Origin>,
+    file: Option<File>,
+    opened_before: bool,
+    regular: bool,
+    spliceable: bool,
+    offset: u64,
+    tail: Tail,
+    due: Option<WallTime>,
+    checked: Moment,
+    rotate_after: Moment,
+    outage: Option<Box<Outage>>,
+}
+
+impl LogFile {
+    /// A file that is not open yet.
+    #[must_use]
+    pub const fn new(
+        path: Rc<Path>,
+        rotation: Rotation,
+        private_folder: bool,
+        framing: Rc<Framing>,
+        origin: Arc<Origin>,
+    ) -> Self {
+        Self {
+            path,
+            rotation,
+            private_folder,
+            framing,
+            origin,
+            file: None,
+            opened_before: false,
+            regular: false,
+            spliceable: true,
+            offset: 0,
+            tail: Tail::Start,
+            due: None,
+            checked: Moment(0),
+            rotate_after: Moment(0),
+            outage: None,
+        }
+    }
+
+    /// Whether something is being lost.
+    #[must_use]
+    pub const fn failing(&self) -> bool {
+        self.outage.is_some()
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A stream joins with these settings, which hold for the file from now on.
+    pub fn configure(&mut self, rotation: &Rotation, framing: &Rc<Framing>, origin: &Arc<Origin>) {
+        self.rotation = rotation.clone();
+        self.framing = Rc::clone(framing);
+        self.origin = Arc::clone(origin);
+        self.due = None;
+    }
+
+    /// Whether the next byte of this writer begins a line. `whole`: an unfinished line found in the
+    /// file is not this writer's.
+    pub fn begins_line(&mut self, ctx: &mut Context, writer: Writer, whole: bool) -> bool {
+        if let Some(outage) = &self.outage {
+            return !outage.inside_line;
+        }
+        if self.file.is_none() {
+            // An error shows again in `append`.
+            let _opened = self.open(ctx);
+        }
+        self.look();
+        match self.tail {
+            Tail::Start => true,
+            Tail::Open(last) | Tail::Unseen(last) => last != writer,
+            Tail::Found => whole,
+        }
+    }
+
+    /// Writes, rotating between lines. What cannot be written is lost and counted. `whole` as in
+    /// [`Self::begins_line`].
+    pub fn append(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) {
+        let Some(data) = self.recover(ctx, data) else { return };
+        if data.is_empty() {
+            return;
+        }
+        if let Err((error, done)) = self.put(ctx, writer, whole, data) {
+            self.fail(ctx, &error, data.get(done..).unwrap_or_default());
+        }
+    }
+
+    /// Moves at most `max` bytes from a pipe without looking at them. Not the first: they open the file.
+    pub fn splice_from(
+        &mut self,
+        ctx: &mut Context,
+        writer: Writer,
+        whole: bool,
+        pipe: BorrowedFd<'_>,
+        max: usize,
+    ) -> Spliced {
+        if self.outage.is_some() || !self.spliceable || self.file.is_none() || self.check(ctx).is_err() {
+            return Spliced::Cannot;
+        }
+        let mine = match self.tail {
+            Tail::Start => true,
+            Tail::Found => !whole,
+            Tail::Open(last) | Tail::Unseen(last) => last == writer,
+        };
+        if !mine || !self.regular || self.overdue(ctx) {
+            return Spliced::Cannot;
+        }
+        let max = match self.rotation.size {
+            Some(limit) => {
+                let room = limit.0.saturating_sub(MARGIN).saturating_sub(self.offset);
+                max.min(usize::try_from(room).unwrap_or(max))
+            }
+            None => max,
+        };
+        let (Some(file), Ok(mut offset)) = (&self.file, i64::try_from(self.offset)) else {
+            return Spliced::Cannot;
+        };
+        if max == 0 {
+            return Spliced::Cannot;
+        }
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+        match splice(pipe, None, file, Some(&mut offset), max, flags) {
+            Ok(0) => Spliced::End,
+            Ok(moved) => {
+                self.offset += moved as u64;
+                self.tail = Tail::Unseen(writer);
+                Spliced::Moved(moved)
+            }
+            Err(Errno::EAGAIN) => Spliced::Empty,
+            Err(Errno::EINVAL | Errno::ENOSYS) => {
+                self.spliceable = false;
+                Spliced::Cannot
+            }
+            Err(_) => Spliced::Cannot,
+        }
+    }
+
+    /// A writer is gone. `terminate`: its unfinished line gets an end.
+    pub fn end(&mut self, ctx: &mut Context, writer: Writer, terminate: bool) {
+        if let Some(outage) = &mut self.outage {
+            outage.inside_line = false;
+        } else if terminate && self.tail == Tail::Open(writer) {
+            self.append(ctx, writer, false, b"\n");
+        }
+    }
+
+    /// When to call [`Self::retry`]; none while writing works, or while only the app can go on.
+    #[must_use]
+    pub fn retry_at(&self) -> Option<Moment> {
+        let outage = self.outage.as_ref()?;
+        (!outage.inside_line).then_some(outage.retry)
+    }
+
+    /// Tries to end an outage whose time has come.
+    pub fn retry(&mut self, ctx: &mut Context) {
+        if self.retry_at().is_some_and(|at| at <= ctx.now) {
+            let _resumed = self.recover(ctx, b"");
+        }
+    }
+
+    /// Empties the file and removes its rotated files.
+    pub fn flush(&mut self, ctx: &Context) {
+        flush(&self.path, ctx.compressor.shelf());
+        if self.file.is_some() && self.regular {
+            self.offset = 0;
+            self.tail = Tail::Start;
+        }
+    }
+
+    /// Closes the file; the next byte opens what then has its name.
+    pub fn close(&mut self) {
+        self.look();
+        self.file = None;
+    }
+
+    fn open(&mut self, ctx: &mut Context) -> io::Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let file = match open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_parent(&self.path, self.private_folder)?;
+                open(&self.path)?
+            }
+            other => other?,
+        };
+        let meta = file.metadata()?;
+        self.regular = meta.is_file();
+        self.offset = if self.regular { meta.len() } else { 0 };
+        self.spliceable &= self.regular || !meta.file_type().is_fifo();
+        self.tail = Tail::Start;
+        self.checked = ctx.now;
+        self.file = Some(file);
+        if self.regular && self.offset > 0 && self.last_byte() != Some(b'\n') {
+            self.tail = Tail::Found;
+        }
+        self.due = None;
+        if let Some(every) = self.rotation.every {
+            let written = WallTime(meta.mtime().saturating_mul(1000));
+            let since = if self.offset > 0 {
+                written.min(ctx.wall)
+            } else {
+                ctx.wall
+            };
+            self.due = Some(next_due(every, since, &ctx.zone));
+        }
+        if !self.opened_before {
+            self.opened_before = true;
+            if self.rotation.compress && self.regular {
+                ctx.compressor.resume(&self.path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notices, at most once a second, what others did to the file.
+    fn check(&mut self, ctx: &mut Context) -> io::Result<()> {
+        if !self.regular || ctx.now < self.checked.after(RETRY) {
+            return Ok(());
+        }
+        let Some(file) = &self.file else { return Ok(()) };
+        let meta = file.metadata()?;
+        self.checked = ctx.now;
+        if meta.nlink() == 0 {
+            self.file = None;
+            return self.open(ctx);
+        }
+        if meta.len() != self.offset {
+            self.offset = meta.len();
+            self.tail = match self.last_byte() {
+                None | Some(b'\n') => Tail::Start,
+                Some(_) => Tail::Found,
+            };
+        }
+        if let (Some(every), None) = (self.rotation.every, self.due) {
+            self.due = Some(next_due(every, ctx.wall, &ctx.zone));
+        }
+        Ok(())
+    }
+
+    fn last_byte(&self) -> Option<u8> {
+        let mut byte = [0];
+        let at = self.offset.checked_sub(1)?;
+        let count = self.file.as_ref()?.read_at(&mut byte, at).ok()?;
+        (count == 1).then_some(byte[0])
+    }
+
+    /// Finds out how a splice ended.
+    fn look(&mut self) {
+        if let Tail::Unseen(writer) = self.tail {
+            self.tail = match self.last_byte() {
+                Some(b'\n') | None => Tail::Start,
+                Some(_) => Tail::Open(writer),
+            };
+        }
+    }
+
+    fn overdue(&self, ctx: &Context) -> bool {
+        self.due.is_some_and(|due| due <= ctx.wall) && self.rotate_after <= ctx.now
+    }
+
+    /// How many of these bytes go into the file before it must be rotated; 0: rotate first.
+    fn room(&self, ctx: &Context, data: &[u8]) -> usize {
+        if !self.regular || self.rotate_after > ctx.now {
+            return data.len();
+        }
+        let line = || memchr(b'\n', data).map_or(data.len(), |at| at + 1);
+        let between = self.tail == Tail::Start && self.offset > 0;
+        if self.overdue(ctx) && self.offset > 0 {
+            return if between { 0 } else { line() };
+        }
+        let left = match self.rotation.size {
+            Some(limit) => usize::try_from(limit.0.saturating_sub(self.offset)).unwrap_or(usize::MAX),
+            None => usize::MAX,
+        };
+        let Some(head) = data.get(..left) else {
+            return data.len();
+        };
+        match memrchr(b'\n', head) {
+            Some(at) => at + 1,
+            None if between => 0,
+            None => line(),
+        }
+    }
+
+    fn put(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) -> Result<(), (io::Error, usize)> {
+        self.open(ctx).map_err(|error| (error, 0))?;
+        self.check(ctx).map_err(|error| (error, 0))?;
+        self.look();
+        let foreign = match self.tail {
+            Tail::Start => false,
+            Tail::Open(last) | Tail::Unseen(last) => last != writer,
+            Tail::Found => whole,
+        };
+        if foreign {
+            self.write(b"\n").map_err(|(error, _)| (error, 0))?;
+            self.tail = Tail::Start;
+        }
+        let mut done = 0;
+        while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
+            let count = self.room(ctx, rest);
+            if count > 0 {
+                let head = rest.get(..count).unwrap_or(rest);
+                let result = self.write(head);
+                let written = result.as_ref().map_or_else(|(_, kept)| *kept, |()| head.len());
+                if let Some(last) = head.get(..written).and_then(<[u8]>::last) {
+                    self.tail = if *last == b'\n' {
+                        Tail::Start
+                    } else {
+                        Tail::Open(writer)
+                    };
+                }
+                done += written;
+                result.map_err(|(error, _)| (error, done))?;
+            }
+            if done < data.len() {
+                self.rotate(ctx).map_err(|error| (error, done))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all, or up to the end of a line; then the error and how much stands in the file.
+    fn write(&mut self, data: &[u8]) -> Result<(), (io::Error, usize)> {
+        let Some(file) = &self.file else {
+            return Err((io::ErrorKind::NotFound.into(), 0));
+        };
+        let mut done = 0;
+        while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
+            let result = if self.regular {
+                file.write_at(rest, self.offset + done as u64)
+            } else {
+                io::Write::write(&mut &*file, rest)
+            };
+            let error = match result {
+                Ok(0) => io::ErrorKind::WriteZero.into(),
+                Ok(count) => {
+                    done += count;
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            if self.regular {
+                let kept = data
+                    .get(..done)
+                    .and_then(|part| memrchr(b'\n', part))
+                    .map_or(0, |at| at + 1);
+                if kept < done && file.set_len(self.offset + kept as u64).is_ok() {
+                    done = kept;
+                }
+                self.offset += done as u64;
+            }
+            return Err((error, done));
+        }
+        if self.regular {
+            self.offset += done as u64;
+        }
+        Ok(())
+    }
+
+    /// A failed rename keeps the file growing for a second; a new file that cannot be opened is an
+    /// error.
+    fn rotate(&mut self, ctx: &mut Context) -> io::Result<()> {
+        let renamed = {
+            let _names = ctx.compressor.shelf().lock();
+            shift(&self.path, &self.rotation)
+        };
+        if let Err(error) = renamed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            self.rotate_after = ctx.now.after(RETRY);
+            return Ok(());
+        }
+        self.file = None;
+        ctx.counters.rotations.fetch_add(1, Ordering::Relaxed);
+        if self.rotation.compress && self.rotation.keep > 0 {
+            ctx.compressor.submit(&self.path);
+        }
+        self.open(ctx)
+    }
+
+    fn loss(&self, outage: &Outage) -> Loss {
+        Loss {
+            app: self.origin.app.clone(),
+            slot: self.origin.slot,
+            path: self.path.to_path_buf(),
+            lines: outage.lines,
+            bytes: outage.bytes,
+            error: outage.error.clone(),
+        }
+    }
+
+    fn fail(&mut self, ctx: &Context, error: &io::Error, lost: &[u8]) {
+        let text = error
+            .raw_os_error()
+            .map_or_else(|| error.to_string(), |number| Errno::from_raw(number).desc().to_owned());
+        let mut outage = Outage::new(text, ctx.now);
+        outage.lose(lost);
+        ctx.counters.outages.fetch_add(1, Ordering::Relaxed);
+        (ctx.notify)(Notice::Lost(self.loss(&outage)));
+        self.outage = Some(Box::new(outage));
+    }
+
+    /// During an outage: loses data, or ends the outage and returns what can be written again.
+    fn recover<'a>(&mut self, ctx: &mut Context, data: &'a [u8]) -> Option<&'a [u8]> {
+        let Some(mut outage) = self.outage.take() else {
+            return Some(data);
+        };
+        let data = outage.finish_line(data);
+        if outage.inside_line || outage.retry > ctx.now || !self.resume(ctx, &outage) {
+            outage.lose(data);
+            if outage.retry <= ctx.now {
+                outage.retry = ctx.now.after(RETRY);
+            }
+            self.outage = Some(outage);
+            return None;
+        }
+        let counters = &ctx.counters;
+        counters.outages.fetch_sub(1, Ordering::Relaxed);
+        counters.lost_lines.fetch_add(outage.lines, Ordering::Relaxed);
+        counters.lost_bytes.fetch_add(outage.bytes, Ordering::Relaxed);
+        (ctx.notify)(Notice::Resumed(self.loss(&outage)));
+        Some(data)
+    }
+
+    /// Writes the marker, all of it or nothing.
+    fn resume(&mut self, ctx: &mut Context, outage: &Outage) -> bool {
+        self.checked = Moment(0);
+        if self.open(ctx).is_err() || self.check(ctx).is_err() {
+            return false;
+        }
+        self.look();
+        let mut marker = Vec::new();
+        if self.tail != Tail::Start {
+            marker.push(b'\n');
+        }
+        self.framing
+            .marker(&outage.marker(), ctx.wall, &mut ctx.stampers, &mut marker);
+        let before = self.offset;
+        if self.write(&marker).is_ok() {
+            self.tail = Tail::Start;
+            return true;
+        }
+        if let Some(file) = self.file.as_ref().filter(|_| self.regular && self.offset != before) {
+            let _cut = file.set_len(before);
+            self.offset = before;
+        }
+        false
+    }
+}
+
+/// Empties a log that nobody has open, and removes its rotated files. What cannot be changed stays.
+pub fn flush(path: &Path, shelf: &crate::logs::rotate::Shelf) {
+    let _names = shelf.lock();
+    if let Ok(file) = OpenOptions::new()
+        .write(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+    {
+        // Fails for what is no regular file, which has nothing to empty.
+        let _emptied = file.set_len(0);
+    }
+    remove_from(path, 1);
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // Reading is needed to see whether the last line is finished; a FIFO needs it to open at all.
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.read(false).open(path),
+        other => other,
+    }
+}
+
+fn make_parent(path: &Path, private: bool) -> io::Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(if private { 0o700 } else { 0o777 })
+        .create(parent)
+}

@@ -1,0 +1,190 @@
+//! Turns an app's bytes into what stands in the file.
+
+use memchr::memchr;
+
+use crate::logs::sink::Origin;
+use crate::logs::stamp::{ISO, Stamper};
+use crate::model::logspec::{LogFormat, Stream};
+use crate::model::time::WallTime;
+
+/// How one stream's lines are written.
+#[derive(Debug)]
+pub enum Framing {
+    /// As they are.
+    Raw,
+    /// After a timestamp, by the stamper with this number.
+    Stamped(usize),
+    /// As JSON; everything between the time and the message is ready. The number is a stamper's.
+    Json(usize, Box<[u8]>),
+}
+
+/// The timestamps of all formats in use; a few, each used by many streams.
+#[derive(Debug, Default)]
+pub struct Stampers {
+    all: Vec<(String, Stamper)>,
+}
+
+impl Stampers {
+    /// The number of the stamper for this format.
+    pub fn number(&mut self, format: &str) -> usize {
+        let known = self.all.iter().position(|(known, _)| known == format);
+        known.unwrap_or_else(|| {
+            self.all.push((format.to_owned(), Stamper::new(format)));
+            self.all.len() - 1
+        })
+    }
+
+    fn text(&mut self, number: usize, now: WallTime) -> &[u8] {
+        self.all.get_mut(number).map_or(b"", |(_, stamper)| stamper.text(now))
+    }
+}
+
+impl Framing {
+    /// For a stream.
+    pub fn new(format: &LogFormat, origin: &Origin, stream: Stream, stampers: &mut Stampers) -> Self {
+        match format {
+            LogFormat::Raw => Self::Raw,
+            LogFormat::Stamped(format) => Self::Stamped(stampers.number(format)),
+            LogFormat::Json => {
+                let mut middle = b"\",\"app\":\"".to_vec();
+                escape(origin.app.as_str().as_bytes(), &mut middle);
+                middle.extend_from_slice(b"\",\"namespace\":\"");
+                escape(origin.namespace.as_str().as_bytes(), &mut middle);
+                let rest = format!(
+                    "\",\"instance\":{},\"pid\":{},\"stream\":\"{}\",\"message\":\"",
+                    origin.slot,
+                    origin.pid,
+                    stream.as_str()
+                );
+                middle.extend_from_slice(rest.as_bytes());
+                Self::Json(stampers.number(ISO), middle.into_boxed_slice())
+            }
+        }
+    }
+
+    /// Whether a line can only be written when it is complete.
+    #[must_use]
+    pub const fn needs_whole_lines(&self) -> bool {
+        matches!(self, Self::Json(..))
+    }
+
+    /// Appends `data` as it shall stand in the file. `fresh`: it begins a line. Not for JSON data that
+    /// does not end with a newline: such a record says `"partial":true`.
+    pub fn encode(&self, data: &[u8], fresh: bool, now: WallTime, stampers: &mut Stampers, out: &mut Vec<u8>) {
+        match self {
+            Self::Raw => out.extend_from_slice(data),
+            Self::Stamped(number) => {
+                let stamp = stampers.text(*number, now);
+                let mut start = fresh;
+                let mut rest = data;
+                while !rest.is_empty() {
+                    let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+                    if start {
+                        out.extend_from_slice(stamp);
+                        out.push(b' ');
+                    }
+                    out.extend_from_slice(&rest[..end]);
+                    rest = &rest[end..];
+                    start = true;
+                }
+            }
+            Self::Json(number, middle) => {
+                let stamp = stampers.text(*number, now);
+                let mut rest = data;
+                while !rest.is_empty() {
+                    let (line, after, whole) = match memchr(b'\n', rest) {
+                        Some(at) => (&rest[..at], &rest[at + 1..], true),
+                        None => (rest, &[][..], false),
+                    };
+                    out.extend_from_slice(b"{\"time\":\"");
+                    out.extend_from_slice(stamp);
+                    out.extend_from_slice(middle);
+                    escape(line, out);
+                    out.extend_from_slice(if whole { b"\"}\n" } else { b"\",\"partial\":true}\n" });
+                    rest = after;
+                }
+            }
+        }
+    }
+
+    /// Appends a line of our own, never partial.
+    pub fn marker(&self, text: &str, now: WallTime, stampers: &mut Stampers, out: &mut Vec<u8>) {
+        self.encode(format!("{text}\n").as_bytes(), true, now, stampers, out);
+    }
+}
+
+/// Appends text as the inside of a JSON string; invalid UTF-8 becomes U+FFFD.
+fn escape(text: &[u8], out: &mut Vec<u8>) {
+    for chunk in text.utf8_chunks() {
+        let valid = chunk.valid().as_bytes();
+        let mut plain = 0;
+        for (at, byte) in valid.iter().enumerate() {
+            if *byte >= 0x20 && *byte != b'"' && *byte != b'\\' {
+                continue;
+            }
+            out.extend_from_slice(&valid[plain..at]);
+            plain = at + 1;
+            match *byte {
+                b'"' => out.extend_from_slice(b"\\\""),
+                b'\\' => out.extend_from_slice(b"\\\\"),
+                b'\t' => out.extend_from_slice(b"\\t"),
+                b'\r' => out.extend_from_slice(b"\\r"),
+                b'\n' => out.extend_from_slice(b"\\n"),
+                other => {
+                    let digit = |n: u8| if n < 10 { b'0' + n } else { b'a' + n - 10 };
+                    out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(other >> 4), digit(other & 15)]);
+                }
+            }
+        }
+        out.extend_from_slice(&valid[plain..]);
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Framing, Stampers};
+    use crate::logs::sink::Origin;
+    use crate::model::logspec::{LogFormat, Stream};
+    use crate::model::time::WallTime;
+
+    fn encode(format: &LogFormat, data: &[u8], fresh: bool) -> Vec<u8> {
+        let origin = Origin {
+            app: "api".parse().unwrap(),
+            namespace: "default".parse().unwrap(),
+            slot: 3,
+            pid: 42,
+        };
+        let mut stampers = Stampers::default();
+        let framing = Framing::new(format, &origin, Stream::Err, &mut stampers);
+        let mut out = Vec::new();
+        framing.encode(data, fresh, WallTime(0), &mut stampers, &mut out);
+        out
+    }
+
+    #[test]
+    fn stamps_each_line_once() {
+        let format = LogFormat::Stamped("[T]".into());
+        assert_eq!(encode(&format, b"a\n\nb\r\x00\xff", true), b"T a\nT \nT b\r\x00\xff");
+        assert_eq!(encode(&format, b"rest\nx\n", false), b"rest\nT x\n");
+    }
+
+    #[test]
+    fn writes_json_whatever_the_bytes() {
+        let all: Vec<u8> = (0..=255).filter(|b| *b != b'\n').chain(*b"\n").collect();
+        for data in [&all[..], b"\n", b"\"\\\t\r\n", "wörld\n".as_bytes(), b"cut \xf0\x9f\n"] {
+            let line = encode(&LogFormat::Json, data, true);
+            assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
+            let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+            assert_eq!(value["app"], "api");
+            assert_eq!((value["instance"].as_u64(), value["pid"].as_u64()), (Some(3), Some(42)));
+            assert_eq!(value["stream"], "err");
+            let expected = String::from_utf8_lossy(&data[..data.len() - 1]).into_owned();
+            assert_eq!(value["message"], expected);
+        }
+        let partial: serde_json::Value = serde_json::from_slice(&encode(&LogFormat::Json, b"x", true)).unwrap();
+        assert_eq!(partial["partial"], true);
+    }
+}

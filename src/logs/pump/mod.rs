@@ -1,0 +1,167 @@
+//! The handle of the pump thread: commands in, notices out.
+//!
+//! Commands are carried out in the order they are given, between two rounds of reading.
+
+mod stream;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use regex::bytes::Regex;
+
+use crate::logs::file::Counters;
+use crate::logs::sink::{Notice, Sink, Stats, StreamKey};
+use crate::model::names::RunId;
+use crate::model::time::WallTime;
+use worker::Worker;
+
+/// Called with the last stderr lines of a run, on the pump's thread.
+pub type TailReply = Box<dyn FnOnce(Vec<String>) + Send>;
+
+enum Command {
+    Attach(StreamKey, OwnedFd, Box<Sink>),
+    Drain(RunId),
+    Detach(RunId),
+    Flush(Vec<PathBuf>),
+    Reopen,
+    WatchLine(RunId, Box<Regex>),
+    Tail(RunId, TailReply),
+    Sync(Box<dyn FnOnce() + Send>),
+}
+
+/// Moves app output from pipes to files on a thread of its own. Dropping the last clone ends the
+/// thread and waits for it: lines it holds are written, what is in the pipes stays there.
+#[derive(Clone)]
+pub struct Pump {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    commands: Option<Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+    wake: Arc<EventFd>,
+    counters: Arc<Counters>,
+}
+
+impl std::fmt::Debug for Pump {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Pump").field(&self.stats()).finish()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.commands = None;
+        let _woken = self.wake.write(1);
+        // A reply may own the last handle; the thread cannot wait for itself.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+        {
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl Pump {
+    /// Starts the thread "logs". `clock` tells the time for stamps and rotation; `notify` is called on
+    /// the thread and must not block.
+    ///
+    /// # Errors
+    /// When the kernel gives no epoll, eventfd or thread.
+    pub fn start(clock: fn() -> WallTime, notify: Box<dyn Fn(Notice) + Send>) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, worker::WAKE))?;
+        let (commands, queue) = channel();
+        let counters = Arc::new(Counters::default());
+        let mut shared = Shared {
+            commands: Some(commands),
+            thread: None,
+            wake: Arc::clone(&wake),
+            counters: Arc::clone(&counters),
+        };
+        let thread = thread::Builder::new()
+            .name("logs".into())
+            .spawn(move || Worker::new(epoll, wake, queue, clock, notify, counters).run())?;
+        shared.thread = Some(thread);
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Reads this pipe from now on, until its end or [`Self::detach`]. The descriptor is made
+    /// non-blocking (for all who share it).
+    pub fn attach(&self, key: StreamKey, pipe: OwnedFd, sink: Sink) {
+        self.send(Command::Attach(key, pipe, Box::new(sink)));
+    }
+
+    /// The process has exited: writes all it left in its pipes and sends [`Notice::Drained`]. The
+    /// pipes stay attached, because its children may still write. An unknown run is drained already.
+    pub fn drain(&self, run: RunId) {
+        self.send(Command::Drain(run));
+    }
+
+    /// Drains without a notice and closes this side of the pipes; the run is forgotten.
+    pub fn detach(&self, run: RunId) {
+        self.send(Command::Detach(run));
+    }
+
+    /// Empties these logs and removes their rotated files.
+    pub fn flush(&self, paths: Vec<PathBuf>) {
+        self.send(Command::Flush(paths));
+    }
+
+    /// Opens every file anew with its next byte (an external logrotate renamed them).
+    pub fn reopen(&self) {
+        self.send(Command::Reopen);
+    }
+
+    /// Looks for a line in what this run writes from now on; replaces an earlier pattern. Ask before
+    /// attaching to miss nothing.
+    pub fn watch_line(&self, run: RunId, pattern: Regex) {
+        self.send(Command::WatchLine(run, Box::new(pattern)));
+    }
+
+    /// The last stderr lines of a run, at most 100 and 16 KiB.
+    pub fn tail(&self, run: RunId, reply: TailReply) {
+        self.send(Command::Tail(run, reply));
+    }
+
+    /// Calls `done` on the pump's thread when all earlier commands are carried out.
+    pub fn sync(&self, done: Box<dyn FnOnce() + Send>) {
+        self.send(Command::Sync(done));
+    }
+
+    /// Numbers.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let counters = &self.shared.counters;
+        Stats {
+            streams: counters.streams.load(Ordering::Relaxed),
+            outages: counters.outages.load(Ordering::Relaxed),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+            lost_lines: counters.lost_lines.load(Ordering::Relaxed),
+            lost_bytes: counters.lost_bytes.load(Ordering::Relaxed),
+            rotations: counters.rotations.load(Ordering::Relaxed),
+        }
+    }
+
+    fn send(&self, command: Command) {
+        if let Some(commands) = &self.shared.commands
+            && commands.send(command).is_ok()
+        {
+            let _woken = self.shared.wake.write(1);
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The pump's thread: waits, reads, writes, carries out commands.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use jiff::tz::TimeZone;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::EventFd;
+
+use crate::logs::clock::monotonic;
+use crate::logs::compress::Compressor;
+use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
+use crate::logs::frame::{Framing, Stampers};
+use crate::logs::pump::Command;
+use crate::logs::pump::stream::{SharedFile, Stream};
+use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
+use crate::logs::stderr::LastLines;
+use crate::logs::watch::Watch;
+use crate::model::logspec;
+use crate::model::names::RunId;
+use crate::model::time::WallTime;
+
+/// The event of a command; every other number is a stream's.
+pub(super) const WAKE: Writer = Writer::MAX;
+/// The one read buffer.
+const BUFFER: usize = 256 << 10;
+/// Bytes a stream may move before the others get their turn.
+const BUDGET: usize = 1 << 20;
+/// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
+const DRAIN: usize = 2 << 20;
+/// A read of fewer bytes has emptied the pipe, most likely.
+const SHORT: usize = 4096;
+
+/// What is kept of a run.
+#[derive(Default)]
+struct Run {
+    /// Its attached streams, by [`logspec::Stream`].
+    streams: [Option<Writer>; 2],
+    last: Option<Box<LastLines>>,
+    watch: Option<Box<Watch>>,
+    drained: bool,
+}
+
+pub(super) struct Worker {
+    epoll: Epoll,
+    wake: Arc<EventFd>,
+    queue: Receiver<Command>,
+    clock: fn() -> WallTime,
+    ctx: Context,
+    streams: HashMap<Writer, Stream>,
+    files: HashMap<Rc<Path>, SharedFile>,
+    runs: HashMap<RunId, Run>,
+    next: Writer,
+    buffer: Box<[u8]>,
+    scratch: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    Waits,
+    Ended,
+}
+
+impl Worker {
+    pub(super) fn new(
+        epoll: Epoll,
+        wake: Arc<EventFd>,
+        queue: Receiver<Command>,
+        clock: fn() -> WallTime,
+        notify: Box<dyn Fn(Notice) + Send>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let ctx = Context {
+            wall: clock(),
+            now: monotonic(),
+            notify,
+            stampers: Stampers::default(),
+            compressor: Compressor::default(),
+            zone: TimeZone::system(),
+            counters,
+        };
+        Self {
+            epoll,
+            wake,
+            queue,
+            clock,
+            ctx,
+            streams: HashMap::new(),
+            files: HashMap::new(),
+            runs: HashMap::new(),
+            next: 0,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            scratch: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = [EpollEvent::empty(); 64];
+        loop {
+            let count = match self.epoll.wait(&mut events, self.timeout()) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0,
+                // The descriptor is ours and open; nothing else can be wrong with it.
+                Err(_) => return,
+            };
+            self.tick();
+            let mut woken = false;
+            for event in events.iter().take(count) {
+                match event.data() {
+                    WAKE => woken = true,
+                    id => self.serve(id, BUDGET, false),
+                }
+            }
+            if woken {
+                let _reset = self.wake.read();
+                if !self.commands() {
+                    return self.finish();
+                }
+            }
+            self.retry();
+        }
+    }
+
+    fn tick(&mut self) {
+        self.ctx.wall = (self.clock)();
+        self.ctx.now = monotonic();
+    }
+
+    /// Never, unless a file is failing.
+    fn timeout(&self) -> EpollTimeout {
+        if self.ctx.counters.outages.load(Ordering::Relaxed) == 0 {
+            return EpollTimeout::NONE;
+        }
+        let next = self.files.values().filter_map(|file| file.borrow().retry_at()).min();
+        next.map_or(EpollTimeout::NONE, |at| {
+            let wait = at.since(self.ctx.now).0 + 1;
+            EpollTimeout::from(u16::try_from(wait).unwrap_or(u16::MAX))
+        })
+    }
+
+    fn retry(&mut self) {
+        if self.ctx.counters.outages.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        self.tick();
+        let ctx = &mut self.ctx;
+        self.files.retain(|_, file| {
+            let alone = Rc::strong_count(file) == 1;
+            let mut file = file.borrow_mut();
+            file.retry(ctx);
+            !alone || file.failing()
+        });
+    }
+
+    /// Moves at most `budget` bytes. `all`: until the pipe is seen empty.
+    fn serve(&mut self, id: Writer, budget: usize, all: bool) {
+        let mut left = budget;
+        while left > 0 {
+            match self.step(id, left, all) {
+                Ok(count) => left = left.saturating_sub(count),
+                Err(After::Waits) => return,
+                Err(After::Ended) => return self.remove(id),
+            }
+        }
+    }
+
+    fn step(&mut self, id: Writer, left: usize, all: bool) -> Result<usize, After> {
+        let stream = self.streams.get_mut(&id).ok_or(After::Waits)?;
+        let run = self.runs.entry(stream.key.run).or_default();
+        let is_err = stream.key.stream == logspec::Stream::Err;
+        let count = 'moved: {
+            if !is_err && run.watch.is_none() {
+                match stream.splice(&mut self.ctx, left) {
+                    Spliced::Moved(count) => break 'moved count,
+                    Spliced::Empty => return Err(After::Waits),
+                    Spliced::End => return Err(After::Ended),
+                    Spliced::Cannot => {}
+                }
+            }
+            let size = left.min(self.buffer.len());
+            let count = match nix::unistd::read(&stream.pipe, self.buffer.get_mut(..size).unwrap_or_default()) {
+                Ok(0) => return Err(After::Ended),
+                Ok(count) => count,
+                Err(Errno::EAGAIN) => return Err(After::Waits),
+                Err(Errno::EINTR) => return Ok(0),
+                Err(_) => return Err(After::Ended),
+            };
+            let data = self.buffer.get(..count).unwrap_or_default();
+            self.ctx.wall = (self.clock)();
+            if is_err {
+                run.last.get_or_insert_default().push(data);
+            }
+            if let Some(watch) = &mut run.watch
+                && watch.found(usize::from(is_err), data)
+            {
+                run.watch = None;
+                (self.ctx.notify)(Notice::LineMatched { run: stream.key.run });
+            }
+            stream.write(&mut self.ctx, &mut self.scratch, data);
+            count
+        };
+        self.ctx.counters.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        stream.moved(count);
+        if count < SHORT && !all {
+            return Err(After::Waits);
+        }
+        Ok(count)
+    }
+
+    /// False when there will be no more.
+    fn commands(&mut self) -> bool {
+        loop {
+            match self.queue.try_recv() {
+                Ok(command) => self.perform(command),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn perform(&mut self, command: Command) {
+        self.tick();
+        match command {
+            Command::Attach(key, pipe, sink) => {
+                if let Err(error) = self.attach(key, pipe, &sink) {
+                    (self.ctx.notify)(Notice::Lost(Loss {
+                        app: sink.origin.app.clone(),
+                        slot: sink.origin.slot,
+                        path: sink.path.clone(),
+                        lines: 0,
+                        bytes: 0,
+                        error: error.to_string(),
+                    }));
+                }
+            }
+            Command::Drain(run) => {
+                self.drain(run);
+                let stderr = self.last_lines(run);
+                if let Some(state) = self.runs.get_mut(&run) {
+                    state.drained = true;
+                }
+                self.forget_ended(run);
+                (self.ctx.notify)(Notice::Drained { run, stderr });
+            }
+            Command::Detach(run) => {
+                self.drain(run);
+                for id in self.ids(run) {
+                    self.remove(id);
+                }
+                self.runs.remove(&run);
+            }
+            Command::Flush(paths) => self.flush(&paths),
+            Command::Reopen => self.files.values().for_each(|file| file.borrow_mut().close()),
+            Command::WatchLine(run, pattern) => {
+                self.runs.entry(run).or_default().watch = Some(Box::new(Watch::new(*pattern)));
+            }
+            Command::Tail(run, reply) => reply(self.last_lines(run)),
+            Command::Sync(done) => done(),
+        }
+    }
+
+    fn attach(&mut self, key: StreamKey, pipe: OwnedFd, sink: &Sink) -> io::Result<()> {
+        let flags = OFlag::from_bits_retain(fcntl(&pipe, FcntlArg::F_GETFL)?);
+        fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        let framing = Rc::new(Framing::new(
+            &sink.format,
+            &sink.origin,
+            key.stream,
+            &mut self.ctx.stampers,
+        ));
+        let id = self.next;
+        self.epoll.add(&pipe, EpollEvent::new(EpollFlags::EPOLLIN, id))?;
+        self.next += 1;
+        let second = sink.log_file.as_ref().filter(|second| **second != sink.path);
+        let (file, log_file) = if sink.disabled {
+            (None, None)
+        } else {
+            let file = self.file(&sink.path, sink, &framing);
+            (Some(file), second.map(|path| self.file(path, sink, &framing)))
+        };
+        let run = self.runs.entry(key.run).or_default();
+        let old = run.streams[usize::from(key.stream == logspec::Stream::Err)].replace(id);
+        run.drained = false;
+        self.streams.insert(
+            id,
+            Stream {
+                key,
+                pipe,
+                id,
+                framing,
+                file,
+                log_file,
+                shared: sink.shared || (sink.log_file.is_some() && second.is_none()),
+                adopted: sink.adopted,
+                held: Vec::new(),
+                streak: 0,
+                large_pipe: false,
+            },
+        );
+        self.ctx.counters.streams.fetch_add(1, Ordering::Relaxed);
+        if let Some(old) = old {
+            self.remove(old);
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path, sink: &Sink, framing: &Rc<Framing>) -> SharedFile {
+        if let Some(file) = self.files.get(path) {
+            file.borrow_mut().configure(&sink.rotate, framing, &sink.origin);
+            return Rc::clone(file);
+        }
+        let path: Rc<Path> = path.into();
+        let file = LogFile::new(
+            Rc::clone(&path),
+            sink.rotate.clone(),
+            sink.private_folder,
+            Rc::clone(framing),
+            Arc::clone(&sink.origin),
+        );
+        let file = Rc::new(RefCell::new(file));
+        self.files.insert(path, Rc::clone(&file));
+        file
+    }
+
+    fn ids(&self, run: RunId) -> impl Iterator<Item = Writer> + use<> {
+        self.runs
+            .get(&run)
+            .map_or([None, None], |run| run.streams)
+            .into_iter()
+            .flatten()
+    }
+
+    fn drain(&mut self, run: RunId) {
+        for id in self.ids(run) {
+            self.serve(id, DRAIN, true);
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.finish_line(&mut self.ctx, &mut self.scratch);
+            }
+        }
+    }
+
+    fn last_lines(&self, run: RunId) -> Vec<String> {
+        let last = self.runs.get(&run).and_then(|run| run.last.as_ref());
+        last.map(|last| last.lines()).unwrap_or_default()
+    }
+
+    /// Ends a stream. The keeper has the same pipe open, so closing alone would not end its events.
+    fn remove(&mut self, id: Writer) {
+        let Some(mut stream) = self.streams.remove(&id) else {
+            return;
+        };
+        stream.finish_line(&mut self.ctx, &mut self.scratch);
+        let _known = self.epoll.delete(&stream.pipe);
+        self.ctx.counters.streams.fetch_sub(1, Ordering::Relaxed);
+        let key = stream.key;
+        let paths: Vec<SharedFile> = [stream.file.take(), stream.log_file.take()]
+            .into_iter()
+            .flatten()
+            .collect();
+        for file in paths {
+            // One count is the table's, one is this.
+            if Rc::strong_count(&file) == 2 && !file.borrow().failing() {
+                self.files.remove(file.borrow().path());
+            }
+        }
+        if let Some(run) = self.runs.get_mut(&key.run) {
+            run.streams
+                .iter_mut()
+                .filter(|other| **other == Some(id))
+                .for_each(|other| *other = None);
+        }
+        self.forget_ended(key.run);
+    }
+
+    fn forget_ended(&mut self, run: RunId) {
+        if self
+            .runs
+            .get(&run)
+            .is_some_and(|run| run.drained && run.streams == [None, None])
+        {
+            self.runs.remove(&run);
+        }
+    }
+
+    fn flush(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            match self.files.get(path.as_path()) {
+                Some(file) => file.borrow_mut().flush(&self.ctx),
+                None => flush(path, self.ctx.compressor.shelf()),
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        for stream in self.streams.values_mut() {
+            if !stream.held.is_empty() {
+                stream.finish_line(&mut self.ctx, &mut self.scratch);
+            }
+        }
+    }
+}
