@@ -215,7 +215,7 @@ fn variable(sink: &Sink, variables: &mut Vec<Entry>, text: &str, span: Span) {
             });
         }
         None => {
-            sink.push(Diagnostic::error(span, "env", format!("{text:?} is not NAME=value")).hint("write NAME=value"))
+            sink.push(Diagnostic::error(span, "env", format!("{text:?} is not NAME=value")).hint("write NAME=value"));
         }
     }
 }

@@ -58,6 +58,7 @@ pub(super) fn read(fields: &Fields<'_>, scope: &Scope<'_>, cwd: &Path, place: &S
     }
     fields.reader.sink.push(
         Diagnostic::error(place.clone(), "cmd", "this app has nothing to run")
+            .absence()
             .hint("give it `cmd = \"program arg …\"` or `script = \"file\"`"),
     );
     None
@@ -95,6 +96,9 @@ fn program(fields: &Fields<'_>, scope: &Scope<'_>, cwd: &Path) -> Option<Command
         if first.starts_with('~') {
             argv[0] = path.clone().into();
         }
+        if path.starts_with(cwd) && (fields.reader.cx.file_kind)(cwd) != FileKind::Folder {
+            return None;
+        }
         executable(fields, "cmd", span, &path)?;
     } else if !found(fields, scope, first) {
         let hint = match first.split_once('=') {
@@ -129,6 +133,8 @@ fn script(fields: &Fields<'_>, scope: &Scope<'_>, cwd: &Path) -> Option<Command>
     let error = |message: String, label: &str| Diagnostic::error(span.clone(), "script", message).label(label);
     let kind = (cx.file_kind)(&path);
     match kind {
+        // Said already: the folder is not there.
+        FileKind::Missing if path.starts_with(cwd) && (cx.file_kind)(cwd) != FileKind::Folder => return None,
         FileKind::Missing => {
             let hint = similar(&path, cx).or_else(|| {
                 let name = path.file_name()?.to_str()?;

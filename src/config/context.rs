@@ -30,6 +30,9 @@ pub enum FileKind {
     Program,
 }
 
+/// Lists the names in a folder.
+pub type ListDir<'a> = &'a dyn Fn(&Path) -> Vec<String>;
+
 /// The world around the text.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -52,7 +55,7 @@ pub struct Context<'a> {
     /// Whether the caller's `PATH` has a program of this name.
     pub which: &'a dyn Fn(&str) -> bool,
     /// The names in a folder, for suggestions; empty if it cannot be read.
-    pub list_dir: Option<&'a dyn Fn(&Path) -> Vec<String>>,
+    pub list_dir: Option<ListDir<'a>>,
 }
 
 impl fmt::Debug for Context<'_> {

@@ -10,6 +10,9 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 /// Most problems rendered; the rest are counted.
 const MAX_SHOWN: usize = 50;
 
+/// Most problems kept: a large file of nonsense must not take long.
+const MAX_KEPT: usize = 1000;
+
 /// Bytes of the text.
 pub(super) type Span = Range<usize>;
 
@@ -41,6 +44,8 @@ pub struct Diagnostic {
     pub related: Vec<(Range<usize>, String)>,
     /// The key exists in the design but not in this version.
     pub unsupported: bool,
+    /// It is about something that is not there, which may be a consequence of a syntax error.
+    pub(super) absence: bool,
 }
 
 impl Diagnostic {
@@ -54,6 +59,7 @@ impl Diagnostic {
             hint: None,
             related: Vec::new(),
             unsupported: false,
+            absence: false,
         }
     }
 
@@ -92,6 +98,11 @@ impl Diagnostic {
         self
     }
 
+    pub(super) fn absence(mut self) -> Self {
+        self.absence = true;
+        self
+    }
+
     pub(super) fn unsupported(mut self) -> Self {
         self.unsupported = true;
         self
@@ -108,9 +119,14 @@ impl Sink {
     pub(super) fn push(&self, diagnostic: Diagnostic) {
         let mut list = self.list.borrow_mut();
         // A problem in [defaults] is found once for every app.
-        if !list.contains(&diagnostic) {
+        if list.len() < MAX_KEPT && !list.contains(&diagnostic) {
             list.push(diagnostic);
         }
+    }
+
+    /// Nothing more is kept: searching for suggestions is a waste.
+    pub(super) fn is_full(&self) -> bool {
+        self.list.borrow().len() >= MAX_KEPT
     }
 
     pub(super) fn into_list(self) -> Vec<Diagnostic> {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::config::schema::{GROUPS, Key, Kind, LATER};
+use crate::config::refused::LATER;
+use crate::config::schema::{GROUPS, Key, Kind};
+use crate::config::tables::READY_TABLE;
 
 /// The documentation of all keys: one table for each group, then the keys of tables, then what is refused.
 #[must_use]
@@ -14,7 +16,7 @@ pub fn key_table_markdown() -> String {
         for key in *keys {
             match key.kind {
                 Kind::Table(inner) | Kind::TableOrBool(inner) => tables.push((key.name, inner)),
-                Kind::Ready => tables.push((key.name, crate::config::schema::READY_TABLE)),
+                Kind::Ready => tables.push((key.name, READY_TABLE)),
                 Kind::Text
                 | Kind::Words
                 | Kind::Texts
@@ -39,7 +41,7 @@ pub fn key_table_markdown() -> String {
         section(&mut out, &format!("`{name}`"), keys);
     }
     let later: Vec<String> = LATER.iter().map(|name| format!("`{name}`")).collect();
-    let _ = write!(out, "Refused by this version, never ignored: {}.\n", later.join(", "));
+    let _ = writeln!(out, "Refused by this version, never ignored: {}.", later.join(", "));
     out
 }
 

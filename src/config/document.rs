@@ -8,13 +8,14 @@ use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity, Sink, Span, c
 use crate::config::environment::Inherited;
 use crate::config::fields::Fields;
 use crate::config::json::read_json;
+use crate::config::refused::LATER;
 use crate::config::schema;
 use crate::config::tree::{Entry, Node, Value, read_toml};
 use crate::config::values::Reader;
 use crate::model::spec::AppSpec;
 
 /// Most bytes of a text. Nobody writes more by hand.
-const MAX_TEXT: usize = 4 << 20;
+const MAX_TEXT: usize = 1 << 20;
 
 /// Reads a file.
 ///
@@ -25,7 +26,7 @@ pub fn parse(text: &str, syntax: Syntax, cx: &Context<'_>) -> Result<Parsed, Dia
         .file
         .map_or_else(|| "<input>".to_owned(), |file| file.display().to_string());
     if text.len() > MAX_TEXT {
-        let problem = Diagnostic::nowhere(format!("{name} is larger than 4 MiB"));
+        let problem = Diagnostic::nowhere(format!("{name} is larger than 1 MiB"));
         return Err(Diagnostics::new(name, "", vec![problem]));
     }
     let sink = Sink::default();
@@ -59,17 +60,23 @@ pub(super) fn finish(
     Ok(Parsed { apps, warnings: list })
 }
 
-/// With syntax errors only part of the text was read: what is said about lines with such an error, or about
-/// something missing, may be a consequence of it.
+/// With syntax errors only part of the text was read: what is said about something missing, about lines with
+/// such an error, or about lines below a broken `[header]`, may be a consequence of it.
 fn beside(text: &str, syntax_errors: &[Diagnostic], problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let line = |d: &Diagnostic| d.span.as_ref().map(|span| position(text, span.start).0);
-    let broken: BTreeSet<_> = syntax_errors.iter().filter_map(line).collect();
+    let errors: BTreeSet<_> = syntax_errors.iter().filter_map(line).collect();
+    let mut below_broken_header = false;
+    let mut doubtful = BTreeSet::new();
+    for (number, content) in (1..).zip(text.split('\n')) {
+        if content.trim_start().starts_with('[') {
+            below_broken_header = errors.contains(&number);
+        }
+        if below_broken_header || errors.contains(&number) {
+            doubtful.insert(number);
+        }
+    }
     let trustworthy = |d: &Diagnostic| {
-        let quoted = d.span.as_ref().and_then(|span| text.get(span.clone()));
-        d.severity == Severity::Error
-            && !line(d).is_none_or(|line| broken.contains(&line))
-            && !d.message.contains("nothing to run")
-            && quoted.is_some_and(|quoted| !quoted.is_empty())
+        d.severity == Severity::Error && !d.absence && line(d).is_some_and(|line| !doubtful.contains(&line))
     };
     problems.into_iter().filter(trustworthy).collect()
 }
@@ -78,10 +85,13 @@ fn document(root: &Node, cx: &Context<'_>, sink: &Sink) -> Vec<AppSpec> {
     let reader = Reader { cx, sink };
     let mut defaults = None;
     let mut apps: Vec<&Node> = Vec::new();
+    let mut misplaced = false;
     match &root.value {
         Value::List(list) => apps.extend(list),
         Value::Table(entries) => {
             for entry in entries {
+                let no_apps = matches!(&entry.node.value, Value::List(list) if list.is_empty());
+                misplaced |= matches!(entry.key.as_str(), "app" | "apps") && !no_apps;
                 match (entry.key.as_str(), &entry.node.value) {
                     ("apps", Value::List(list)) => apps.extend(list),
                     ("apps", Value::Table(_)) => sink.push(
@@ -105,7 +115,7 @@ fn document(root: &Node, cx: &Context<'_>, sink: &Sink) -> Vec<AppSpec> {
             return Vec::new();
         }
     }
-    if apps.is_empty() {
+    if apps.is_empty() && !misplaced {
         sink.push(Diagnostic {
             hint: Some("add `[[apps]]` with `cmd` or `script`; `clmgr init` writes an example".to_owned()),
             ..Diagnostic::nowhere("there is no app in it")
@@ -153,7 +163,7 @@ fn stray(sink: &Sink, entry: &Entry) {
         key,
         format!("unknown key `{key}` outside of `[[apps]]`"),
     );
-    let is_app_key = schema::find(schema::app_keys(), key).is_some() || schema::LATER.contains(&key);
+    let is_app_key = schema::find(schema::app_keys(), key).is_some() || LATER.contains(&key);
     let hint = if is_app_key && key != "deploy" {
         format!("`{key}` belongs below `[[apps]]` or `[defaults]`")
     } else if key == "app" {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::diagnostic::{Diagnostic, Span, closest};
+use crate::config::refused;
 use crate::config::schema::{self, Key};
 use crate::config::tree::{Entry, Node, Value};
 use crate::config::values::Reader;
@@ -84,23 +85,37 @@ impl<'a> Fields<'a> {
     }
 
     fn unknown(&self, entry: &Entry, keys: &mut dyn Iterator<Item = &'static Key>) {
+        if self.reader.sink.is_full() {
+            return;
+        }
         let path = self.path(&entry.key);
         let span = entry.key_span.clone();
-        let diagnostic = if let Some((_, instead)) = schema::REPLACED.iter().find(|(name, _)| *name == entry.key) {
+        let diagnostic = if let Some((_, instead)) = refused::REPLACED.iter().find(|(name, _)| *name == entry.key) {
             Diagnostic::error(span, &path, format!("clmgr has no key `{path}`")).hint(*instead)
-        } else if schema::LATER.contains(&entry.key.as_str()) {
+        } else if refused::LATER.contains(&entry.key.as_str()) && self.prefix.is_empty() != (entry.key == "canary") {
             Diagnostic::error(span, &path, format!("`{path}` is not supported by this version"))
                 .hint("remove it: it would have no effect")
                 .unsupported()
+        } else if self.prefix.is_empty() && entry.key.starts_with("env_") {
+            let near = ["env_file", "env_inherit"]
+                .into_iter()
+                .find(|name| entry.key.len() < 20 && strsim::damerau_levenshtein(name, &entry.key) <= 2);
+            let found = entry.node.describe();
+            Diagnostic::error(
+                span,
+                &path,
+                format!("`{path}` must be a table of variables, not {found}"),
+            )
+            .hint(near.map_or_else(
+                || format!("`--env {}` puts it on top of `env`", &entry.key["env_".len()..]),
+                |near| format!("did you mean `{near}`?"),
+            ))
         } else {
             let names: Vec<&str> = keys
                 .flat_map(|key| std::iter::once(key.name).chain(key.aliases.iter().copied()))
                 .collect();
             let hint = match closest(&entry.key, names.iter().copied()) {
                 Some(found) => format!("did you mean `{found}`?"),
-                None if self.prefix.is_empty() && entry.key.starts_with("env_") => {
-                    "`env_<profile>` is a table of variables".to_owned()
-                }
                 None if self.prefix.is_empty() => {
                     "`clmgr validate --help` and the documentation list the keys".to_owned()
                 }
@@ -118,7 +133,7 @@ impl<'a> Fields<'a> {
     /// What this table does not say, `defaults` does; tables of variables are merged. A default that would
     /// contradict what is said here is left out.
     pub(super) fn with_defaults(mut self, defaults: &Self) -> Self {
-        let displaced: Vec<&str> = schema::DISPLACES
+        let displaced: Vec<&str> = refused::DISPLACES
             .iter()
             .filter(|(key, _)| self.map.contains_key(key))
             .flat_map(|(_, others)| others.iter().copied())
@@ -128,8 +143,7 @@ impl<'a> Fields<'a> {
                 self.map.entry(name).or_insert(entry);
             }
         }
-        let lower = |under: &Vec<&'a Entry>, over: Vec<&'a Entry>| under.iter().copied().chain(over).collect();
-        self.envs = lower(&defaults.envs, self.envs);
+        self.envs = defaults.envs.iter().copied().chain(self.envs).collect();
         self.profiles = defaults.profiles.iter().copied().chain(self.profiles).collect();
         self
     }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::schema::{GROUPS, Key, Kind, READY, READY_TABLE};
+use crate::config::schema::{GROUPS, Key, Kind};
+use crate::config::tables::{READY, READY_TABLE};
 use crate::model::env::MINIMAL;
 use crate::model::event::EventKind;
 use crate::model::exit::SIGNALS;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::environment::Scope;
 use crate::config::fields::Fields;
-use crate::config::schema::LOG_ROTATE;
+use crate::config::tables::LOG_ROTATE;
 use crate::config::tree::Value;
 use crate::model::logspec::{LogFormat, LogSpec, Overflow, Rotation};
 use crate::model::ostext::OsText;

@@ -28,18 +28,20 @@ mod json_schema;
 mod logs;
 mod paths;
 mod ready;
+mod refused;
 mod require;
 mod restart;
 mod rollout;
 mod schema;
 mod stop;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod values;
 
 pub use adhoc::{AdHoc, adhoc};
-pub use context::{Context, FileKind, Parsed, Syntax};
+pub use context::{Context, FileKind, ListDir, Parsed, Syntax};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use docs::key_table_markdown;
 pub use document::parse;

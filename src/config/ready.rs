@@ -4,7 +4,7 @@ use crate::config::diagnostic::{Diagnostic, Span, did_you_mean};
 use crate::config::environment::Scope;
 use crate::config::fields::Fields;
 use crate::config::require::host_port;
-use crate::config::schema::{READY, READY_TABLE};
+use crate::config::tables::{READY, READY_TABLE};
 use crate::config::tree::{Entry, Value};
 use crate::model::duration::Millis;
 use crate::model::spec::Ready;

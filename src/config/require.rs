@@ -4,7 +4,7 @@ use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::environment::Scope;
 use crate::config::fields::Fields;
 use crate::config::paths::absolute;
-use crate::config::schema::REQUIRE;
+use crate::config::tables::REQUIRE;
 use crate::config::values::Reader;
 use crate::model::env::is_name;
 use crate::model::spec::Require;

@@ -2,7 +2,7 @@
 
 use crate::config::diagnostic::Diagnostic;
 use crate::config::fields::Fields;
-use crate::config::schema::BACKOFF;
+use crate::config::tables::BACKOFF;
 use crate::config::tree::{Node, Value};
 use crate::model::duration::Millis;
 use crate::model::spec::{Backoff, RestartMode, RestartSpec};

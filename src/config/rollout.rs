@@ -1,7 +1,7 @@
 //! `rollout`.
 
 use crate::config::fields::Fields;
-use crate::config::schema::ROLLOUT;
+use crate::config::tables::ROLLOUT;
 use crate::model::spec::{Order, RolloutSpec};
 
 /// Reads it.

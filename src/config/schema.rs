@@ -1,5 +1,7 @@
 //! The table of keys: the single source for checking, for the documentation and for the JSON schema.
 
+use crate::config::tables::{BACKOFF, LOG_ROTATE, REQUIRE, ROLLOUT};
+
 /// What a value may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
@@ -57,7 +59,7 @@ pub(super) struct Key {
     pub(super) doc: &'static str,
 }
 
-const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
     Key {
         name,
         aliases: &[],
@@ -72,115 +74,6 @@ impl Key {
         Self { aliases, ..self }
     }
 }
-
-/// `require`.
-pub(super) const REQUIRE: &[Key] = &[
-    key("env", Kind::Texts, "[]", "Variables that must be set and not empty."),
-    key(
-        "files",
-        Kind::Texts,
-        "[]",
-        "Paths that must exist, relative to the file's folder.",
-    ),
-    key("tcp", Kind::Texts, "[]", "`host:port` that must accept a connection."),
-];
-
-/// `backoff`.
-pub(super) const BACKOFF: &[Key] = &[
-    key("first", Kind::Duration, "\"1s\"", "Wait after the first unstable exit."),
-    key(
-        "factor",
-        Kind::Number(1.0, 1000.0),
-        "2",
-        "Growth of the wait with every further unstable exit.",
-    ),
-    key("max", Kind::Duration, "\"30s\"", "Longest wait."),
-    key(
-        "jitter",
-        Kind::Number(0.0, 1.0),
-        "0.1",
-        "Share of the wait by which it varies either way.",
-    ),
-];
-
-/// `rollout`.
-pub(super) const ROLLOUT: &[Key] = &[
-    key(
-        "order",
-        Kind::Choice(&["start-first", "stop-first"]),
-        "",
-        "Whether the new instance starts before the old one stops. Without it: start-first, unless the instances would collide on a listening socket.",
-    ),
-    key("parallel", Kind::Count, "1", "Instances replaced at a time."),
-    key(
-        "min_healthy",
-        Kind::Duration,
-        "\"2s\"",
-        "How long a new instance must stay ready to count.",
-    ),
-    key(
-        "deadline",
-        Kind::Duration,
-        "\"5m\"",
-        "When the whole rollout must be done.",
-    ),
-    key(
-        "on_failure",
-        Kind::Choice(&["rollback", "keep"]),
-        "\"rollback\"",
-        "Restore the old generation when the new one fails, or keep what is there.",
-    ),
-];
-
-/// `log_rotate`.
-pub(super) const LOG_ROTATE: &[Key] = &[
-    key(
-        "size",
-        Kind::SizeOrNone,
-        "\"10M\"",
-        "Rotate when the file would grow past this; `\"none\"`: never by size.",
-    ),
-    key(
-        "every",
-        Kind::Duration,
-        "",
-        "Rotate at multiples of this, counted from midnight.",
-    ),
-    key("keep", Kind::Count, "10", "Rotated files kept of each log."),
-    key(
-        "total",
-        Kind::SizeOrNone,
-        "\"1G\"",
-        "Bytes kept of each log over all rotated files; `\"none\"`: no limit.",
-    ),
-    key("compress", Kind::Bool, "true", "gzip the rotated files."),
-];
-
-/// The texts `ready` may be, besides `fd:N` and a table.
-pub(super) const READY: &[&str] = &["spawn", "listen", "ipc", "notify"];
-
-/// The tables `ready` may be.
-pub(super) const READY_TABLE: &[Key] = &[
-    key(
-        "http",
-        Kind::Text,
-        "",
-        "A GET of this URL answers 2xx or 3xx; `{port}` is the instance's `PORT`.",
-    ),
-    key(
-        "tcp",
-        Kind::Text,
-        "",
-        "This `host:port` accepts a connection; `{port}` is the instance's `PORT`.",
-    ),
-    key("exec", Kind::Words, "", "This command exits 0."),
-    key(
-        "log",
-        Kind::Text,
-        "",
-        "A line of the output matches this regular expression.",
-    ),
-];
 
 /// The groups of keys of an app, with their titles.
 pub(super) const GROUPS: &[(&str, &[Key])] = &[
@@ -478,94 +371,6 @@ pub(super) const GROUPS: &[(&str, &[Key])] = &[
             "Commands run on events, by the event's name: `{ circuit_open = \"notify-me\" }`.",
         )],
     ),
-];
-
-/// `a` in an app removes these from what it takes of `[defaults]`: they would contradict it.
-pub(super) const DISPLACES: &[(&str, &[&str])] = &[
-    ("cmd", &["script", "args", "interpreter", "interpreter_args"]),
-    ("script", &["cmd"]),
-    ("restart", &["autorestart"]),
-    ("autorestart", &["restart"]),
-    ("ready", &["wait_ready"]),
-    ("wait_ready", &["ready"]),
-    ("log_type", &["log_date_format", "time"]),
-    ("log_date_format", &["log_type", "time"]),
-    ("time", &["log_type", "log_date_format"]),
-    ("disable_logs", &["out_file", "error_file", "log_file"]),
-    ("out_file", &["disable_logs"]),
-    ("error_file", &["disable_logs"]),
-    ("log_file", &["disable_logs"]),
-];
-
-/// Keys of the design that this version does not support yet, and PM2's names for the same.
-pub(super) const LATER: &[&str] = &[
-    "listen",
-    "balance",
-    "port",
-    "health",
-    "watchdog",
-    "hang_timeout",
-    "user",
-    "uid",
-    "group",
-    "gid",
-    "groups",
-    "umask",
-    "no_new_privs",
-    "capabilities",
-    "sandbox",
-    "memory_max",
-    "memory_high",
-    "cpu_max",
-    "pids_max",
-    "limits",
-    "nice",
-    "cpu_affinity",
-    "oom_score_adj",
-    "depends_on",
-    "type",
-    "cron_restart",
-    "cron",
-    "schedule",
-    "timezone",
-    "overlap",
-    "watch",
-    "ignore_watch",
-    "watch_delay",
-    "watch_action",
-    "watch_options",
-    "pre_start",
-    "post_start",
-    "post_stop",
-    "post_update",
-    "canary",
-    "deploy",
-    "filter_env",
-];
-
-/// PM2's keys that have another name or no meaning here, with what to do instead.
-pub(super) const REPLACED: &[(&str, &str)] = &[
-    ("exp_backoff_restart_delay", "write `backoff = { first = \"100ms\" }`"),
-    ("pid_file", "remove it; `clmgr pid NAME` prints the pid"),
-    ("pid", "remove it; `clmgr pid NAME` prints the pid"),
-    ("vizion", "remove it; clmgr does not look at version control"),
-    ("pmx", "remove it; clmgr injects nothing into apps"),
-    ("automation", "remove it; clmgr injects nothing into apps"),
-    ("trace", "remove it; clmgr injects nothing into apps"),
-    ("disable_trace", "remove it; clmgr injects nothing into apps"),
-    (
-        "source_map_support",
-        "write `interpreter_args = \"--enable-source-maps\"`",
-    ),
-    (
-        "disable_source_map_support",
-        "remove it; clmgr injects nothing into apps",
-    ),
-    ("force", "remove it; give each app its own name"),
-    ("append_env_to_name", "remove it; give each app its own name"),
-    ("kill_retry_time", "remove it; clmgr does not poll"),
-    ("windowsHide", "remove it; clmgr runs on Linux"),
-    ("run_as", "not supported by this version"),
 ];
 
 /// Every key of an app.

@@ -56,7 +56,13 @@ pub(super) fn read_toml(text: &str, sink: &Sink) -> Node {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        sink.push(Diagnostic::error(span, "", error.message().trim().replace('\n', ", ")).label("syntax error"));
+        let mut label = "syntax error";
+        let mut message = error.message().trim().replace('\n', ", ");
+        if let ("duplicate key", Some(key)) = (message.as_str(), text.get(span.clone())) {
+            message = format!("the key `{key}` is given twice");
+            label = "already given above";
+        }
+        sink.push(Diagnostic::error(span, "", message).label(label));
     }
     let span = table.span();
     Node {

@@ -36,8 +36,8 @@ fn survives(text: &str) {
             Ok(parsed) => drop(parsed.warnings.render(false)),
             Err(problems) => {
                 assert!(!problems.is_empty());
-                problems.render(true);
-                problems.to_json();
+                drop(problems.render(true));
+                drop(problems.to_json());
             }
         }
     }
@@ -95,5 +95,7 @@ fn bombs_do_not_go_off() {
     survives(&format!("[[apps]]\ncmd = 'sleep 1'\n[apps.env]\n{doubling}V60 = 'x'"));
     let chain = (0..2_000).fold(String::new(), |text, n| format!("{text}W{n} = '${{W{}}}'\n", n + 1));
     survives(&format!("[[apps]]\ncmd = 'sleep 1'\n[apps.env]\n{chain}W2000 = 'x'"));
-    survives(&"unknown = 1\n".repeat(2_000));
+    let unknown = (0..20_000).fold(String::new(), |text, n| format!("{text}k{n} = 1\n"));
+    survives(&format!("[[apps]]\n{unknown}"));
+    survives(&" ".repeat(5 << 20));
 }

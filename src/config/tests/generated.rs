@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::World;
 use crate::config::context::{Context, FileKind, Syntax};
-use crate::config::{Found, init, json_schema, key_table_markdown, parse, schema};
+use crate::config::{Found, init, json_schema, key_table_markdown, parse, refused, schema};
 
 #[test]
 fn the_schema_knows_every_key() {
@@ -25,9 +25,9 @@ fn no_name_is_used_twice() {
             assert!(names.insert(*name), "{name}");
         }
     }
-    for name in schema::LATER
+    for name in refused::LATER
         .iter()
-        .chain(schema::REPLACED.iter().map(|(name, _)| name))
+        .chain(refused::REPLACED.iter().map(|(name, _)| name))
     {
         assert!(names.insert(name), "{name}");
     }

@@ -273,3 +273,31 @@ fn warns_about_what_is_probably_not_meant() {
     let parsed = World::new().toml(text).unwrap();
     insta::assert_snapshot!(parsed.warnings.render(false));
 }
+
+/// A table of documented defaults, as TOML.
+fn documented(keys: &[crate::config::schema::Key], separator: &str) -> String {
+    use crate::config::schema::Kind;
+    let one = |key: &crate::config::schema::Key| {
+        let default = match key.kind {
+            Kind::Table(inner) | Kind::TableOrBool(inner) => format!("{{ {} }}", documented(inner, ", ")),
+            _ if format!("x = {}", key.default).parse::<toml::Table>().is_ok() => key.default.to_owned(),
+            _ => return None,
+        };
+        Some(format!("{} = {default}", key.name))
+    };
+    keys.iter().filter_map(one).collect::<Vec<_>>().join(separator)
+}
+
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let all: Vec<String> = crate::config::schema::GROUPS
+        .iter()
+        .map(|(_, keys)| documented(keys, "\n"))
+        .collect();
+    let text = format!("[[apps]]\nscript = 'server.js'\n{}", all.join("\n"));
+    assert!(
+        text.contains("kill_timeout = \"10s\"") && text.contains("jitter = 0.1"),
+        "{text}"
+    );
+    assert_eq!(app(&text), app("[[apps]]\nscript = 'server.js'"));
+}
