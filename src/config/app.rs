@@ -64,6 +64,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         on_event,
         source: fields.reader.cx.file.map(Into::into),
     };
+    check_increment(fields, &spec);
     Some(Built { spec, name_span })
 }
 
@@ -104,6 +105,23 @@ fn name(fields: &Fields<'_>, command: Option<&command::Command>) -> Option<(AppN
     }
 }
 
+/// A variable that is counted up from nothing is rarely meant.
+fn check_increment(fields: &Fields<'_>, spec: &AppSpec) {
+    let (Some(name), Some((_, span))) = (&spec.increment_var, fields.text("increment_var")) else {
+        return;
+    };
+    let value = spec.variable(name).map(|value| value.to_text().trim().parse::<i64>());
+    let message = match value {
+        Some(Ok(_)) => return,
+        Some(Err(_)) => format!("`{name}` is not a whole number, so it will be 0, 1, 2, …"),
+        None => format!("`{name}` is not set, so it will be 0, 1, 2, …"),
+    };
+    fields.reader.sink.push(
+        Diagnostic::warning(span.clone(), "increment_var", message)
+            .hint(format!("set it: `env = {{ {name} = 3000 }}`")),
+    );
+}
+
 fn namespace(fields: &Fields<'_>) -> Namespace {
     let Some((text, span)) = fields.text("namespace") else {
         return Namespace::default();
@@ -127,7 +145,7 @@ fn exec_mode(fields: &Fields<'_>) {
                 "`exec_mode = \"cluster\"` is not supported by this version",
             )
             .hint("remove it; `increment_var = \"PORT\"` gives each instance its own port")
-            .unsupported(),
+            .list_keys(),
         ),
         _ => fields
             .reader

@@ -42,8 +42,8 @@ pub struct Diagnostic {
     pub hint: Option<String>,
     /// Other places that matter, each with a few words.
     pub related: Vec<(Range<usize>, String)>,
-    /// The key exists in the design but not in this version.
-    pub unsupported: bool,
+    /// It is about a key that this version does not have: the ones it has are listed below all problems.
+    pub lists_keys: bool,
     /// It is about something that is not there, which may be a consequence of a syntax error.
     pub(super) absence: bool,
 }
@@ -58,7 +58,7 @@ impl Diagnostic {
             label: String::new(),
             hint: None,
             related: Vec::new(),
-            unsupported: false,
+            lists_keys: false,
             absence: false,
         }
     }
@@ -103,8 +103,8 @@ impl Diagnostic {
         self
     }
 
-    pub(super) fn unsupported(mut self) -> Self {
-        self.unsupported = true;
+    pub(super) fn list_keys(mut self) -> Self {
+        self.lists_keys = true;
         self
     }
 }
@@ -148,7 +148,7 @@ impl Diagnostics {
         list.sort_by_key(|d| d.span.as_ref().map_or((usize::MAX, 0), |span| (span.start, span.end)));
         let footer = list
             .iter()
-            .any(|d| d.unsupported)
+            .any(|d| d.lists_keys)
             .then(|| format!("keys this version supports: {}", crate::config::schema::supported()));
         Self {
             name,

@@ -6,10 +6,18 @@ use crate::config::refused::LATER;
 use crate::config::schema::{GROUPS, Key, Kind};
 use crate::config::tables::READY_TABLE;
 
+const INTRODUCTION: &str = "\
+Every key may stand in `[[apps]]` and in `[defaults]`. What an app says itself replaces the default as a whole; only the
+variables of `env` and `env_<profile>` are merged one by one. A default that would contradict what the app says
+(`script` and `cmd`, `restart` and `autorestart`, …) is left out. In strings that are commands, paths, addresses or
+variables, `${NAME}` and `${NAME:-default}` are replaced, and `$$` is a dollar sign.
+
+";
+
 /// The documentation of all keys: one table for each group, then the keys of tables, then what is refused.
 #[must_use]
 pub fn key_table_markdown() -> String {
-    let mut out = String::new();
+    let mut out = INTRODUCTION.to_owned();
     let mut tables: Vec<(&str, &[Key])> = Vec::new();
     for (title, keys) in GROUPS {
         section(&mut out, title, keys);

@@ -95,7 +95,7 @@ impl<'a> Fields<'a> {
         } else if refused::LATER.contains(&entry.key.as_str()) && self.prefix.is_empty() != (entry.key == "canary") {
             Diagnostic::error(span, &path, format!("`{path}` is not supported by this version"))
                 .hint("remove it: it would have no effect")
-                .unsupported()
+                .list_keys()
         } else if self.prefix.is_empty() && entry.key.starts_with("env_") {
             let near = ["env_file", "env_inherit"]
                 .into_iter()
@@ -114,18 +114,15 @@ impl<'a> Fields<'a> {
             let names: Vec<&str> = keys
                 .flat_map(|key| std::iter::once(key.name).chain(key.aliases.iter().copied()))
                 .collect();
-            let hint = match closest(&entry.key, names.iter().copied()) {
-                Some(found) => format!("did you mean `{found}`?"),
-                None if self.prefix.is_empty() => {
-                    "`clmgr validate --help` and the documentation list the keys".to_owned()
+            let unknown = Diagnostic::error(span, &path, format!("unknown key `{path}`"));
+            match closest(&entry.key, names.iter().copied()) {
+                Some(found) => unknown.hint(format!("did you mean `{found}`?")),
+                None if self.prefix.is_empty() => unknown.list_keys(),
+                None => {
+                    let table = self.prefix.trim_end_matches('.');
+                    unknown.hint(format!("`{table}` has the keys {}", names.join(", ")))
                 }
-                None => format!(
-                    "`{}` has the keys {}",
-                    self.prefix.trim_end_matches('.'),
-                    names.join(", ")
-                ),
-            };
-            Diagnostic::error(span, &path, format!("unknown key `{path}`")).hint(hint)
+            }
         };
         self.reader.sink.push(diagnostic);
     }

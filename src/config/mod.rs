@@ -3,11 +3,11 @@
 //! Pure. Whatever the text refers to (files, the caller's environment, the machine) is asked through
 //! [`Context`], so the whole module runs in a test without a disk.
 //!
-//! The way of a file: [`tree`] or [`json`] make a tree whose every node knows its place; [`document`]
-//! finds the apps and the defaults; [`fields`] checks keys against [`schema`], the one table that also
+//! The way of a file: `tree` or `json` make a tree whose every node knows its place; `document`
+//! finds the apps and the defaults; `fields` checks keys against `schema`, the one table that also
 //! makes the documentation and the JSON schema; then one small file per group of keys reads its own
-//! ([`command`], [`environment`], [`restart`], …) and [`app`] puts them together. Nobody stops at the
-//! first problem: each reports to the [`sink`](diagnostic::Sink) and goes on.
+//! (`command`, `environment`, `restart`, …) and `app` puts them together. Nobody stops at the
+//! first problem: each reports to the sink and goes on.
 
 mod adhoc;
 mod app;

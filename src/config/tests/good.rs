@@ -269,7 +269,7 @@ fn json_with_the_same_keys_is_the_same() {
 
 #[test]
 fn warns_about_what_is_probably_not_meant() {
-    let text = "[[apps]]\ncmd = 'sleep 1 && sleep 2'\nmax_memory_restart = 200\nshutdown_with_message = true\nstop_signal = 'SIGINT'";
+    let text = "[[apps]]\ncmd = 'sleep 1 && sleep 2'\nmax_memory_restart = 200\nshutdown_with_message = true\nstop_signal = 'SIGINT'\nincrement_var = 'PORT'";
     let parsed = World::new().toml(text).unwrap();
     insta::assert_snapshot!(parsed.warnings.render(false));
 }
@@ -278,10 +278,12 @@ fn warns_about_what_is_probably_not_meant() {
 fn documented(keys: &[crate::config::schema::Key], separator: &str) -> String {
     use crate::config::schema::Kind;
     let one = |key: &crate::config::schema::Key| {
-        let default = match key.kind {
-            Kind::Table(inner) | Kind::TableOrBool(inner) => format!("{{ {} }}", documented(inner, ", ")),
-            _ if format!("x = {}", key.default).parse::<toml::Table>().is_ok() => key.default.to_owned(),
-            _ => return None,
+        let default = if let Kind::Table(inner) | Kind::TableOrBool(inner) = key.kind {
+            format!("{{ {} }}", documented(inner, ", "))
+        } else if format!("x = {}", key.default).parse::<toml::Table>().is_ok() {
+            key.default.to_owned()
+        } else {
+            return None;
         };
         Some(format!("{} = {default}", key.name))
     };
