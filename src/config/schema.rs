@@ -1,0 +1,392 @@
+//! The table of keys: the single source for checking, for the documentation and for the JSON schema.
+
+use crate::config::tables::{BACKOFF, LOG_ROTATE, REQUIRE, ROLLOUT};
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// A string.
+    Text,
+    /// A command: a string split like a shell would, or an array of strings.
+    Words,
+    /// A string or an array of strings.
+    Texts,
+    /// `true` or `false`.
+    Bool,
+    /// A duration.
+    Duration,
+    /// A duration or `"never"`.
+    DurationOrNever,
+    /// A size.
+    Size,
+    /// A size or `"none"`.
+    SizeOrNone,
+    /// A whole number, at least 1.
+    Count,
+    /// A number between.
+    Number(f64, f64),
+    /// `instances`.
+    Instances,
+    /// One of these strings.
+    Choice(&'static [&'static str]),
+    /// A table of these keys.
+    Table(&'static [Key]),
+    /// A table of these keys, or a boolean.
+    TableOrBool(&'static [Key]),
+    /// A table of variables.
+    Env,
+    /// A boolean or an array of names.
+    Inherit,
+    /// A number or an array of numbers, 0 to 255.
+    ExitCodes,
+    /// A signal's name or number.
+    Signal,
+    /// `ready`.
+    Ready,
+    /// Names of events to commands.
+    Events,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// Other names, most of them PM2's.
+    pub(super) aliases: &'static [&'static str],
+    pub(super) kind: Kind,
+    /// As it would be written; empty if there is none.
+    pub(super) default: &'static str,
+    pub(super) doc: &'static str,
+}
+
+pub(super) const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key {
+        name,
+        aliases: &[],
+        kind,
+        default,
+        doc,
+    }
+}
+
+impl Key {
+    const fn or(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
+    }
+}
+
+/// The groups of keys of an app, with their titles.
+pub(super) const GROUPS: &[(&str, &[Key])] = &[
+    (
+        "what to run",
+        &[
+            key(
+                "name",
+                Kind::Text,
+                "the script's or program's name",
+                "Unique among all apps.",
+            ),
+            key(
+                "cmd",
+                Kind::Words,
+                "",
+                "Program and arguments, without a shell. Instead of `script`.",
+            ),
+            key(
+                "script",
+                Kind::Text,
+                "",
+                "A file to run, relative to `cwd`. Instead of `cmd`.",
+            ),
+            key("args", Kind::Words, "[]", "Arguments of the script."),
+            key(
+                "interpreter",
+                Kind::Text,
+                "by extension",
+                "Program that runs the script; `\"none\"`: the script itself.",
+            )
+            .or(&["exec_interpreter"]),
+            key(
+                "interpreter_args",
+                Kind::Words,
+                "[]",
+                "Arguments of the interpreter, before the script.",
+            )
+            .or(&["node_args"]),
+            key(
+                "cwd",
+                Kind::Text,
+                "the file's folder",
+                "Working folder, relative to the file's folder.",
+            ),
+            key(
+                "namespace",
+                Kind::Text,
+                "\"default\"",
+                "A group of apps that commands can address together.",
+            ),
+            key(
+                "exec_mode",
+                Kind::Choice(&["fork"]),
+                "\"fork\"",
+                "`\"cluster\"` is not supported by this version.",
+            ),
+        ],
+    ),
+    (
+        "how many",
+        &[
+            key(
+                "instances",
+                Kind::Instances,
+                "1",
+                "A number, `\"max\"` or 0 (the CPUs this process may use), -1 (one less than that), or a share of them like `\"50%\"`.",
+            ),
+            key(
+                "instance_var",
+                Kind::Text,
+                "\"NODE_APP_INSTANCE\"",
+                "The variable that tells an instance its number.",
+            ),
+            key(
+                "increment_var",
+                Kind::Text,
+                "",
+                "A numeric variable that is increased by the instance's number.",
+            ),
+        ],
+    ),
+    (
+        "environment",
+        &[
+            key(
+                "env",
+                Kind::Env,
+                "{}",
+                "Variables. `env_<profile>` is put on top with `--env <profile>`.",
+            ),
+            key(
+                "env_file",
+                Kind::Texts,
+                "[]",
+                "Files of `NAME=value` lines, below `env`; later files win.",
+            ),
+            key(
+                "env_inherit",
+                Kind::Inherit,
+                "true",
+                "The caller's variables too: all, only those listed, or (`false`) only `PATH HOME USER LANG TZ SHELL`.",
+            ),
+        ],
+    ),
+    (
+        "fail fast",
+        &[key(
+            "require",
+            Kind::Table(REQUIRE),
+            "{}",
+            "Checked before anything is spawned.",
+        )],
+    ),
+    (
+        "restart",
+        &[
+            key(
+                "restart",
+                Kind::Choice(&["always", "on-failure", "never"]),
+                "\"always\"",
+                "Which exits lead to a new start.",
+            ),
+            key("autorestart", Kind::Bool, "true", "`false` is `restart = \"never\"`."),
+            key(
+                "stop_exit_codes",
+                Kind::ExitCodes,
+                "[]",
+                "Exit codes that mean: done, do not restart.",
+            ),
+            key(
+                "min_uptime",
+                Kind::Duration,
+                "\"1s\"",
+                "A life shorter than this is unstable.",
+            ),
+            key(
+                "restart_delay",
+                Kind::Duration,
+                "0",
+                "Wait before the restart after a stable life.",
+            ),
+            key("backoff", Kind::Table(BACKOFF), "{}", "Waits after unstable lives."),
+            key(
+                "max_restarts",
+                Kind::Count,
+                "5",
+                "Unstable exits of one instance within `restart_window` that open its circuit.",
+            ),
+            key("restart_window", Kind::Duration, "\"30s\"", "The sliding window."),
+            key(
+                "breaker_cooldown",
+                Kind::DurationOrNever,
+                "\"1m\"",
+                "How long an open circuit stays open before one probe; doubles up to 10m.",
+            ),
+        ],
+    ),
+    (
+        "readiness",
+        &[
+            key(
+                "ready",
+                Kind::Ready,
+                "\"spawn\"",
+                "When an instance counts as ready: `\"spawn\"`, `\"listen\"`, `\"ipc\"`, `\"notify\"`, `\"fd:3\"`, or a table with one of `http`, `tcp`, `exec`, `log`.",
+            ),
+            key(
+                "wait_ready",
+                Kind::Bool,
+                "false",
+                "`true` is `ready = \"ipc\"`: `process.send('ready')`.",
+            ),
+            key(
+                "listen_timeout",
+                Kind::Duration,
+                "\"30s\"",
+                "How long readiness may take.",
+            ),
+            key(
+                "on_listen_timeout",
+                Kind::Choice(&["fail", "ready"]),
+                "\"fail\"",
+                "What running out of `listen_timeout` means.",
+            ),
+        ],
+    ),
+    (
+        "stop",
+        &[
+            key(
+                "stop_signal",
+                Kind::Signal,
+                "\"SIGTERM\"",
+                "Sent first, to the process group.",
+            ),
+            key(
+                "kill_timeout",
+                Kind::Duration,
+                "\"10s\"",
+                "After this, SIGKILL to the whole tree.",
+            ),
+            key(
+                "shutdown_with_message",
+                Kind::Bool,
+                "false",
+                "Send `\"shutdown\"` over Node's IPC channel instead of the signal.",
+            ),
+            key(
+                "treekill",
+                Kind::Bool,
+                "true",
+                "Signal and kill the whole tree rather than the one process.",
+            ),
+            key("pre_stop", Kind::Words, "", "A command run before the signal."),
+        ],
+    ),
+    (
+        "rollout",
+        &[key(
+            "rollout",
+            Kind::Table(ROLLOUT),
+            "{}",
+            "How `reload` replaces one generation by the next.",
+        )],
+    ),
+    (
+        "memory",
+        &[key(
+            "max_memory_restart",
+            Kind::Size,
+            "",
+            "Replace an instance whose process tree holds more memory than this.",
+        )],
+    ),
+    (
+        "logs",
+        &[
+            key(
+                "out_file",
+                Kind::Text,
+                "in the logs folder",
+                "Where standard output goes, relative to the file's folder.",
+            )
+            .or(&["output", "out"]),
+            key(
+                "error_file",
+                Kind::Text,
+                "in the logs folder",
+                "Where standard error goes.",
+            )
+            .or(&["error", "err_file", "err"]),
+            key("log_file", Kind::Text, "", "A file that gets both, besides the two.").or(&["log"]),
+            key(
+                "merge_logs",
+                Kind::Bool,
+                "false",
+                "All instances write to the same files.",
+            )
+            .or(&["combine_logs"]),
+            key(
+                "log_date_format",
+                Kind::Text,
+                "",
+                "Put a timestamp before each line: `%Y-%m-%d` or PM2's `YYYY-MM-DD`.",
+            ),
+            key("time", Kind::Bool, "false", "`true`: ISO 8601 timestamps."),
+            key(
+                "log_type",
+                Kind::Choice(&["raw", "json"]),
+                "\"raw\"",
+                "Lines as they are, or one JSON object each.",
+            ),
+            key(
+                "log_rotate",
+                Kind::TableOrBool(LOG_ROTATE),
+                "{}",
+                "When logs are rotated; `false`: never.",
+            ),
+            key(
+                "log_overflow",
+                Kind::Choice(&["block", "drop"]),
+                "\"block\"",
+                "A slow disk slows the app down, or lines are lost and counted.",
+            ),
+            key("disable_logs", Kind::Bool, "false", "Keep nothing."),
+        ],
+    ),
+    (
+        "alerts",
+        &[key(
+            "on_event",
+            Kind::Events,
+            "{}",
+            "Commands run on events, by the event's name: `{ circuit_open = \"notify-me\" }`.",
+        )],
+    ),
+];
+
+/// Every key of an app.
+pub(super) fn app_keys() -> impl Iterator<Item = &'static Key> {
+    GROUPS.iter().flat_map(|(_, keys)| keys.iter())
+}
+
+/// The key that a name or alias means.
+pub(super) fn find<'k>(mut keys: impl Iterator<Item = &'k Key>, name: &str) -> Option<&'k Key> {
+    keys.find(|key| key.name == name || key.aliases.contains(&name))
+}
+
+/// The names of all supported keys.
+pub(super) fn supported() -> String {
+    let mut names: Vec<&str> = app_keys().map(|key| key.name).collect();
+    names.push("env_<profile>");
+    names.sort_unstable();
+    names.join(", ")
+}

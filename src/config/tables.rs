@@ -1,0 +1,112 @@
+//! The keys of the tables inside an app.
+
+use crate::config::schema::{Key, Kind, key};
+
+/// `require`.
+pub(super) const REQUIRE: &[Key] = &[
+    key("env", Kind::Texts, "[]", "Variables that must be set and not empty."),
+    key(
+        "files",
+        Kind::Texts,
+        "[]",
+        "Paths that must exist, relative to the file's folder.",
+    ),
+    key("tcp", Kind::Texts, "[]", "`host:port` that must accept a connection."),
+];
+
+/// `backoff`.
+pub(super) const BACKOFF: &[Key] = &[
+    key("first", Kind::Duration, "\"1s\"", "Wait after the first unstable exit."),
+    key(
+        "factor",
+        Kind::Number(1.0, 1000.0),
+        "2",
+        "Growth of the wait with every further unstable exit.",
+    ),
+    key("max", Kind::Duration, "\"30s\"", "Longest wait."),
+    key(
+        "jitter",
+        Kind::Number(0.0, 1.0),
+        "0.1",
+        "Share of the wait by which it varies either way.",
+    ),
+];
+
+/// `rollout`.
+pub(super) const ROLLOUT: &[Key] = &[
+    key(
+        "order",
+        Kind::Choice(&["start-first", "stop-first"]),
+        "",
+        "Whether the new instance starts before the old one stops. Without it: start-first, unless the instances would collide on a listening socket.",
+    ),
+    key("parallel", Kind::Count, "1", "Instances replaced at a time."),
+    key(
+        "min_healthy",
+        Kind::Duration,
+        "\"2s\"",
+        "How long a new instance must stay ready to count.",
+    ),
+    key(
+        "deadline",
+        Kind::Duration,
+        "\"5m\"",
+        "When the whole rollout must be done.",
+    ),
+    key(
+        "on_failure",
+        Kind::Choice(&["rollback", "keep"]),
+        "\"rollback\"",
+        "Restore the old generation when the new one fails, or keep what is there.",
+    ),
+];
+
+/// `log_rotate`.
+pub(super) const LOG_ROTATE: &[Key] = &[
+    key(
+        "size",
+        Kind::SizeOrNone,
+        "\"10M\"",
+        "Rotate when the file would grow past this; `\"none\"`: never by size.",
+    ),
+    key(
+        "every",
+        Kind::Duration,
+        "",
+        "Rotate at multiples of this, counted from midnight.",
+    ),
+    key("keep", Kind::Count, "10", "Rotated files kept of each log."),
+    key(
+        "total",
+        Kind::SizeOrNone,
+        "\"1G\"",
+        "Bytes kept of each log over all rotated files; `\"none\"`: no limit.",
+    ),
+    key("compress", Kind::Bool, "true", "gzip the rotated files."),
+];
+
+/// The texts `ready` may be, besides `fd:N` and a table.
+pub(super) const READY: &[&str] = &["spawn", "listen", "ipc", "notify"];
+
+/// The tables `ready` may be.
+pub(super) const READY_TABLE: &[Key] = &[
+    key(
+        "http",
+        Kind::Text,
+        "",
+        "A GET of this URL answers 2xx or 3xx; `{port}` is the instance's `PORT`.",
+    ),
+    key(
+        "tcp",
+        Kind::Text,
+        "",
+        "This `host:port` accepts a connection; `{port}` is the instance's `PORT`.",
+    ),
+    key("exec", Kind::Words, "", "This command exits 0."),
+    key(
+        "log",
+        Kind::Text,
+        "",
+        "A line of the output matches this regular expression.",
+    ),
+];
