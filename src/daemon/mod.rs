@@ -1,1 +1,110 @@
-//! daemon
+//! The daemon: wiring only. One loop gathers inputs (requests, exits, readiness, samples, timers), hands each to
+//! the pure core with the time, and performs what the core says.
+//!
+//! ```text
+//!   control socket ─▶ http ─┐                      ┌─▶ keeper link (spawn, release)
+//!   keeper link ────────────┤                      ├─▶ pidfds (signals)
+//!   logs thread ────────────┼─▶ loop ─▶ core ─▶ ───┼─▶ store thread (commits, notes)
+//!   store thread ───────────┤   ▲    outputs       ├─▶ logs thread (attach, drain)
+//!   probes, sweeps (tasks) ─┘   └── timers         └─▶ replies
+//! ```
+//!
+//! It may die at any moment: the keeper holds every process and descriptor, the store every decision. See
+//! [`recover`] for how the next one goes on.
+
+mod alerts;
+mod daemon_loop;
+mod helper;
+mod http;
+mod hub;
+mod keeper_side;
+mod mail;
+mod perform;
+mod ready;
+mod recover;
+mod replace;
+mod requests;
+mod require;
+mod runs;
+mod sampling;
+mod sinks;
+mod spawning;
+mod start;
+mod status;
+mod stopping;
+mod text;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use crate::keeper::link::Link;
+use crate::logs::pump::Pump;
+use crate::model::names::{AppId, RunId};
+use crate::model::outcome::{ErrorBody, InstanceResult};
+use crate::model::spec::AppSpec;
+use crate::model::time::{Moment, WallTime};
+use crate::os::home::Home;
+use crate::store::Store;
+use crate::supervise::{Core, Input, Ticket};
+
+use helper::Helper;
+use hub::Hub;
+use mail::Mail;
+use runs::Handle;
+use sampling::Sampling;
+
+pub use start::{DaemonError, run};
+
+/// The answer to a command.
+pub(crate) type Answer = Result<Vec<InstanceResult>, Box<ErrorBody>>;
+
+/// Everything the loop owns.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    pub(crate) core: Core,
+    pub(crate) home: Home,
+    /// Marks processes of this home.
+    pub(crate) home_tag: String,
+    pub(crate) boot: Arc<str>,
+    pub(crate) began: Moment,
+    pub(crate) mail: Mail,
+    pub(crate) keeper: AsyncFd<Link>,
+    pub(crate) keeper_pid: i32,
+    /// Orphans of a keeper that died are children of pid 1.
+    pub(crate) keeper_was_replaced: bool,
+    /// Highest exit not acknowledged yet.
+    pub(crate) unacked: Option<u64>,
+    pub(crate) acking: bool,
+    pub(crate) handles: BTreeMap<RunId, Handle>,
+    pub(crate) helpers: BTreeMap<RunId, Helper>,
+    pub(crate) next_helper: u64,
+    pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,
+    pub(crate) pump: Pump,
+    pub(crate) store: Store,
+    pub(crate) hub: Hub,
+    pub(crate) samples: BTreeMap<RunId, crate::os::usage::Sample>,
+    pub(crate) sampling: Sampling,
+    pub(crate) replies: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    pub(crate) next_ticket: Ticket,
+    pub(crate) created: BTreeMap<AppId, WallTime>,
+    /// Set when everything has stopped and the loop is to end.
+    pub(crate) leaving: bool,
+}
+
+impl Daemon {
+    /// Hands an input to the core now.
+    pub(crate) fn input(&mut self, input: Input) {
+        self.core.handle(crate::os::clock::monotonic(), input);
+    }
+
+    /// The spec a run was started from.
+    pub(crate) fn spec_of(&self, run: RunId) -> Option<Arc<AppSpec>> {
+        let app = self.core.owner(run)?;
+        let record = app.runs.get(&run)?;
+        Some(Arc::clone(app.spec_of(record)))
+    }
+}

@@ -42,18 +42,23 @@ pub struct ExecDaemon {
     exe: PathBuf,
     log: PathBuf,
     ready: Option<OwnedFd>,
+    living: Option<OwnedFd>,
 }
 
 impl ExecDaemon {
-    /// The program, the file its output is appended to, and the ready pipe for the first one.
+    /// The program, the file its output is appended to, the ready pipe for the first one, and the link of a
+    /// daemon that lives already and comes before all others.
     #[must_use]
-    pub const fn new(exe: PathBuf, log: PathBuf, ready: Option<OwnedFd>) -> Self {
-        Self { exe, log, ready }
+    pub const fn new(exe: PathBuf, log: PathBuf, ready: Option<OwnedFd>, living: Option<OwnedFd>) -> Self {
+        Self { exe, log, ready, living }
     }
 }
 
 impl DaemonStarter for ExecDaemon {
     fn start(&mut self) -> io::Result<DaemonProcess> {
+        if let Some(link) = self.living.take() {
+            return Ok(DaemonProcess { link, process: None });
+        }
         let (ours, theirs) = fds::socketpair()?;
         let null = fds::null()?;
         // A log that cannot be written must not keep the daemon from running.

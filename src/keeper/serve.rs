@@ -38,6 +38,8 @@ pub struct KeeperOptions {
     pub ready_fd: Option<OwnedFd>,
     /// The program to run as `<exe> daemon`.
     pub daemon_exe: PathBuf,
+    /// The link of a daemon that lives already: it has started this keeper in place of one that died.
+    pub daemon_link: Option<OwnedFd>,
 }
 
 /// Runs the keeper of a home until it is told to leave. Call it before any thread is started.
@@ -48,7 +50,7 @@ pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
     options.home.create()?;
     let _lock = lock::acquire(&options.home.lock())?;
     let log = options.home.own_log();
-    run_with(&mut ExecDaemon::new(options.daemon_exe, log, options.ready_fd))
+    run_with(&mut ExecDaemon::new(options.daemon_exe, log, options.ready_fd, options.daemon_link))
 }
 
 /// The same with daemons of the caller's making, without a home.

@@ -164,6 +164,42 @@ pub fn peer_cred(socket: impl AsFd) -> io::Result<Peer> {
     })
 }
 
+/// Writes what fits at once and says how much that was; never waits.
+///
+/// # Errors
+/// As `write`, but a full pipe is no error: it takes 0 bytes.
+pub fn write_now(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    set_nonblocking(&fd)?;
+    match rustix::io::write(fd, bytes) {
+        Ok(count) => Ok(count),
+        Err(rustix::io::Errno::AGAIN) => Ok(0),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A file in memory with this name (for people only), empty, close-on-exec.
+///
+/// # Errors
+/// As `memfd_create`.
+pub fn memory(name: &str) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?)
+}
+
+/// The read end of the pipe that a process holds the write end of at this number: the pipe is the same, so
+/// nothing that is in it is lost.
+///
+/// # Errors
+/// The process is gone, or has no pipe there.
+pub fn reopen_pipe(pid: i32, number: i32) -> io::Result<OwnedFd> {
+    use rustix::fs::{FileType, Mode, OFlags};
+    let path = format!("/proc/{pid}/fd/{number}");
+    let kind = FileType::from_raw_mode(rustix::fs::stat(&path)?.st_mode);
+    if kind != FileType::Fifo {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no pipe"));
+    }
+    Ok(rustix::fs::open(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{inherited, lift, null, peer_cred, pipe, receive, send, set_nonblocking, socketpair};

@@ -47,6 +47,19 @@ impl NotifySocket {
         Ok(Self { fd, path: None })
     }
 
+    /// A socket that was bound earlier, by this process or another.
+    #[must_use]
+    pub const fn from_fd(fd: OwnedFd) -> Self {
+        Self { fd, path: None }
+    }
+
+    /// The same, but its path is left alone when this is dropped: somebody else keeps the socket, too.
+    #[must_use]
+    pub fn leave_path(mut self) -> Self {
+        self.path = None;
+        self
+    }
+
     fn bind(address: &UnixAddr) -> io::Result<OwnedFd> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;

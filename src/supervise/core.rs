@@ -213,6 +213,20 @@ impl Core {
         self.owners.remove(&run);
     }
 
+    /// A living process that no record knows becomes the run in service of a free slot.
+    pub fn take_over(&mut self, id: AppId, run: super::run::Run) {
+        let (number, slot) = (run.id, run.slot);
+        self.cx.skip_run(number);
+        self.owners.insert(number, id);
+        if let Some(app) = self.apps.get_mut(&id) {
+            let record = app.slot_mut(slot);
+            record.current = Some(number);
+            record.newest = Some(number);
+            app.runs.insert(number, run);
+            self.dirty.insert(id);
+        }
+    }
+
     /// Makes a new app known.
     pub(super) fn create(&mut self, app: App) {
         self.names.insert(app.name().clone(), app.id);

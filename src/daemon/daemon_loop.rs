@@ -1,0 +1,84 @@
+//! The loop itself.
+
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::daemon::mail::Letter;
+use crate::daemon::{Daemon, sampling};
+use crate::keeper::link::{Link, LinkError};
+use crate::os::clock;
+use crate::supervise::Input;
+
+/// Letters taken in one go before outputs are performed.
+const BATCH: usize = 256;
+/// How long exits may wait for their acknowledgement: many share one.
+const ACK_DELAY: Duration = Duration::from_millis(500);
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Everything was stopped.
+    Left,
+    /// The keeper is gone.
+    KeeperLost(LinkError),
+}
+
+impl Daemon {
+    /// Goes round until the end.
+    pub(crate) async fn go_round(&mut self, letters: &mut UnboundedReceiver<Letter>) -> End {
+        let mut samples = interval_at(Instant::now() + sampling::PERIOD, sampling::PERIOD);
+        samples.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            self.perform_all();
+            self.persist();
+            match self.keeper.get_mut().flush() {
+                Ok(_) => {}
+                Err(error) => return End::KeeperLost(LinkError::Io(error)),
+            }
+            if self.leaving {
+                return End::Left;
+            }
+            let due = self.core.poll_timeout().map(|at| Duration::from_nanos(at.0.saturating_sub(clock::monotonic().0)));
+            let wants_write = self.keeper.get_ref().wants_write();
+            let has_acks = self.unacked.is_some() && !self.acking;
+            tokio::select! {
+                biased;
+                () = readable(&self.keeper) => {
+                    if let Err(error) = self.keeper_receive() {
+                        return End::KeeperLost(error);
+                    }
+                }
+                letter = letters.recv() => {
+                    let mut next = letter;
+                    let mut taken = 0;
+                    while let Some(letter) = next {
+                        letter(self);
+                        taken += 1;
+                        next = if taken < BATCH { letters.try_recv().ok() } else { None };
+                    }
+                }
+                () = writable(&self.keeper), if wants_write => {}
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.input(Input::Tick),
+                _ = samples.tick(), if self.sampling.is_needed() => self.sample(),
+                () = tokio::time::sleep(ACK_DELAY), if has_acks => self.acknowledge(),
+            }
+        }
+    }
+}
+
+/// Until there is something to read. The readiness is cleared first: whoever calls this reads until there is
+/// nothing more, so nothing that arrives later is missed.
+async fn readable(link: &AsyncFd<Link>) {
+    if let Ok(mut guard) = link.readable().await {
+        guard.clear_ready();
+    }
+}
+
+async fn writable(link: &AsyncFd<Link>) {
+    if let Ok(mut guard) = link.writable().await {
+        guard.clear_ready();
+    }
+}

@@ -1,0 +1,180 @@
+//! The daemon's end of the link to its keeper: what comes in, what goes out, and what a dead keeper means.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::daemon::Daemon;
+use crate::daemon::runs::{Handle, Pipes, is_helper};
+use crate::daemon::sinks;
+use crate::keeper::link::LinkError;
+use crate::keeper::protocol::{FromKeeper, ToKeeper};
+use crate::logs::sink::StreamKey;
+use crate::model::exit::Exit;
+use crate::model::logspec::Stream;
+use crate::model::names::{AppId, RunId, Slot};
+use crate::model::process::ProcessId;
+use crate::model::spec::Ready;
+use crate::os::{clock, procfs};
+use crate::store::{Note, RunRow};
+use crate::supervise::{Command, Input};
+
+impl Daemon {
+    /// Queues a message for the keeper; the loop sends it.
+    pub(crate) fn keeper_send(&mut self, message: &ToKeeper, fds: Vec<Arc<OwnedFd>>) {
+        if let Err(error) = self.keeper.get_mut().queue(message, fds) {
+            tracing::error!("a message to the keeper cannot be sent: {error}");
+            if let ToKeeper::Spawn(request) = message {
+                self.mail.input(Input::SpawnFailed(RunId(request.run), format!("the keeper cannot be asked: {error}")));
+            }
+        }
+    }
+
+    /// Takes everything that has arrived. `Err` when the keeper is gone.
+    pub(crate) fn keeper_receive(&mut self) -> Result<(), LinkError> {
+        while let Some((message, fds)) = self.keeper.get_mut().receive::<FromKeeper>()? {
+            self.keeper_says(message, fds);
+        }
+        Ok(())
+    }
+
+    fn keeper_says(&mut self, message: FromKeeper, fds: Vec<OwnedFd>) {
+        match message {
+            FromKeeper::Spawned { run, pid, held, .. } => {
+                let pipes = Pipes::take(held, &mut fds.into_iter());
+                let run = RunId(run);
+                if is_helper(run) {
+                    self.helper_spawned(run, pipes.pidfd);
+                } else {
+                    self.spawned(run, pid, pipes);
+                }
+            }
+            FromKeeper::SpawnFailed { run, step, errno } => {
+                let run = RunId(run);
+                let why = self.spawn_failure(run, step, errno);
+                if is_helper(run) {
+                    self.helper_ended(run, Err(why));
+                } else {
+                    self.input(Input::SpawnFailed(run, why));
+                }
+            }
+            FromKeeper::Exited { seq, run, exit, .. } => {
+                self.unacked = Some(self.unacked.map_or(seq, |known| known.max(seq)));
+                let run = RunId(run);
+                if is_helper(run) {
+                    self.helper_ended(run, Ok(exit));
+                } else {
+                    self.exited(run, exit);
+                }
+            }
+            FromKeeper::Terminate => {
+                tracing::info!("the keeper was asked to end");
+                self.command(Command::Shutdown, |daemon| daemon.leave());
+            }
+            FromKeeper::Refused { why } => tracing::error!("the keeper refused: {why}"),
+            FromKeeper::Welcome { .. } | FromKeeper::Children { .. } | FromKeeper::Stored { .. } | FromKeeper::StoredNames { .. } | FromKeeper::Pong => {}
+        }
+    }
+
+    fn spawn_failure(&self, run: RunId, step: crate::os::spawn::Step, errno: i32) -> String {
+        let cause = crate::daemon::text::cause(&std::io::Error::from_raw_os_error(errno));
+        let program = self.spec_of(run).and_then(|spec| spec.argv.first().map(ToString::to_string));
+        let cwd = self.spec_of(run).map(|spec| spec.cwd.to_string());
+        crate::daemon::text::spawn_failure(step, &cause, program.as_deref(), cwd.as_deref())
+    }
+
+    fn spawned(&mut self, run: RunId, pid: i32, pipes: Pipes) {
+        let Some((app, slot)) = self.core.owner(run).and_then(|app| app.runs.get(&run).map(|record| (app.id, record.slot))) else {
+            // Forgotten meanwhile; nobody wants it.
+            if let Some(fd) = pipes.pidfd {
+                let _gone = crate::os::pidfd::signal(&fd, 9, crate::os::pidfd::Scope::Group);
+            }
+            self.keeper_send(&ToKeeper::Release { run: run.0 }, Vec::new());
+            return;
+        };
+        if !self.attach(run, app, slot, pid, pipes, false) {
+            return;
+        }
+        self.input(Input::Spawned(run, pid));
+    }
+
+    /// Takes a living or just ended process into the books: pipes to the pump, descriptors to its handle.
+    pub(crate) fn attach(&mut self, run: RunId, app: AppId, slot: Slot, pid: i32, pipes: Pipes, adopted: bool) -> bool {
+        let Some(pidfd) = pipes.pidfd else {
+            tracing::error!(%run, pid, "the keeper sent no pidfd");
+            self.input(Input::SpawnFailed(run, "the process descriptor was lost; the limit of open files is too low".into()));
+            return false;
+        };
+        self.note_run(run, app, slot, pid);
+        let Some(spec) = self.spec_of(run) else { return false };
+        if let Ready::Log(pattern) = &spec.ready {
+            match regex::bytes::Regex::new(pattern) {
+                Ok(pattern) => self.pump.watch_line(run, pattern),
+                Err(error) => tracing::error!(%run, "the readiness pattern is no regular expression: {error}"),
+            }
+        }
+        if let Some(record) = self.core.apps.get(&app) {
+            for (stream, pipe) in [(Stream::Out, pipes.out), (Stream::Err, pipes.err)] {
+                if let Some(pipe) = pipe {
+                    let sink = sinks::sink(&self.home.logs, record, &spec.logs, slot, stream, pid, adopted);
+                    self.pump.attach(StreamKey { run, stream }, pipe, sink);
+                }
+            }
+        }
+        let handle = Handle {
+            app,
+            slot,
+            pid,
+            pidfd: Arc::new(pidfd),
+            stdin: pipes.stdin.map(Arc::new),
+            channel: pipes.channel.map(Arc::new),
+            members: Vec::new(),
+            tasks: Vec::new(),
+            exit: None,
+        };
+        self.handles.insert(run, handle);
+        self.read_channel(run);
+        self.sampling.changed(&self.core);
+        true
+    }
+
+    fn note_run(&self, run: RunId, app: AppId, slot: Slot, pid: i32) {
+        let process = procfs::identity(pid).unwrap_or_else(|| ProcessId { pid, start_ticks: 0, boot: Arc::clone(&self.boot) });
+        self.store.note(Note::RunStarted(RunRow { run, app, slot, process, started_at: clock::wall() }));
+    }
+
+    /// A leader has ended: first its last words, then the news.
+    pub(crate) fn exited(&mut self, run: RunId, exit: Exit) {
+        match self.handles.get_mut(&run) {
+            Some(handle) if handle.exit.is_none() => {
+                handle.exit = Some(exit);
+                self.pump.drain(run);
+            }
+            Some(_) => {}
+            None => self.keeper_send(&ToKeeper::Release { run: run.0 }, Vec::new()),
+        }
+    }
+
+    /// Its last words are in the files.
+    pub(crate) fn drained(&mut self, run: RunId, stderr: Vec<String>) {
+        if let Some(exit) = self.handles.get(&run).and_then(|handle| handle.exit) {
+            self.input(Input::Exited(run, exit, stderr));
+        }
+    }
+
+    /// Tells the keeper that it may forget exits, once they are written.
+    pub(crate) fn acknowledge(&mut self) {
+        let Some(up_to) = self.unacked.take() else { return };
+        self.acking = true;
+        let mail = self.mail.clone();
+        self.store.flush(Box::new(move |result| {
+            mail.post(move |daemon| {
+                daemon.acking = false;
+                if result.is_ok() {
+                    daemon.keeper_send(&ToKeeper::Ack { up_to }, Vec::new());
+                } else {
+                    daemon.unacked = Some(daemon.unacked.map_or(up_to, |known| known.max(up_to)));
+                }
+            });
+        }));
+    }
+}

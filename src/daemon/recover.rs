@@ -1,0 +1,213 @@
+//! Going on where another daemon stopped: joins what is wanted (the store), what was being done (each app's
+//! record) and what lives (the keeper's table). No process is signalled, restarted or duplicated by it.
+//!
+//! | the record says | the keeper has | then |
+//! |---|---|---|
+//! | a run, spawning | the child | it was started: `Spawned` |
+//! | a run, spawning | nothing | the order is given again |
+//! | a run, living | the child, living | it goes on |
+//! | a run, living | its exit | its pipes are drained, then `Exited` |
+//! | a run, living | nothing | adopted by pid, start time and boot if it lives; else its exit is unknown |
+//! | nothing | a living child of the app | taken over if its slot is free, else stopped |
+//! | nothing | a child of no known app | stopped |
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::daemon::Daemon;
+use crate::daemon::runs::{Label, Pipes, is_helper};
+use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper};
+use crate::model::event::EventKind;
+use crate::model::exit::{Exit, ExitStatus};
+use crate::model::names::{AppId, RunId};
+use crate::os::pidfd::{self, Scope};
+use crate::os::{clock, fds, procfs};
+use crate::store::{LoadedState, Note, RunRow};
+use crate::supervise::Input;
+use crate::supervise::app::App;
+use crate::supervise::run::{Phase, Run};
+
+/// What the keeper had when we came.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub keeper_pid: i32,
+    pub notify: Option<OwnedFd>,
+    pub last_exit: Option<u64>,
+    children: BTreeMap<RunId, (ChildEntry, Pipes)>,
+}
+
+impl Table {
+    /// One more part of it.
+    pub(crate) fn add(&mut self, children: Vec<ChildEntry>, fds: Vec<OwnedFd>) {
+        let mut fds = fds.into_iter();
+        for child in children {
+            let pipes = Pipes::take(child.held, &mut fds);
+            self.children.insert(RunId(child.run), (child, pipes));
+        }
+    }
+}
+
+/// Takes everything over and continues.
+pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table) {
+    daemon.unacked = table.last_exit;
+    load(daemon, &state);
+    adopt_survivors(daemon, &state.runs, &table);
+    let known: Vec<RunId> = daemon.core.apps.values().flat_map(|app| app.runs.keys().copied()).collect();
+    for run in known {
+        if daemon.handles.contains_key(&run) {
+            continue;
+        }
+        match table.children.remove(&run) {
+            Some((child, pipes)) => rejoin(daemon, run, child, pipes),
+            None => lost(daemon, run),
+        }
+    }
+    for (run, (child, pipes)) in table.children {
+        stranger(daemon, run, child, pipes);
+    }
+    for row in &state.runs {
+        if !daemon.handles.contains_key(&row.run) {
+            daemon.store.note(Note::RunEnded { run: row.run });
+        }
+    }
+    daemon.core.resume(clock::monotonic());
+    daemon.sampling.changed(&daemon.core);
+}
+
+/// Apps as they are wanted, with their records where these are of this boot.
+fn load(daemon: &mut Daemon, state: &LoadedState) {
+    for row in &state.apps {
+        daemon.created.insert(row.id, row.created_at);
+        let record = state.runtime.iter().find(|record| record.app == row.id && record.boot == daemon.boot);
+        let known = record.and_then(|record| App::import(&record.json, Arc::clone(&row.spec)));
+        let mut app = known.unwrap_or_else(|| App::new(row.id, Arc::clone(&row.spec), row.desired, row.wanted));
+        app.desired = row.desired;
+        app.wanted = row.wanted;
+        app.held = row.held.iter().copied().collect();
+        daemon.core.insert(app);
+    }
+}
+
+fn rejoin(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
+    let Some(app) = daemon.core.owner(run) else { return };
+    let (id, Some(record)) = (app.id, app.runs.get(&run)) else { return };
+    let (slot, phase) = (record.slot, record.phase);
+    if !daemon.attach(run, id, slot, child.pid, pipes, true) {
+        return;
+    }
+    if phase == Phase::Spawning {
+        daemon.input(Input::Spawned(run, child.pid));
+    }
+    if let Some(report) = child.exited {
+        daemon.unacked = Some(daemon.unacked.map_or(report.seq, |known| known.max(report.seq)));
+        daemon.exited(run, report.exit);
+    }
+}
+
+/// A run that the keeper does not know: its order never arrived, or keeper and process are gone.
+fn lost(daemon: &mut Daemon, run: RunId) {
+    let phase = daemon.core.owner(run).and_then(|app| app.runs.get(&run)).map(|record| record.phase);
+    match phase {
+        // `resume` gives the order again.
+        Some(Phase::Spawning) | None => {}
+        Some(Phase::Sweeping) => daemon.input(Input::Swept(run)),
+        Some(Phase::Starting | Phase::Online | Phase::PreStop | Phase::Stopping | Phase::Killing) => {
+            daemon.input(Input::Exited(run, Exit::bare(ExitStatus::Unknown), Vec::new()));
+        }
+    }
+}
+
+/// A child that no record knows.
+fn stranger(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
+    let label: Option<Label> = serde_json::from_slice(&child.label).ok();
+    let place = label.as_ref().and_then(|label| label.app.map(|app| (app, label.slot, label.generation)));
+    if let (Some((id, slot, generation)), None, false) = (place, &child.exited, is_helper(run)) {
+        let free = daemon.core.apps.get(&id).is_some_and(|app| app.is_wanted(slot) && app.runs_in(slot).next().is_none() && app.generation == generation);
+        if free {
+            daemon.core.take_over(id, Run::new(run, slot, generation));
+            if daemon.attach(run, id, slot, child.pid, pipes, true) {
+                daemon.input(Input::Spawned(run, child.pid));
+            }
+            return;
+        }
+    }
+    if let Some(report) = child.exited {
+        daemon.unacked = Some(daemon.unacked.map_or(report.seq, |known| known.max(report.seq)));
+    } else if let Some(fd) = pipes.pidfd {
+        tracing::warn!(%run, pid = child.pid, "stopping a process that belongs to no app any more");
+        // It may have ended meanwhile.
+        let _gone = pidfd::signal(&fd, 9, Scope::Group);
+    }
+    daemon.keeper_send(&ToKeeper::Release { run: run.0 }, Vec::new());
+}
+
+/// Keeper and daemon died together: processes that are still the same by pid, start time and boot are given to
+/// the new keeper, their pipes opened again.
+fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table) {
+    let mut restored = Vec::new();
+    for row in rows.iter().filter(|row| row.process.boot == daemon.boot && row.process.start_ticks > 0) {
+        if table.children.contains_key(&row.run) {
+            continue;
+        }
+        let Ok(pidfd) = pidfd::open(row.process.pid) else { continue };
+        if procfs::identity(row.process.pid).as_ref() != Some(&row.process) {
+            continue;
+        }
+        let known = daemon.core.owner(row.run).and_then(|app| app.runs.get(&row.run)).is_some_and(|run| run.exit.is_none());
+        if !known {
+            let free = daemon.core.apps.get(&row.app).is_some_and(|app| app.is_wanted(row.slot) && app.runs_in(row.slot).next().is_none());
+            if !free {
+                tracing::warn!(pid = row.process.pid, "stopping a survivor that belongs to no app any more");
+                let _gone = pidfd::signal(&pidfd, 9, Scope::Group);
+                continue;
+            }
+            let generation = daemon.core.apps.get(&row.app).map_or(0, |app| app.generation);
+            daemon.core.take_over(row.app, Run::new(row.run, row.slot, generation));
+        }
+        restored.push((row.clone(), pidfd));
+    }
+    for (row, pidfd) in restored {
+        take_in(daemon, &row, pidfd);
+    }
+}
+
+fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
+    let pid = row.process.pid;
+    let pipes = Pipes { out: fds::reopen_pipe(pid, 1).ok(), err: fds::reopen_pipe(pid, 2).ok(), pidfd: Some(pidfd), stdin: None, channel: None };
+    let generation = daemon.core.owner(row.run).and_then(|app| app.runs.get(&row.run)).map_or(0, |run| run.generation);
+    daemon.restore(row.run, row.app, row.slot, generation, row.process.start_ticks, pid, &pipes);
+    let spawning = daemon.core.owner(row.run).and_then(|app| app.runs.get(&row.run)).is_some_and(|run| run.phase == Phase::Spawning);
+    if daemon.attach(row.run, row.app, row.slot, pid, pipes, true) {
+        if spawning {
+            daemon.input(Input::Spawned(row.run, pid));
+        }
+        let name = daemon.core.apps.get(&row.app).map(|app| app.name().to_string()).unwrap_or_default();
+        daemon.hub.announce(clock::wall(), EventKind::Adopted, format!("{name}:{} (pid {pid}) survived and was taken over", row.slot));
+    }
+}
+
+impl Daemon {
+    /// Gives a living process to a keeper that is not its parent.
+    #[expect(clippy::too_many_arguments, reason = "each is one column of the keeper's table")]
+    pub(crate) fn restore(&mut self, run: RunId, app: AppId, slot: u32, generation: u32, start_ticks: u64, pid: i32, pipes: &Pipes) {
+        let label = serde_json::to_vec(&Label { app: Some(app), slot, generation }).unwrap_or_default();
+        let mut held = Held::default();
+        let mut passed = Vec::new();
+        let all = [
+            (Held::PIDFD, &pipes.pidfd),
+            (Held::OUT, &pipes.out),
+            (Held::ERR, &pipes.err),
+            (Held::STDIN, &pipes.stdin),
+            (Held::CHANNEL, &pipes.channel),
+        ];
+        for (what, fd) in all {
+            if let Some(copy) = fd.as_ref().and_then(|fd| fd.try_clone().ok()) {
+                held = held.with(what);
+                passed.push(Arc::new(copy));
+            }
+        }
+        let child = Restored { run: run.0, pid, start_ticks, label, started: clock::monotonic(), held };
+        self.keeper_send(&ToKeeper::Restore { children: vec![child] }, passed);
+    }
+}

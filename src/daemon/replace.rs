@@ -1,0 +1,97 @@
+//! A keeper that died is replaced: the new one gets the daemon's own copies of every descriptor and follows the
+//! living processes by pidfd.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use tokio::io::unix::AsyncFd;
+
+use crate::daemon::runs::Pipes;
+use crate::daemon::start::DaemonError;
+use crate::daemon::Daemon;
+use crate::keeper::link::Link;
+use crate::keeper::protocol::{FromKeeper, MIN_VERSION, ToKeeper, VERSION};
+use crate::keeper::{LINK_FD, LINK_VAR, READY_VAR};
+use crate::model::duration::Millis;
+use crate::model::event::EventKind;
+use crate::model::names::RunId;
+use crate::os::{clock, detach, fds, poll, procfs};
+use crate::supervise::Input;
+
+impl Daemon {
+    /// Starts another keeper and hands everything over.
+    pub(crate) fn replace_keeper(&mut self) -> Result<(), DaemonError> {
+        let failed = |doing: &str| DaemonError::system(doing.to_owned());
+        let (ours, theirs) = fds::socketpair().map_err(failed("make a link for a new keeper"))?;
+        let exe = std::env::current_exe().map_err(failed("find the program of a new keeper"))?;
+        let env = detach::inherited_env(&[LINK_VAR, READY_VAR]);
+        let args = ["keeper", "--daemon-link", "3"].map(OsStr::new);
+        detach::spawn_detached(&exe, &args, env, &self.home.own_log(), &[(LINK_FD, theirs.as_fd())])
+            .map_err(|error| DaemonError::System { doing: "start a new keeper".to_owned(), source: std::io::Error::other(error) })?;
+        drop(theirs);
+        let mut link = Link::new(ours).map_err(failed("use the new keeper's link"))?;
+        self.keeper_pid = welcome(&mut link)?;
+        self.keeper = AsyncFd::new(link).map_err(failed("watch the new keeper's link"))?;
+        self.keeper_was_replaced = true;
+        self.unacked = None;
+        self.hand_over();
+        let message = format!("the keeper died; a new one (pid {}) took over {} processes", self.keeper_pid, self.handles.len());
+        tracing::warn!("{message}");
+        self.hub.announce(clock::wall(), EventKind::KeeperReplaced, message);
+        Ok(())
+    }
+
+    fn hand_over(&mut self) {
+        let runs: Vec<RunId> = self.handles.iter().filter(|(_, handle)| handle.exit.is_none()).map(|(run, _)| *run).collect();
+        for run in runs {
+            let Some(handle) = self.handles.get(&run) else { continue };
+            let (app, slot, pid) = (handle.app, handle.slot, handle.pid);
+            let copy = |fd: &Arc<OwnedFd>| fd.try_clone().ok();
+            let pipes = Pipes {
+                pidfd: copy(&handle.pidfd),
+                out: fds::reopen_pipe(pid, 1).ok(),
+                err: fds::reopen_pipe(pid, 2).ok(),
+                stdin: handle.stdin.as_ref().and_then(copy),
+                channel: handle.channel.as_ref().and_then(copy),
+            };
+            let start_ticks = procfs::identity(pid).map_or(0, |identity| identity.start_ticks);
+            let generation = self.core.owner(run).and_then(|app| app.runs.get(&run)).map_or(0, |run| run.generation);
+            self.restore(run, app, slot, generation, start_ticks, pid, &pipes);
+        }
+        // Orders that the dead keeper may not have carried out.
+        let waiting: Vec<RunId> = self
+            .core
+            .apps
+            .values()
+            .flat_map(|app| app.runs.values())
+            .filter(|run| run.phase == crate::supervise::run::Phase::Spawning && !self.handles.contains_key(&run.id))
+            .map(|run| run.id)
+            .collect();
+        for run in waiting {
+            self.mail.input(Input::SpawnFailed(run, "the keeper died while it was starting this".to_owned()));
+        }
+        let helpers: Vec<RunId> = self.helpers.keys().copied().collect();
+        for run in helpers {
+            self.end_helper(run);
+        }
+    }
+}
+
+/// Introduces us to a keeper that has nothing yet; its pid.
+fn welcome(link: &mut Link) -> Result<i32, DaemonError> {
+    let hello = ToKeeper::Hello { min: MIN_VERSION, current: VERSION, daemon_version: env!("CARGO_PKG_VERSION").to_owned() };
+    link.queue(&hello, Vec::new()).map_err(DaemonError::Keeper)?;
+    loop {
+        link.flush().map_err(DaemonError::system("talk to the new keeper"))?;
+        while let Some((message, _)) = link.receive::<FromKeeper>().map_err(DaemonError::Keeper)? {
+            if let FromKeeper::Welcome { keeper_pid, .. } = message {
+                return Ok(keeper_pid);
+            }
+            if let FromKeeper::Refused { why } = message {
+                return Err(DaemonError::Refused(why));
+            }
+        }
+        poll::readable(link.as_fd(), Millis(10_000)).map_err(DaemonError::system("wait for the new keeper"))?;
+    }
+}
