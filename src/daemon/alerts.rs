@@ -15,16 +15,28 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 impl Daemon {
     /// Runs the command an app has for this kind of event, if it has one.
     pub(crate) fn alert(&mut self, id: AppId, event: &Event) {
-        let Some(spec) = self.core.apps.get(&id).map(|app| std::sync::Arc::clone(app.spec())) else { return };
-        let Some(argv) = spec.on_event.get(&event.kind) else { return };
+        let Some(spec) = self.core.apps.get(&id).map(|app| std::sync::Arc::clone(app.spec())) else {
+            return;
+        };
+        let Some(argv) = spec.on_event.get(&event.kind) else {
+            return;
+        };
         let mut env = crate::model::env::EnvMap::clone(&spec.env_base);
         env.extend(spec.env.clone());
         env.insert("CLMGR_EVENT".into(), event.kind.as_str().into());
         env.insert("CLMGR_APP".into(), spec.name.as_str().into());
         env.insert("CLMGR_NAMESPACE".into(), spec.namespace.as_str().into());
-        env.insert("CLMGR_SLOT".into(), event.slot.map_or_else(String::new, |slot| slot.to_string()).into());
+        env.insert(
+            "CLMGR_SLOT".into(),
+            event.slot.map_or_else(String::new, |slot| slot.to_string()).into(),
+        );
         env.insert("CLMGR_MESSAGE".into(), event.message.clone().into());
-        let plan = HelperPlan { argv: argv.clone(), env, cwd: spec.cwd.clone(), input: json(event) };
+        let plan = HelperPlan {
+            argv: argv.clone(),
+            env,
+            cwd: spec.cwd.clone(),
+            input: json(event),
+        };
         let (helper, ended) = self.start_helper(plan);
         let (mail, kind, name) = (self.mail.clone(), event.kind, spec.name.clone());
         tokio::spawn(async move {
@@ -40,7 +52,11 @@ impl Daemon {
                         "it took longer than 60s and was ended".to_owned()
                     }
                 };
-                daemon.hub.announce(clock::wall(), EventKind::AlertFailed, format!("the {kind} command of {name} failed: {why}"));
+                daemon.hub.announce(
+                    clock::wall(),
+                    EventKind::AlertFailed,
+                    format!("the {kind} command of {name} failed: {why}"),
+                );
             });
         });
     }

@@ -41,7 +41,10 @@ impl Daemon {
             if self.leaving {
                 return End::Left;
             }
-            let due = self.core.poll_timeout().map(|at| Duration::from_nanos(at.0.saturating_sub(clock::monotonic().0)));
+            let due = self
+                .core
+                .poll_timeout()
+                .map(|at| Duration::from_nanos(at.0.saturating_sub(clock::monotonic().0)));
             let wants_write = self.keeper.get_ref().wants_write();
             let has_acks = self.unacked.is_some() && !self.acking;
             tokio::select! {

@@ -42,14 +42,25 @@ impl Daemon {
         self.next_helper += 1;
         let (sender, receiver) = oneshot::channel();
         let mut request = SpawnRequest::new(run.0, strings(&plan.argv), environment(&plan.env), plan.cwd.as_bytes());
-        request.label = serde_json::to_vec(&Label { app: None, slot: 0, generation: 0 }).unwrap_or_default();
+        request.label = serde_json::to_vec(&Label {
+            app: None,
+            slot: 0,
+            generation: 0,
+        })
+        .unwrap_or_default();
         request.capture = false;
         let mut passed = Vec::new();
         if let Some(input) = plan.input {
             request.extra.push(0);
             passed.push(Arc::new(input));
         }
-        self.helpers.insert(run, Helper { done: Some(sender), pidfd: None });
+        self.helpers.insert(
+            run,
+            Helper {
+                done: Some(sender),
+                pidfd: None,
+            },
+        );
         self.keeper_send(&ToKeeper::Spawn(request), passed);
         (run, receiver)
     }

@@ -21,7 +21,11 @@ pub(crate) struct Hub {
 impl Hub {
     /// Numbers continue after `last_seq`.
     pub(crate) fn new(store: Store, last_seq: u64) -> Self {
-        Self { store, last_seq, followers: broadcast::Sender::new(LAG) }
+        Self {
+            store,
+            last_seq,
+            followers: broadcast::Sender::new(LAG),
+        }
     }
 
     /// Everything from now on.

@@ -24,7 +24,10 @@ impl Daemon {
         if let Err(error) = self.keeper.get_mut().queue(message, fds) {
             tracing::error!("a message to the keeper cannot be sent: {error}");
             if let ToKeeper::Spawn(request) = message {
-                self.mail.input(Input::SpawnFailed(RunId(request.run), format!("the keeper cannot be asked: {error}")));
+                self.mail.input(Input::SpawnFailed(
+                    RunId(request.run),
+                    format!("the keeper cannot be asked: {error}"),
+                ));
             }
         }
     }
@@ -71,19 +74,29 @@ impl Daemon {
                 self.command(Command::Shutdown, |daemon| daemon.leave());
             }
             FromKeeper::Refused { why } => tracing::error!("the keeper refused: {why}"),
-            FromKeeper::Welcome { .. } | FromKeeper::Children { .. } | FromKeeper::Stored { .. } | FromKeeper::StoredNames { .. } | FromKeeper::Pong => {}
+            FromKeeper::Welcome { .. }
+            | FromKeeper::Children { .. }
+            | FromKeeper::Stored { .. }
+            | FromKeeper::StoredNames { .. }
+            | FromKeeper::Pong => {}
         }
     }
 
     fn spawn_failure(&self, run: RunId, step: crate::os::spawn::Step, errno: i32) -> String {
         let cause = crate::daemon::text::cause(&std::io::Error::from_raw_os_error(errno));
-        let program = self.spec_of(run).and_then(|spec| spec.argv.first().map(ToString::to_string));
+        let program = self
+            .spec_of(run)
+            .and_then(|spec| spec.argv.first().map(ToString::to_string));
         let cwd = self.spec_of(run).map(|spec| spec.cwd.to_string());
         crate::daemon::text::spawn_failure(step, &cause, program.as_deref(), cwd.as_deref())
     }
 
     fn spawned(&mut self, run: RunId, pid: i32, pipes: Pipes) {
-        let Some((app, slot)) = self.core.owner(run).and_then(|app| app.runs.get(&run).map(|record| (app.id, record.slot))) else {
+        let Some((app, slot)) = self
+            .core
+            .owner(run)
+            .and_then(|app| app.runs.get(&run).map(|record| (app.id, record.slot)))
+        else {
             // Forgotten meanwhile; nobody wants it.
             if let Some(fd) = pipes.pidfd {
                 let _gone = crate::os::pidfd::signal(&fd, 9, crate::os::pidfd::Scope::Group);
@@ -101,7 +114,10 @@ impl Daemon {
     pub(crate) fn attach(&mut self, run: RunId, app: AppId, slot: Slot, pid: i32, pipes: Pipes, adopted: bool) -> bool {
         let Some(pidfd) = pipes.pidfd else {
             tracing::error!(%run, pid, "the keeper sent no pidfd");
-            self.input(Input::SpawnFailed(run, "the process descriptor was lost; the limit of open files is too low".into()));
+            self.input(Input::SpawnFailed(
+                run,
+                "the process descriptor was lost; the limit of open files is too low".into(),
+            ));
             return false;
         };
         self.note_run(run, app, slot, pid);
@@ -138,8 +154,18 @@ impl Daemon {
     }
 
     fn note_run(&self, run: RunId, app: AppId, slot: Slot, pid: i32) {
-        let process = procfs::identity(pid).unwrap_or_else(|| ProcessId { pid, start_ticks: 0, boot: Arc::clone(&self.boot) });
-        self.store.note(Note::RunStarted(RunRow { run, app, slot, process, started_at: clock::wall() }));
+        let process = procfs::identity(pid).unwrap_or_else(|| ProcessId {
+            pid,
+            start_ticks: 0,
+            boot: Arc::clone(&self.boot),
+        });
+        self.store.note(Note::RunStarted(RunRow {
+            run,
+            app,
+            slot,
+            process,
+            started_at: clock::wall(),
+        }));
     }
 
     /// A leader has ended: first its last words, then the news.

@@ -31,7 +31,10 @@ impl Mail {
     }
 
     /// Runs this on the loop and returns what it said; `None` when the daemon is leaving.
-    pub(crate) async fn ask<T: Send + 'static>(&self, act: impl FnOnce(&mut Daemon) -> T + Send + 'static) -> Option<T> {
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Daemon) -> T + Send + 'static,
+    ) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
         self.post(move |daemon| {
             // The client may have gone away.

@@ -51,7 +51,10 @@ impl Daemon {
                     uptime_ms: draft.uptime.0,
                     stderr: draft.stderr,
                 };
-                self.store.note(Note::Crash { app: draft.app, crash: Box::new(crash) });
+                self.store.note(Note::Crash {
+                    app: draft.app,
+                    crash: Box::new(crash),
+                });
             }
             Output::Reply(ticket, result) => {
                 if let Some(sender) = self.replies.remove(&ticket) {
@@ -67,12 +70,30 @@ impl Daemon {
         let mut rows = Vec::new();
         for change in changes {
             rows.push(match change {
-                Change::Put { id, spec, desired, wanted, held } => {
+                Change::Put {
+                    id,
+                    spec,
+                    desired,
+                    wanted,
+                    held,
+                } => {
                     let created_at = *self.created.entry(id).or_insert(now);
                     let spec = self.interned(&spec);
-                    StoreChange::PutApps(vec![AppRow { id, spec, desired, wanted, held, created_at }])
+                    StoreChange::PutApps(vec![AppRow {
+                        id,
+                        spec,
+                        desired,
+                        wanted,
+                        held,
+                        created_at,
+                    }])
                 }
-                Change::Want { id, desired, wanted, held } => StoreChange::SetDesired(vec![(id, desired, wanted, held)]),
+                Change::Want {
+                    id,
+                    desired,
+                    wanted,
+                    held,
+                } => StoreChange::SetDesired(vec![(id, desired, wanted, held)]),
                 Change::Delete(id) => {
                     self.created.remove(&id);
                     StoreChange::DeleteApps(vec![id])
@@ -82,7 +103,11 @@ impl Daemon {
         let mail = self.mail.clone();
         self.store.commit(
             rows,
-            Box::new(move |result| mail.input(Input::Committed(result.map_err(|error| crate::daemon::text::chain(&error))))),
+            Box::new(move |result| {
+                mail.input(Input::Committed(
+                    result.map_err(|error| crate::daemon::text::chain(&error)),
+                ))
+            }),
         );
     }
 
@@ -109,9 +134,16 @@ impl Daemon {
 
     /// Closes the keeper's copy of a readiness pipe.
     pub(crate) fn drop_ready_pipe(&mut self, run: RunId) {
-        let fd_ready = self.spec_of(run).is_some_and(|spec| matches!(spec.ready, crate::model::spec::Ready::Fd(_)));
+        let fd_ready = self
+            .spec_of(run)
+            .is_some_and(|spec| matches!(spec.ready, crate::model::spec::Ready::Fd(_)));
         if fd_ready || self.ready_pipes.remove(&run).is_some() {
-            self.keeper_send(&ToKeeper::Drop { name: format!("ready/{run}") }, Vec::new());
+            self.keeper_send(
+                &ToKeeper::Drop {
+                    name: format!("ready/{run}"),
+                },
+                Vec::new(),
+            );
         }
     }
 
@@ -125,7 +157,11 @@ impl Daemon {
         for id in self.core.take_dirty() {
             let Some(app) = self.core.apps.get(&id) else { continue };
             match app.export() {
-                Ok(json) => self.store.note(Note::Runtime(crate::store::RuntimeRow { app: id, boot: Arc::clone(&self.boot), json })),
+                Ok(json) => self.store.note(Note::Runtime(crate::store::RuntimeRow {
+                    app: id,
+                    boot: Arc::clone(&self.boot),
+                    json,
+                })),
                 Err(error) => tracing::error!(%id, "an app's record cannot be written: {error}"),
             }
         }

@@ -53,7 +53,12 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
     daemon.unacked = table.last_exit;
     load(daemon, &state);
     adopt_survivors(daemon, &state.runs, &table);
-    let known: Vec<RunId> = daemon.core.apps.values().flat_map(|app| app.runs.keys().copied()).collect();
+    let known: Vec<RunId> = daemon
+        .core
+        .apps
+        .values()
+        .flat_map(|app| app.runs.keys().copied())
+        .collect();
     for run in known {
         if daemon.handles.contains_key(&run) {
             continue;
@@ -79,7 +84,10 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
 fn load(daemon: &mut Daemon, state: &LoadedState) {
     for row in &state.apps {
         daemon.created.insert(row.id, row.created_at);
-        let record = state.runtime.iter().find(|record| record.app == row.id && record.boot == daemon.boot);
+        let record = state
+            .runtime
+            .iter()
+            .find(|record| record.app == row.id && record.boot == daemon.boot);
         let known = record.and_then(|record| App::import(&record.json, Arc::clone(&row.spec)));
         let mut app = known.unwrap_or_else(|| App::new(row.id, Arc::clone(&row.spec), row.desired, row.wanted));
         app.desired = row.desired;
@@ -91,7 +99,9 @@ fn load(daemon: &mut Daemon, state: &LoadedState) {
 
 fn rejoin(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
     let Some(app) = daemon.core.owner(run) else { return };
-    let (id, Some(record)) = (app.id, app.runs.get(&run)) else { return };
+    let (id, Some(record)) = (app.id, app.runs.get(&run)) else {
+        return;
+    };
     let (slot, phase) = (record.slot, record.phase);
     if !daemon.attach(run, id, slot, child.pid, pipes, true) {
         return;
@@ -107,7 +117,11 @@ fn rejoin(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
 
 /// A run that the keeper does not know: its order never arrived, or keeper and process are gone.
 fn lost(daemon: &mut Daemon, run: RunId) {
-    let phase = daemon.core.owner(run).and_then(|app| app.runs.get(&run)).map(|record| record.phase);
+    let phase = daemon
+        .core
+        .owner(run)
+        .and_then(|app| app.runs.get(&run))
+        .map(|record| record.phase);
     match phase {
         // `resume` gives the order again.
         Some(Phase::Spawning) | None => {}
@@ -121,9 +135,13 @@ fn lost(daemon: &mut Daemon, run: RunId) {
 /// A child that no record knows.
 fn stranger(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
     let label: Option<Label> = serde_json::from_slice(&child.label).ok();
-    let place = label.as_ref().and_then(|label| label.app.map(|app| (app, label.slot, label.generation)));
+    let place = label
+        .as_ref()
+        .and_then(|label| label.app.map(|app| (app, label.slot, label.generation)));
     if let (Some((id, slot, generation)), None, false) = (place, &child.exited, is_helper(run)) {
-        let free = daemon.core.apps.get(&id).is_some_and(|app| app.is_wanted(slot) && app.runs_in(slot).next().is_none() && app.generation == generation);
+        let free = daemon.core.apps.get(&id).is_some_and(|app| {
+            app.is_wanted(slot) && app.runs_in(slot).next().is_none() && app.generation == generation
+        });
         if free {
             daemon.core.take_over(id, Run::new(run, slot, generation));
             if daemon.attach(run, id, slot, child.pid, pipes, true) {
@@ -146,19 +164,35 @@ fn stranger(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
 /// the new keeper, their pipes opened again.
 fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table) {
     let mut restored = Vec::new();
-    for row in rows.iter().filter(|row| row.process.boot == daemon.boot && row.process.start_ticks > 0) {
+    for row in rows
+        .iter()
+        .filter(|row| row.process.boot == daemon.boot && row.process.start_ticks > 0)
+    {
         if table.children.contains_key(&row.run) {
             continue;
         }
-        let Ok(pidfd) = pidfd::open(row.process.pid) else { continue };
+        let Ok(pidfd) = pidfd::open(row.process.pid) else {
+            continue;
+        };
         if procfs::identity(row.process.pid).as_ref() != Some(&row.process) {
             continue;
         }
-        let known = daemon.core.owner(row.run).and_then(|app| app.runs.get(&row.run)).is_some_and(|run| run.exit.is_none());
+        let known = daemon
+            .core
+            .owner(row.run)
+            .and_then(|app| app.runs.get(&row.run))
+            .is_some_and(|run| run.exit.is_none());
         if !known {
-            let free = daemon.core.apps.get(&row.app).is_some_and(|app| app.is_wanted(row.slot) && app.runs_in(row.slot).next().is_none());
+            let free = daemon
+                .core
+                .apps
+                .get(&row.app)
+                .is_some_and(|app| app.is_wanted(row.slot) && app.runs_in(row.slot).next().is_none());
             if !free {
-                tracing::warn!(pid = row.process.pid, "stopping a survivor that belongs to no app any more");
+                tracing::warn!(
+                    pid = row.process.pid,
+                    "stopping a survivor that belongs to no app any more"
+                );
                 let _gone = pidfd::signal(&pidfd, 9, Scope::Group);
                 continue;
             }
@@ -174,24 +208,69 @@ fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table) {
 
 fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
     let pid = row.process.pid;
-    let pipes = Pipes { out: fds::reopen_pipe(pid, 1).ok(), err: fds::reopen_pipe(pid, 2).ok(), pidfd: Some(pidfd), stdin: None, channel: None };
-    let generation = daemon.core.owner(row.run).and_then(|app| app.runs.get(&row.run)).map_or(0, |run| run.generation);
-    daemon.restore(row.run, row.app, row.slot, generation, row.process.start_ticks, pid, &pipes);
-    let spawning = daemon.core.owner(row.run).and_then(|app| app.runs.get(&row.run)).is_some_and(|run| run.phase == Phase::Spawning);
+    let pipes = Pipes {
+        out: fds::reopen_pipe(pid, 1).ok(),
+        err: fds::reopen_pipe(pid, 2).ok(),
+        pidfd: Some(pidfd),
+        stdin: None,
+        channel: None,
+    };
+    let generation = daemon
+        .core
+        .owner(row.run)
+        .and_then(|app| app.runs.get(&row.run))
+        .map_or(0, |run| run.generation);
+    daemon.restore(
+        row.run,
+        row.app,
+        row.slot,
+        generation,
+        row.process.start_ticks,
+        pid,
+        &pipes,
+    );
+    let spawning = daemon
+        .core
+        .owner(row.run)
+        .and_then(|app| app.runs.get(&row.run))
+        .is_some_and(|run| run.phase == Phase::Spawning);
     if daemon.attach(row.run, row.app, row.slot, pid, pipes, true) {
         if spawning {
             daemon.input(Input::Spawned(row.run, pid));
         }
-        let name = daemon.core.apps.get(&row.app).map(|app| app.name().to_string()).unwrap_or_default();
-        daemon.hub.announce(clock::wall(), EventKind::Adopted, format!("{name}:{} (pid {pid}) survived and was taken over", row.slot));
+        let name = daemon
+            .core
+            .apps
+            .get(&row.app)
+            .map(|app| app.name().to_string())
+            .unwrap_or_default();
+        daemon.hub.announce(
+            clock::wall(),
+            EventKind::Adopted,
+            format!("{name}:{} (pid {pid}) survived and was taken over", row.slot),
+        );
     }
 }
 
 impl Daemon {
     /// Gives a living process to a keeper that is not its parent.
     #[expect(clippy::too_many_arguments, reason = "each is one column of the keeper's table")]
-    pub(crate) fn restore(&mut self, run: RunId, app: AppId, slot: u32, generation: u32, start_ticks: u64, pid: i32, pipes: &Pipes) {
-        let label = serde_json::to_vec(&Label { app: Some(app), slot, generation }).unwrap_or_default();
+    pub(crate) fn restore(
+        &mut self,
+        run: RunId,
+        app: AppId,
+        slot: u32,
+        generation: u32,
+        start_ticks: u64,
+        pid: i32,
+        pipes: &Pipes,
+    ) {
+        let label = serde_json::to_vec(&Label {
+            app: Some(app),
+            slot,
+            generation,
+        })
+        .unwrap_or_default();
         let mut held = Held::default();
         let mut passed = Vec::new();
         let all = [
@@ -207,7 +286,14 @@ impl Daemon {
                 passed.push(Arc::new(copy));
             }
         }
-        let child = Restored { run: run.0, pid, start_ticks, label, started: clock::monotonic(), held };
+        let child = Restored {
+            run: run.0,
+            pid,
+            start_ticks,
+            label,
+            started: clock::monotonic(),
+            held,
+        };
         self.keeper_send(&ToKeeper::Restore { children: vec![child] }, passed);
     }
 }

@@ -5,11 +5,10 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use tokio::io::unix::AsyncFd;
 
+use crate::daemon::Daemon;
 use crate::daemon::runs::Pipes;
 use crate::daemon::start::DaemonError;
-use crate::daemon::Daemon;
 use crate::keeper::link::Link;
 use crate::keeper::protocol::{FromKeeper, MIN_VERSION, ToKeeper, VERSION};
 use crate::keeper::{LINK_FD, LINK_VAR, READY_VAR};
@@ -27,23 +26,36 @@ impl Daemon {
         let exe = std::env::current_exe().map_err(failed("find the program of a new keeper"))?;
         let env = detach::inherited_env(&[LINK_VAR, READY_VAR]);
         let args = ["keeper", "--daemon-link", "3"].map(OsStr::new);
-        detach::spawn_detached(&exe, &args, env, &self.home.own_log(), &[(LINK_FD, theirs.as_fd())])
-            .map_err(|error| DaemonError::System { doing: "start a new keeper".to_owned(), source: std::io::Error::other(error) })?;
+        detach::spawn_detached(&exe, &args, env, &self.home.own_log(), &[(LINK_FD, theirs.as_fd())]).map_err(
+            |error| DaemonError::System {
+                doing: "start a new keeper".to_owned(),
+                source: std::io::Error::other(error),
+            },
+        )?;
         drop(theirs);
         let mut link = Link::new(ours).map_err(failed("use the new keeper's link"))?;
         self.keeper_pid = welcome(&mut link)?;
-        self.keeper = AsyncFd::new(link).map_err(failed("watch the new keeper's link"))?;
+        self.keeper = crate::os::watch::for_both(link).map_err(failed("watch the new keeper's link"))?;
         self.keeper_was_replaced = true;
         self.unacked = None;
         self.hand_over();
-        let message = format!("the keeper died; a new one (pid {}) took over {} processes", self.keeper_pid, self.handles.len());
+        let message = format!(
+            "the keeper died; a new one (pid {}) took over {} processes",
+            self.keeper_pid,
+            self.handles.len()
+        );
         tracing::warn!("{message}");
         self.hub.announce(clock::wall(), EventKind::KeeperReplaced, message);
         Ok(())
     }
 
     fn hand_over(&mut self) {
-        let runs: Vec<RunId> = self.handles.iter().filter(|(_, handle)| handle.exit.is_none()).map(|(run, _)| *run).collect();
+        let runs: Vec<RunId> = self
+            .handles
+            .iter()
+            .filter(|(_, handle)| handle.exit.is_none())
+            .map(|(run, _)| *run)
+            .collect();
         for run in runs {
             let Some(handle) = self.handles.get(&run) else { continue };
             let (app, slot, pid) = (handle.app, handle.slot, handle.pid);
@@ -56,7 +68,11 @@ impl Daemon {
                 channel: handle.channel.as_ref().and_then(copy),
             };
             let start_ticks = procfs::identity(pid).map_or(0, |identity| identity.start_ticks);
-            let generation = self.core.owner(run).and_then(|app| app.runs.get(&run)).map_or(0, |run| run.generation);
+            let generation = self
+                .core
+                .owner(run)
+                .and_then(|app| app.runs.get(&run))
+                .map_or(0, |run| run.generation);
             self.restore(run, app, slot, generation, start_ticks, pid, &pipes);
         }
         // Orders that the dead keeper may not have carried out.
@@ -69,7 +85,10 @@ impl Daemon {
             .map(|run| run.id)
             .collect();
         for run in waiting {
-            self.mail.input(Input::SpawnFailed(run, "the keeper died while it was starting this".to_owned()));
+            self.mail.input(Input::SpawnFailed(
+                run,
+                "the keeper died while it was starting this".to_owned(),
+            ));
         }
         let helpers: Vec<RunId> = self.helpers.keys().copied().collect();
         for run in helpers {
@@ -80,7 +99,11 @@ impl Daemon {
 
 /// Introduces us to a keeper that has nothing yet; its pid.
 fn welcome(link: &mut Link) -> Result<i32, DaemonError> {
-    let hello = ToKeeper::Hello { min: MIN_VERSION, current: VERSION, daemon_version: env!("CARGO_PKG_VERSION").to_owned() };
+    let hello = ToKeeper::Hello {
+        min: MIN_VERSION,
+        current: VERSION,
+        daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
     link.queue(&hello, Vec::new()).map_err(DaemonError::Keeper)?;
     loop {
         link.flush().map_err(DaemonError::system("talk to the new keeper"))?;

@@ -20,7 +20,10 @@ use crate::supervise::{Command, Input};
 pub(crate) type Reply = Result<OperationReply, Box<ErrorBody>>;
 
 fn leaving() -> Box<ErrorBody> {
-    Box::new(ErrorBody::new(ErrorKind::Unavailable, "clmgr is shutting down").hint("try again when it is gone; the next command starts it"))
+    Box::new(
+        ErrorBody::new(ErrorKind::Unavailable, "clmgr is shutting down")
+            .hint("try again when it is gone; the next command starts it"),
+    )
 }
 
 /// Gives the core a command and waits for its answer.
@@ -44,20 +47,41 @@ pub(crate) async fn apply(mail: &Mail, request: ApplyRequest) -> Reply {
     let mut seen = std::collections::BTreeSet::new();
     for spec in &mut apps {
         if !seen.insert(spec.name.clone()) {
-            return Err(Box::new(ErrorBody::new(ErrorKind::BadRequest, format!("the app {} is there twice", spec.name)).hint("give each app a name of its own")));
+            return Err(Box::new(
+                ErrorBody::new(ErrorKind::BadRequest, format!("the app {} is there twice", spec.name))
+                    .hint("give each app a name of its own"),
+            ));
         }
         if spec.env_base.is_empty() {
             spec.env_base = Arc::clone(&request.env_base);
         }
         if let Err(error) = validate(spec) {
-            return Err(Box::new(ErrorBody::new(ErrorKind::BadRequest, format!("the app {}: {error}", spec.name))));
+            return Err(Box::new(ErrorBody::new(
+                ErrorKind::BadRequest,
+                format!("the app {}: {error}", spec.name),
+            )));
         }
     }
     let update_env = request.update_env;
     let asked = apps.clone();
-    let prepared = mail.ask(move |daemon| asked.into_iter().map(|spec| daemon.effective(spec, update_env)).collect::<Vec<AppSpec>>()).await;
+    let prepared = mail
+        .ask(move |daemon| {
+            asked
+                .into_iter()
+                .map(|spec| daemon.effective(spec, update_env))
+                .collect::<Vec<AppSpec>>()
+        })
+        .await;
     check(prepared.ok_or_else(leaving)?.iter()).await?;
-    command(mail, Command::Apply { apps, update_env, no_rollback: request.no_rollback }).await
+    command(
+        mail,
+        Command::Apply {
+            apps,
+            update_env,
+            no_rollback: request.no_rollback,
+        },
+    )
+    .await
 }
 
 /// What a spec must hold whoever sends it; `config` has better words for users' files.
@@ -69,9 +93,18 @@ fn validate(spec: &AppSpec) -> Result<(), String> {
         return Err(format!("cwd is not absolute: {}", spec.cwd));
     }
     if spec.instances == 0 || spec.instances > crate::model::spec::MAX_INSTANCES {
-        return Err(format!("{} instances are not possible; 1 to {} are", spec.instances, crate::model::spec::MAX_INSTANCES));
+        return Err(format!(
+            "{} instances are not possible; 1 to {} are",
+            spec.instances,
+            crate::model::spec::MAX_INSTANCES
+        ));
     }
-    if spec.env.keys().chain(spec.env_base.keys()).any(|name| !crate::model::env::is_name(name)) {
+    if spec
+        .env
+        .keys()
+        .chain(spec.env_base.keys())
+        .any(|name| !crate::model::env::is_name(name))
+    {
         return Err("a variable's name is empty or contains '='".into());
     }
     let nul = |text: &crate::model::ostext::OsText| text.as_bytes().contains(&0);
@@ -105,17 +138,19 @@ pub(crate) async fn start(mail: &Mail, request: TargetRequest, make: fn(TargetRe
     let specs = mail
         .ask(move |daemon| {
             let found = daemon.core.resolve(&targets)?;
-            Ok(found
-                .into_iter()
-                .filter_map(|(id, _)| daemon.core.apps.get(&id))
-                .map(|app| {
-                    let mut spec = AppSpec::clone(app.spec());
-                    if let Some(env) = &env {
-                        spec.env_base = Arc::clone(env);
-                    }
-                    spec
-                })
-                .collect::<Vec<_>>())
+            Ok::<_, Box<ErrorBody>>(
+                found
+                    .into_iter()
+                    .filter_map(|(id, _)| daemon.core.apps.get(&id))
+                    .map(|app| {
+                        let mut spec = AppSpec::clone(app.spec());
+                        if let Some(env) = &env {
+                            spec.env_base = Arc::clone(env);
+                        }
+                        spec
+                    })
+                    .collect::<Vec<AppSpec>>(),
+            )
         })
         .await
         .ok_or_else(leaving)??;
@@ -185,7 +220,10 @@ impl Daemon {
         }
         if found.is_empty() {
             let names = targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            return Err(Box::new(ErrorBody::new(ErrorKind::Failed, format!("nothing of {names} is running")).hint("clmgr status shows what is")));
+            return Err(Box::new(
+                ErrorBody::new(ErrorKind::Failed, format!("nothing of {names} is running"))
+                    .hint("clmgr status shows what is"),
+            ));
         }
         Ok(found)
     }
@@ -193,7 +231,10 @@ impl Daemon {
     /// `signal`.
     pub(crate) fn signal(&mut self, request: &SignalRequest) -> Reply {
         if !(1..=64).contains(&request.signal) {
-            return Err(Box::new(ErrorBody::new(ErrorKind::BadRequest, format!("{} is no signal", request.signal))));
+            return Err(Box::new(ErrorBody::new(
+                ErrorKind::BadRequest,
+                format!("{} is no signal", request.signal),
+            )));
         }
         let mut results = Vec::new();
         for (run, mut line) in self.living(&request.targets)? {
@@ -231,7 +272,10 @@ impl Daemon {
                 Ok(count) if count == text.len() => {}
                 Ok(count) => {
                     line.outcome = Outcome::Failed;
-                    line.message = Some(format!("it does not read its standard input: only {count} of {} bytes fitted", text.len()));
+                    line.message = Some(format!(
+                        "it does not read its standard input: only {count} of {} bytes fitted",
+                        text.len()
+                    ));
                 }
                 Err(why) => {
                     line.outcome = Outcome::Failed;
@@ -244,7 +288,10 @@ impl Daemon {
     }
 
     /// `flush`.
-    pub(crate) fn flush_logs(&mut self, targets: &[Target]) -> Result<(Vec<std::path::PathBuf>, Vec<InstanceResult>), Box<ErrorBody>> {
+    pub(crate) fn flush_logs(
+        &mut self,
+        targets: &[Target],
+    ) -> Result<(Vec<std::path::PathBuf>, Vec<InstanceResult>), Box<ErrorBody>> {
         let mut files = Vec::new();
         let mut results = Vec::new();
         for (id, _) in self.core.resolve(targets)? {
@@ -264,7 +311,12 @@ fn finish(results: Vec<InstanceResult>) -> Reply {
         Some(line) => {
             let slot = line.slot.map_or_else(String::new, |slot| format!(":{slot}"));
             let message = format!("{}{slot}: {}", line.app, line.message.as_deref().unwrap_or("failed"));
-            Err(Box::new(ErrorBody { kind: ErrorKind::Failed, message, hints: Vec::new(), results }))
+            Err(Box::new(ErrorBody {
+                kind: ErrorKind::Failed,
+                message,
+                hints: Vec::new(),
+                results,
+            }))
         }
     }
 }

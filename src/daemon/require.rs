@@ -23,7 +23,10 @@ pub(crate) async fn check(spec: &AppSpec) -> Result<(), String> {
     }
     for file in &spec.require.files {
         if let Err(error) = std::fs::metadata(file.as_path()) {
-            missing.push(format!("the file {file} cannot be found: {}", crate::daemon::text::cause(&error)));
+            missing.push(format!(
+                "the file {file} cannot be found: {}",
+                crate::daemon::text::cause(&error)
+            ));
         }
     }
     for address in &spec.require.tcp {
@@ -31,14 +34,21 @@ pub(crate) async fn check(spec: &AppSpec) -> Result<(), String> {
             missing.push(format!("nothing answers at {address}: {why}"));
         }
     }
-    if missing.is_empty() { Ok(()) } else { Err(format!("a requirement is not met: {}", missing.join("; "))) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("a requirement is not met: {}", missing.join("; ")))
+    }
 }
 
 async fn reachable(address: &str) -> Result<(), String> {
     let owned = address.to_owned();
     let connect = async move {
         let found = tokio::task::spawn_blocking(move || owned.to_socket_addrs().map(Iterator::collect::<Vec<_>>));
-        let candidates = found.await.map_err(|error| error.to_string())?.map_err(|error| crate::daemon::text::cause(&error))?;
+        let candidates = found
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| crate::daemon::text::cause(&error))?;
         let mut last = "the name has no address".to_owned();
         for candidate in candidates {
             match tokio::net::TcpStream::connect(candidate).await {

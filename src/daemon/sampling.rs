@@ -31,7 +31,10 @@ pub(crate) struct Sampling {
 impl Sampling {
     /// Apps came, went or changed.
     pub(crate) fn changed(&mut self, core: &Core) {
-        self.limits = core.apps.values().any(|app| app.specs.values().any(|spec| spec.max_memory_restart.is_some()));
+        self.limits = core
+            .apps
+            .values()
+            .any(|app| app.specs.values().any(|spec| spec.max_memory_restart.is_some()));
     }
 
     /// Somebody wants to know for some more seconds.
@@ -69,7 +72,11 @@ impl Daemon {
     }
 
     fn measure(&mut self, now: Moment, everyone: bool) {
-        let limited = |run: RunId, daemon: &Self| daemon.spec_of(run).is_some_and(|spec| spec.max_memory_restart.is_some());
+        let limited = |run: RunId, daemon: &Self| {
+            daemon
+                .spec_of(run)
+                .is_some_and(|spec| spec.max_memory_restart.is_some())
+        };
         let roots: Vec<(RunId, i32)> = self
             .handles
             .iter()

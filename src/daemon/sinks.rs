@@ -42,7 +42,15 @@ fn numbered(file: &OsText, merge: bool, slot: Slot) -> PathBuf {
 }
 
 /// Where one stream of one run goes.
-pub(crate) fn sink(folder: &Path, app: &App, logs: &LogSpec, slot: Slot, stream: Stream, pid: i32, adopted: bool) -> Sink {
+pub(crate) fn sink(
+    folder: &Path,
+    app: &App,
+    logs: &LogSpec,
+    slot: Slot,
+    stream: Stream,
+    pid: i32,
+    adopted: bool,
+) -> Sink {
     let own = path(folder, app, logs, slot, stream);
     let other = match stream {
         Stream::Out => Stream::Err,
@@ -84,7 +92,11 @@ pub(crate) fn sources(folder: &Path, app: &App) -> Vec<LogSource> {
         format: logs.format.clone(),
         path: path.into(),
     };
-    let slots: Vec<Slot> = if logs.merge { vec![0] } else { app.visible_slots().collect() };
+    let slots: Vec<Slot> = if logs.merge {
+        vec![0]
+    } else {
+        app.visible_slots().collect()
+    };
     let mut found = Vec::new();
     for slot in slots {
         let shown = if logs.merge { None } else { Some(slot) };
@@ -103,7 +115,10 @@ pub(crate) fn sources(folder: &Path, app: &App) -> Vec<LogSource> {
 /// Every file an app writes, the merged one included: what `flush` empties.
 pub(crate) fn files(folder: &Path, app: &App) -> Vec<PathBuf> {
     let logs = &app.spec().logs;
-    let mut files: Vec<PathBuf> = sources(folder, app).into_iter().map(|source| source.path.as_path().to_owned()).collect();
+    let mut files: Vec<PathBuf> = sources(folder, app)
+        .into_iter()
+        .map(|source| source.path.as_path().to_owned())
+        .collect();
     if let Some(file) = &logs.log_file {
         files.extend(app.visible_slots().map(|slot| numbered(file, logs.merge, slot)));
     }

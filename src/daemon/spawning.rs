@@ -51,7 +51,16 @@ impl Daemon {
     pub(crate) fn run_environment(&self, run: RunId, slot: Slot, spec: &AppSpec) -> EnvMap {
         let mut env = spec.environment(slot);
         env.insert(MARKER.into(), self.marker(run).into());
-        for foreign in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "NODE_CHANNEL_FD", "NODE_UNIQUE_ID", "WATCHDOG_PID", "WATCHDOG_USEC"] {
+        for foreign in [
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+            "NOTIFY_SOCKET",
+            "NODE_CHANNEL_FD",
+            "NODE_UNIQUE_ID",
+            "WATCHDOG_PID",
+            "WATCHDOG_USEC",
+        ] {
             if !spec.env.contains_key(foreign) {
                 env.remove(foreign);
             }
@@ -68,9 +77,23 @@ impl Daemon {
 
     /// Asks the keeper for a process of an app.
     pub(crate) fn spawn(&mut self, run: RunId, app: AppId, slot: Slot, spec: &Arc<AppSpec>) {
-        let generation = self.core.owner(run).and_then(|app| app.runs.get(&run)).map_or(0, |run| run.generation);
-        let label = serde_json::to_vec(&Label { app: Some(app), slot, generation }).unwrap_or_default();
-        let mut request = SpawnRequest::new(run.0, strings(&spec.argv), environment(&self.run_environment(run, slot, spec)), spec.cwd.as_bytes());
+        let generation = self
+            .core
+            .owner(run)
+            .and_then(|app| app.runs.get(&run))
+            .map_or(0, |run| run.generation);
+        let label = serde_json::to_vec(&Label {
+            app: Some(app),
+            slot,
+            generation,
+        })
+        .unwrap_or_default();
+        let mut request = SpawnRequest::new(
+            run.0,
+            strings(&spec.argv),
+            environment(&self.run_environment(run, slot, spec)),
+            spec.cwd.as_bytes(),
+        );
         request.label = label;
         request.stdin = true;
         request.channel = wants_channel(spec).then_some(CHANNEL);
@@ -81,7 +104,12 @@ impl Daemon {
                     request.extra.push(number);
                     passed.push(Arc::new(writer));
                     let reader = Arc::new(reader);
-                    self.keeper_send(&ToKeeper::Store { name: format!("ready/{run}") }, vec![Arc::clone(&reader)]);
+                    self.keeper_send(
+                        &ToKeeper::Store {
+                            name: format!("ready/{run}"),
+                        },
+                        vec![Arc::clone(&reader)],
+                    );
                     self.ready_pipes.insert(run, reader);
                 }
                 Err(error) => {

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::io::unix::AsyncFd;
 
 use crate::daemon::daemon_loop::End;
 use crate::daemon::hub::Hub;
@@ -95,9 +94,12 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         }
     };
     let notice_mail = mail.clone();
-    let pump = Pump::start(clock::wall, Box::new(move |notice| notice_mail.post(move |daemon| daemon.noticed(notice))))
-        .map_err(DaemonError::system("start the log thread"))?;
-    let keeper = AsyncFd::new(link).map_err(DaemonError::system("watch the keeper's link"))?;
+    let pump = Pump::start(
+        clock::wall,
+        Box::new(move |notice| notice_mail.post(move |daemon| daemon.noticed(notice))),
+    )
+    .map_err(DaemonError::system("start the log thread"))?;
+    let keeper = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
     let hub = Hub::new(store.clone(), state.last_event_seq);
     let mut daemon = Daemon {
         core: Core::new(state.next_app_id.0, state.first_run_id.0),
@@ -125,12 +127,18 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         created: BTreeMap::new(),
         leaving: false,
     };
-    daemon.hub.announce(clock::wall(), EventKind::DaemonStarted, format!("version {}", env!("CARGO_PKG_VERSION")));
+    daemon.hub.announce(
+        clock::wall(),
+        EventKind::DaemonStarted,
+        format!("version {}", env!("CARGO_PKG_VERSION")),
+    );
     for note in notes {
         tracing::warn!("{note}");
         daemon.hub.announce(clock::wall(), EventKind::StateLost, note);
     }
-    daemon.listen_for_readiness(table.notify.take()).map_err(DaemonError::system("make the notify socket"))?;
+    daemon
+        .listen_for_readiness(table.notify.take())
+        .map_err(DaemonError::system("make the notify socket"))?;
     let listener = http::bind(&daemon.home.socket())?;
     let server = tokio::spawn(http::serve(listener, mail));
     recover::recover(&mut daemon, state, table);
@@ -138,7 +146,11 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         // Whoever started us may have gone away.
         let _gone = pipe.write_all(b"ready\n");
     }
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), apps = daemon.core.apps.len(), "the daemon is up");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        apps = daemon.core.apps.len(),
+        "the daemon is up"
+    );
     loop {
         match daemon.go_round(&mut letters).await {
             End::Left => break,
@@ -162,12 +174,19 @@ fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
     let path = home.db();
     let on_trouble = Box::new(move |begins, message: String| {
         mail.post(move |daemon| {
-            let kind = if begins { EventKind::StateLost } else { EventKind::StateResumed };
+            let kind = if begins {
+                EventKind::StateLost
+            } else {
+                EventKind::StateResumed
+            };
             tracing::warn!("{kind}: {message}");
             daemon.hub.announce(clock::wall(), kind, message);
         });
     });
-    let options = Options { now: clock::wall(), on_trouble };
+    let options = Options {
+        now: clock::wall(),
+        on_trouble,
+    };
     Store::open(&path, options).map_err(|source| DaemonError::Store { path, source })
 }
 
@@ -183,12 +202,25 @@ fn give_up(link: &mut Link) {
 fn hello(link: &mut Link) -> Result<Table, DaemonError> {
     use crate::keeper::protocol::{FromKeeper, MIN_VERSION, VERSION};
     let queue = |link: &mut Link, message: &ToKeeper| link.queue(message, Vec::new()).map_err(DaemonError::Keeper);
-    queue(link, &ToKeeper::Hello { min: MIN_VERSION, current: VERSION, daemon_version: env!("CARGO_PKG_VERSION").to_owned() })?;
-    queue(link, &ToKeeper::Fetch { name: "notify".to_owned() })?;
+    queue(
+        link,
+        &ToKeeper::Hello {
+            min: MIN_VERSION,
+            current: VERSION,
+            daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+    )?;
+    queue(
+        link,
+        &ToKeeper::Fetch {
+            name: "notify".to_owned(),
+        },
+    )?;
     queue(link, &ToKeeper::Table)?;
     let mut table = Table::default();
     loop {
-        link.flush().map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
+        link.flush()
+            .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
         while let Some((message, fds)) = link.receive::<FromKeeper>().map_err(DaemonError::Keeper)? {
             match message {
                 FromKeeper::Welcome { keeper_pid, .. } => table.keeper_pid = keeper_pid,
@@ -202,7 +234,11 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
                 }
                 // Exits are in the table, too; the rest answers questions nobody has asked yet.
                 FromKeeper::Exited { seq, .. } => table.last_exit = Some(seq),
-                FromKeeper::Spawned { .. } | FromKeeper::SpawnFailed { .. } | FromKeeper::StoredNames { .. } | FromKeeper::Pong | FromKeeper::Terminate => {}
+                FromKeeper::Spawned { .. }
+                | FromKeeper::SpawnFailed { .. }
+                | FromKeeper::StoredNames { .. }
+                | FromKeeper::Pong
+                | FromKeeper::Terminate => {}
             }
         }
         poll::readable(link.as_fd(), Millis(10_000)).map_err(DaemonError::system("wait for the keeper"))?;
@@ -212,7 +248,14 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
 /// A short text that tells homes apart: FNV-1a of the state folder's path.
 fn tag(home: &Home) -> String {
     use std::os::unix::ffi::OsStrExt;
-    let hash = home.state.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = home
+        .state
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     format!("{hash:016x}")
 }
 
@@ -223,12 +266,23 @@ impl Daemon {
             Notice::Drained { run, stderr } => self.drained(run, stderr),
             Notice::LineMatched { run } => self.input(Input::Ready(run)),
             Notice::Lost(loss) => {
-                let message = format!("{}: output of {}:{} is being lost: {}", loss.path.display(), loss.app, loss.slot, loss.error);
+                let message = format!(
+                    "{}: output of {}:{} is being lost: {}",
+                    loss.path.display(),
+                    loss.app,
+                    loss.slot,
+                    loss.error
+                );
                 tracing::warn!("{message}");
                 self.announce_for(EventKind::LogLost, &loss, message);
             }
             Notice::Resumed(loss) => {
-                let message = format!("{}: written again; {} lines ({} bytes) were lost", loss.path.display(), loss.lines, loss.bytes);
+                let message = format!(
+                    "{}: written again; {} lines ({} bytes) were lost",
+                    loss.path.display(),
+                    loss.lines,
+                    loss.bytes
+                );
                 self.announce_for(EventKind::LogResumed, &loss, message);
             }
         }
@@ -262,7 +316,12 @@ impl Daemon {
             Some(_) | None => {
                 let socket = NotifySocket::bind_path(&path)?.leave_path();
                 let copy = socket.as_fd().try_clone_to_owned()?;
-                self.keeper_send(&ToKeeper::Store { name: "notify".to_owned() }, vec![Arc::new(copy)]);
+                self.keeper_send(
+                    &ToKeeper::Store {
+                        name: "notify".to_owned(),
+                    },
+                    vec![Arc::new(copy)],
+                );
                 socket
             }
         };

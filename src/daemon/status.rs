@@ -32,16 +32,25 @@ impl Daemon {
         self.look();
         let now = clock::monotonic();
         let apps = if targets.is_empty() {
-            self.core.apps.values().map(|app| self.app_status(app, now, None)).collect()
+            self.core
+                .apps
+                .values()
+                .map(|app| self.app_status(app, now, None))
+                .collect()
         } else {
             let found = self.core.resolve(targets)?;
-            found.iter().filter_map(|(id, slots)| self.core.apps.get(id).map(|app| self.app_status(app, now, Some(slots)))).collect()
+            found
+                .iter()
+                .filter_map(|(id, slots)| self.core.apps.get(id).map(|app| self.app_status(app, now, Some(slots))))
+                .collect()
         };
         Ok(StatusReply { apps })
     }
 
     fn app_status(&self, app: &App, now: Moment, only: Option<&[u32]>) -> AppStatus {
-        let slots = app.visible_slots().filter(|slot| only.is_none_or(|wanted| wanted.contains(slot) || *slot >= app.desired));
+        let slots = app
+            .visible_slots()
+            .filter(|slot| only.is_none_or(|wanted| wanted.contains(slot) || *slot >= app.desired));
         AppStatus {
             id: app.id,
             name: app.name().clone(),
@@ -72,7 +81,9 @@ impl Daemon {
             state: app.slot_state(slot),
             restarts: record.map_or(0, |record| record.restarts),
             uptime_ms: living.and_then(|run| run.began).map(|began| now.since(began).0),
-            cpu_percent: sample.filter(|sample| sample.cpu_known).map(|sample| sample.usage.cpu_percent),
+            cpu_percent: sample
+                .filter(|sample| sample.cpu_known)
+                .map(|sample| sample.usage.cpu_percent),
             memory_bytes: sample.map(|sample| sample.usage.memory),
             next_start_ms: waiting.map(|at| at.since(now).0),
             last_exit: record.and_then(|record| record.last_exit),
@@ -111,7 +122,11 @@ impl Daemon {
                 if !reveal {
                     mask(&mut env);
                 }
-                replies.push(EnvReply { app: app.name().clone(), slot, env });
+                replies.push(EnvReply {
+                    app: app.name().clone(),
+                    slot,
+                    env,
+                });
             }
         }
         Ok(replies)
@@ -119,8 +134,11 @@ impl Daemon {
 
     /// `logs/sources`.
     pub(crate) fn log_sources(&self, targets: &[Target]) -> Result<LogSources, Box<ErrorBody>> {
-        let ids: Vec<(AppId, Vec<u32>)> =
-            if targets.is_empty() { self.core.apps.keys().map(|id| (*id, Vec::new())).collect() } else { self.core.resolve(targets)? };
+        let ids: Vec<(AppId, Vec<u32>)> = if targets.is_empty() {
+            self.core.apps.keys().map(|id| (*id, Vec::new())).collect()
+        } else {
+            self.core.resolve(targets)?
+        };
         let mut found = LogSources::default();
         for (id, slots) in ids {
             let Some(app) = self.core.apps.get(&id) else { continue };
@@ -140,7 +158,12 @@ fn reason(app: &App) -> Option<String> {
     if let Some(reason) = app.reason.as_ref().filter(|_| app.circuit.is_tripped()) {
         return Some(format!("the circuit is open: {reason}"));
     }
-    app.slots.iter().enumerate().find_map(|(slot, record)| record.reason.as_ref().map(|reason| format!("instance {slot}: {reason}")))
+    app.slots.iter().enumerate().find_map(|(slot, record)| {
+        record
+            .reason
+            .as_ref()
+            .map(|reason| format!("instance {slot}: {reason}"))
+    })
 }
 
 fn mask(env: &mut EnvMap) {

@@ -1,12 +1,9 @@
 //! Stopping process trees: ask, kill, and make sure that nothing is left.
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::daemon::Daemon;
 use crate::daemon::helper::HelperPlan;
@@ -28,18 +25,27 @@ impl Daemon {
     /// Asks a run to stop: by its message, or by its signal to the group and to descendants outside it.
     pub(crate) fn stop(&mut self, run: RunId) {
         let Some(spec) = self.spec_of(run) else { return };
-        let Some(handle) = self.handles.get_mut(&run) else { return };
+        let Some(handle) = self.handles.get_mut(&run) else {
+            return;
+        };
         if spec.stop.treekill {
             handle.members = tree::descendants(handle.pid);
         }
         if spec.stop.message {
             let line = crate::node::channel::line(&serde_json::Value::from("shutdown"));
-            let told = handle.channel.as_ref().is_some_and(|channel| fds::send(channel, &line, &[]).is_ok());
+            let told = handle
+                .channel
+                .as_ref()
+                .is_some_and(|channel| fds::send(channel, &line, &[]).is_ok());
             if told {
                 return;
             }
         }
-        let scope = if spec.stop.treekill { Scope::Group } else { Scope::Process };
+        let scope = if spec.stop.treekill {
+            Scope::Group
+        } else {
+            Scope::Process
+        };
         // ESRCH: it is gone, and its exit is on the way.
         let _gone = pidfd::signal(&handle.pidfd, spec.stop.signal, scope);
         if spec.stop.treekill {
@@ -52,7 +58,9 @@ impl Daemon {
     /// SIGKILL to everything of a run.
     pub(crate) fn kill(&mut self, run: RunId) {
         let treekill = self.spec_of(run).is_none_or(|spec| spec.stop.treekill);
-        let Some(handle) = self.handles.get_mut(&run) else { return };
+        let Some(handle) = self.handles.get_mut(&run) else {
+            return;
+        };
         if treekill {
             handle.members.extend(tree::descendants(handle.pid));
             let _gone = pidfd::signal(&handle.pidfd, 9, Scope::Group);
@@ -66,7 +74,11 @@ impl Daemon {
 
     /// The leader is gone: waits for its descendants until `until`, kills what is left then, and reports.
     pub(crate) fn sweep(&mut self, run: RunId, until: Moment) {
-        let members = self.handles.get_mut(&run).map(|handle| std::mem::take(&mut handle.members)).unwrap_or_default();
+        let members = self
+            .handles
+            .get_mut(&run)
+            .map(|handle| std::mem::take(&mut handle.members))
+            .unwrap_or_default();
         let Some(leader) = self.handles.get(&run).map(|handle| handle.pid) else {
             self.mail.input(Input::Swept(run));
             return;
@@ -90,7 +102,12 @@ impl Daemon {
     /// Every process that is somebody's leader, and our own.
     fn known_pids(&self) -> BTreeSet<i32> {
         let own = i32::try_from(std::process::id()).unwrap_or(0);
-        let mut known: BTreeSet<i32> = self.handles.values().filter(|handle| handle.exit.is_none()).map(|handle| handle.pid).collect();
+        let mut known: BTreeSet<i32> = self
+            .handles
+            .values()
+            .filter(|handle| handle.exit.is_none())
+            .map(|handle| handle.pid)
+            .collect();
         known.insert(own);
         known.insert(self.keeper_pid);
         known
@@ -106,7 +123,12 @@ impl Daemon {
         env.remove(MARKER);
         env.insert("CLMGR_PID".into(), handle.pid.to_string().into());
         let patience = spec.stop.kill_timeout.to_std();
-        let (helper, ended) = self.start_helper(HelperPlan { argv: spec.stop.pre_stop.clone(), env, cwd: spec.cwd.clone(), input: None });
+        let (helper, ended) = self.start_helper(HelperPlan {
+            argv: spec.stop.pre_stop.clone(),
+            env,
+            cwd: spec.cwd.clone(),
+            input: None,
+        });
         let mail = self.mail.clone();
         tokio::spawn(async move {
             let in_time = tokio::time::timeout(patience, ended).await;
@@ -125,7 +147,9 @@ impl Daemon {
 
 /// Members that a signal to the leader's group does not reach.
 fn outside(leader: i32, members: &[Member]) -> impl Iterator<Item = &Member> {
-    members.iter().filter(move |member| crate::os::procfs::stat(member.pid).is_some_and(|stat| stat.pgrp != leader))
+    members
+        .iter()
+        .filter(move |member| crate::os::procfs::stat(member.pid).is_some_and(|stat| stat.pgrp != leader))
 }
 
 struct Search {
@@ -186,7 +210,7 @@ impl Search {
 async fn gone(members: &[Member]) {
     for member in members {
         if let Ok(fd) = member.fd.try_clone()
-            && let Ok(watch) = AsyncFd::with_interest(fd, Interest::READABLE)
+            && let Ok(watch) = crate::os::watch::for_reading(fd)
         {
             // A pidfd becomes readable when its process ends.
             let _ended = watch.readable().await;

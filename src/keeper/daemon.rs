@@ -50,7 +50,12 @@ impl ExecDaemon {
     /// daemon that lives already and comes before all others.
     #[must_use]
     pub const fn new(exe: PathBuf, log: PathBuf, ready: Option<OwnedFd>, living: Option<OwnedFd>) -> Self {
-        Self { exe, log, ready, living }
+        Self {
+            exe,
+            log,
+            ready,
+            living,
+        }
     }
 }
 

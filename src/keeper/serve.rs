@@ -50,7 +50,12 @@ pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
     options.home.create()?;
     let _lock = lock::acquire(&options.home.lock())?;
     let log = options.home.own_log();
-    run_with(&mut ExecDaemon::new(options.daemon_exe, log, options.ready_fd, options.daemon_link))
+    run_with(&mut ExecDaemon::new(
+        options.daemon_exe,
+        log,
+        options.ready_fd,
+        options.daemon_link,
+    ))
 }
 
 /// The same with daemons of the caller's making, without a home.

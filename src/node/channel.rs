@@ -52,7 +52,10 @@ mod tests {
     fn cuts_wherever_the_bytes_are_split() {
         let mut messages = Messages::default();
         assert!(messages.push(b"\"rea").is_empty());
-        assert_eq!(messages.push(b"dy\"\n{\"a\":1}\nnonsense\n\x02{\"b\""), [serde_json::json!("ready"), serde_json::json!({"a": 1})]);
+        assert_eq!(
+            messages.push(b"dy\"\n{\"a\":1}\nnonsense\n\x02{\"b\""),
+            [serde_json::json!("ready"), serde_json::json!({"a": 1})]
+        );
         assert_eq!(messages.push(b":2}\n"), [serde_json::json!({"b": 2})]);
     }
 

@@ -197,7 +197,11 @@ pub fn reopen_pipe(pid: i32, number: i32) -> io::Result<OwnedFd> {
     if kind != FileType::Fifo {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no pipe"));
     }
-    Ok(rustix::fs::open(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::open(
+        &path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 #[cfg(test)]

@@ -27,3 +27,4 @@ pub mod signals;
 pub mod spawn;
 pub mod tree;
 pub mod usage;
+pub mod watch;

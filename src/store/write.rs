@@ -6,7 +6,6 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::model::env::EnvMap;
-use crate::model::names::AppId;
 use crate::model::spec::AppSpec;
 use crate::store::error::StoreError;
 use crate::store::load::RUN_BLOCK;

@@ -41,7 +41,10 @@ pub(super) async fn events(State(mail): State<Mail>, RawQuery(raw): RawQuery) ->
 async fn stream(mail: &Mail, query: &Query) -> Result<Response<Body>, Box<ErrorBody>> {
     let kinds: Vec<EventKind> = query
         .all("kind")
-        .map(|text| text.parse().map_err(|why: String| Box::new(ErrorBody::new(ErrorKind::BadRequest, why))))
+        .map(|text| {
+            text.parse()
+                .map_err(|why: String| Box::new(ErrorBody::new(ErrorKind::BadRequest, why)))
+        })
         .collect::<Result<_, _>>()?;
     let apps = names(mail, query.targets()?).await?;
     let past = EventQuery {
@@ -58,7 +61,9 @@ async fn stream(mail: &Mail, query: &Query) -> Result<Response<Body>, Box<ErrorB
     let live = mail
         .ask(move |daemon| {
             let live = follow.then(|| daemon.hub.follow());
-            daemon.store.events(past, Box::new(move |result| drop(sender.send(result))));
+            daemon
+                .store
+                .events(past, Box::new(move |result| drop(sender.send(result))));
             live
         })
         .await
@@ -74,7 +79,12 @@ async fn stream(mail: &Mail, query: &Query) -> Result<Response<Body>, Box<ErrorB
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
-async fn feed(recorded: Vec<Event>, live: Option<broadcast::Receiver<Event>>, wanted: Wanted, out: mpsc::Sender<Result<Bytes, std::io::Error>>) {
+async fn feed(
+    recorded: Vec<Event>,
+    live: Option<broadcast::Receiver<Event>>,
+    wanted: Wanted,
+    out: mpsc::Sender<Result<Bytes, std::io::Error>>,
+) {
     let mut last = 0;
     for event in recorded {
         last = last.max(event.seq);
@@ -117,7 +127,10 @@ struct Lines(mpsc::Receiver<Result<Bytes, std::io::Error>>);
 impl futures_core::Stream for Lines {
     type Item = Result<Bytes, std::io::Error>;
 
-    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<Self::Item>> {
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
         self.0.poll_recv(cx)
     }
 }

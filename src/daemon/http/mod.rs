@@ -107,7 +107,10 @@ fn allowed(stream: &UnixStream, mail: &Mail) -> Result<(), ErrorBody> {
     match peer {
         Ok(peer) if peer.uid == own || peer.uid == 0 => Ok(()),
         Ok(peer) => {
-            let message = format!("user {} (pid {}) may not use this clmgr; it belongs to user {own}", peer.uid, peer.pid);
+            let message = format!(
+                "user {} (pid {}) may not use this clmgr; it belongs to user {own}",
+                peer.uid, peer.pid
+            );
             tracing::warn!("{message}");
             let text = message.clone();
             mail.post(move |daemon| {
@@ -115,7 +118,10 @@ fn allowed(stream: &UnixStream, mail: &Mail) -> Result<(), ErrorBody> {
             });
             Err(ErrorBody::new(ErrorKind::Forbidden, message).hint("run the command as that user, or as root"))
         }
-        Err(error) => Err(ErrorBody::new(ErrorKind::Forbidden, format!("the user at the other end cannot be told: {error}"))),
+        Err(error) => Err(ErrorBody::new(
+            ErrorKind::Forbidden,
+            format!("the user at the other end cannot be told: {error}"),
+        )),
     }
 }
 
@@ -147,11 +153,17 @@ fn router(mail: Mail) -> Router {
 }
 
 async fn unknown(request: Request<Body>) -> Response<Body> {
-    refusal(&ErrorBody::new(ErrorKind::NotFound, format!("there is no {}", request.uri().path())).hint(format!("GET {} lists what there is", routes::OPENAPI.path)))
+    refusal(
+        &ErrorBody::new(ErrorKind::NotFound, format!("there is no {}", request.uri().path()))
+            .hint(format!("GET {} lists what there is", routes::OPENAPI.path)),
+    )
 }
 
 async fn wrong_method(request: Request<Body>) -> Response<Body> {
-    let mut response = refusal(&ErrorBody::new(ErrorKind::BadRequest, format!("{} does not take {}", request.uri().path(), request.method())));
+    let mut response = refusal(&ErrorBody::new(
+        ErrorKind::BadRequest,
+        format!("{} does not take {}", request.uri().path(), request.method()),
+    ));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
 }
@@ -159,14 +171,22 @@ async fn wrong_method(request: Request<Body>) -> Response<Body> {
 /// An error as a response.
 pub(super) fn refusal(error: &ErrorBody) -> Response<Body> {
     let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, [(header::CONTENT_TYPE, "application/json")], serde_json::to_vec(error).unwrap_or_default()).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        serde_json::to_vec(error).unwrap_or_default(),
+    )
+        .into_response()
 }
 
 /// A result as a response.
 pub(super) fn answer<T: Serialize>(result: Result<T, Box<ErrorBody>>) -> Response<Body> {
     match result.map(|value| serde_json::to_vec(&value)) {
         Ok(Ok(json)) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        Ok(Err(error)) => refusal(&ErrorBody::new(ErrorKind::Internal, format!("the answer cannot be written: {error}"))),
+        Ok(Err(error)) => refusal(&ErrorBody::new(
+            ErrorKind::Internal,
+            format!("the answer cannot be written: {error}"),
+        )),
         Err(error) => refusal(&error),
     }
 }
@@ -179,13 +199,26 @@ pub(super) fn leaving() -> Box<ErrorBody> {
 /// Reads a JSON body, bounded in size and time.
 pub(super) async fn body<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Box<ErrorBody>> {
     let bytes = bytes(request).await?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Box::new(ErrorBody::new(ErrorKind::BadRequest, format!("the request body is not what is expected here: {error}"))))
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Box::new(ErrorBody::new(
+            ErrorKind::BadRequest,
+            format!("the request body is not what is expected here: {error}"),
+        ))
+    })
 }
 
 async fn bytes(request: Request<Body>) -> Result<Bytes, Box<ErrorBody>> {
-    let too_large = || Box::new(ErrorBody::new(ErrorKind::TooLarge, format!("the request body is larger than {} MiB", MAX_BODY >> 20)));
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
+    let too_large = || {
+        Box::new(ErrorBody::new(
+            ErrorKind::TooLarge,
+            format!("the request body is larger than {} MiB", MAX_BODY >> 20),
+        ))
+    };
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY as u64) {
         return Err(too_large());
     }
@@ -193,7 +226,13 @@ async fn bytes(request: Request<Body>) -> Result<Bytes, Box<ErrorBody>> {
     match tokio::time::timeout(PATIENCE, http_body_util::BodyExt::collect(limited)).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Box::new(ErrorBody::new(ErrorKind::BadRequest, format!("the request body broke off: {error}")))),
-        Err(_) => Err(Box::new(ErrorBody::new(ErrorKind::BadRequest, "the request body did not arrive within 30s"))),
+        Ok(Err(error)) => Err(Box::new(ErrorBody::new(
+            ErrorKind::BadRequest,
+            format!("the request body broke off: {error}"),
+        ))),
+        Err(_) => Err(Box::new(ErrorBody::new(
+            ErrorKind::BadRequest,
+            "the request body did not arrive within 30s",
+        ))),
     }
 }

@@ -28,24 +28,37 @@ impl Query {
     }
 
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(super) fn flag(&self, name: &str) -> bool {
-        self.all(name).any(|value| value == "true" || value == "1" || value.is_empty())
+        self.all(name)
+            .any(|value| value == "true" || value == "1" || value.is_empty())
     }
 
     /// A value of a type that can be read from text.
     pub(super) fn value<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Box<ErrorBody>> {
         let parse = |text: &str| {
-            text.parse().map_err(|_| Box::new(ErrorBody::new(ErrorKind::BadRequest, format!("{name}={text} cannot be read"))))
+            text.parse().map_err(|_| {
+                Box::new(ErrorBody::new(
+                    ErrorKind::BadRequest,
+                    format!("{name}={text} cannot be read"),
+                ))
+            })
         };
         self.all(name).next().map(parse).transpose()
     }
 
     pub(super) fn targets(&self) -> Result<Vec<Target>, Box<ErrorBody>> {
         self.all("target")
-            .map(|text| text.parse().map_err(|error: crate::model::target::TargetError| Box::new(ErrorBody::new(ErrorKind::BadRequest, error.to_string()))))
+            .map(|text| {
+                text.parse().map_err(|error: crate::model::target::TargetError| {
+                    Box::new(ErrorBody::new(ErrorKind::BadRequest, error.to_string()))
+                })
+            })
             .collect()
     }
 }
@@ -57,7 +70,9 @@ pub(super) async fn ping(State(mail): State<Mail>) -> Res {
 pub(super) async fn status(State(mail): State<Mail>, RawQuery(raw): RawQuery) -> Res {
     let run = async {
         let targets = Query::new(raw).targets()?;
-        mail.ask(move |daemon| daemon.status(&targets)).await.unwrap_or_else(|| Err(leaving()))
+        mail.ask(move |daemon| daemon.status(&targets))
+            .await
+            .unwrap_or_else(|| Err(leaving()))
     };
     answer(run.await)
 }
@@ -68,7 +83,10 @@ pub(super) async fn describe(State(mail): State<Mail>, RawQuery(raw): RawQuery) 
         if targets.is_empty() {
             targets.push(Target::All);
         }
-        let mut apps = mail.ask(move |daemon| daemon.describe(&targets)).await.unwrap_or_else(|| Err(leaving()))?;
+        let mut apps = mail
+            .ask(move |daemon| daemon.describe(&targets))
+            .await
+            .unwrap_or_else(|| Err(leaving()))?;
         for app in &mut apps {
             history(&mail, app).await;
         }
@@ -83,9 +101,18 @@ async fn history(mail: &Mail, app: &mut AppDescription) {
     let (crash_sender, crashes) = tokio::sync::oneshot::channel();
     let (event_sender, events) = tokio::sync::oneshot::channel();
     mail.post(move |daemon| {
-        daemon.store.crashes(id, SHOWN, Box::new(move |result| drop(crash_sender.send(result))));
-        let query = EventQuery { apps: vec![name], limit: Some(SHOWN), newest_first: true, ..EventQuery::default() };
-        daemon.store.events(query, Box::new(move |result| drop(event_sender.send(result))));
+        daemon
+            .store
+            .crashes(id, SHOWN, Box::new(move |result| drop(crash_sender.send(result))));
+        let query = EventQuery {
+            apps: vec![name],
+            limit: Some(SHOWN),
+            newest_first: true,
+            ..EventQuery::default()
+        };
+        daemon
+            .store
+            .events(query, Box::new(move |result| drop(event_sender.send(result))));
     });
     if let Ok(Ok(found)) = crashes.await {
         app.crashes = found;
@@ -99,7 +126,9 @@ pub(super) async fn env(State(mail): State<Mail>, RawQuery(raw): RawQuery) -> Re
     let run = async {
         let query = Query::new(raw);
         let (targets, reveal) = (query.targets()?, query.flag("reveal"));
-        mail.ask(move |daemon| daemon.env(&targets, reveal)).await.unwrap_or_else(|| Err(leaving()))
+        mail.ask(move |daemon| daemon.env(&targets, reveal))
+            .await
+            .unwrap_or_else(|| Err(leaving()))
     };
     answer(run.await)
 }
@@ -107,7 +136,9 @@ pub(super) async fn env(State(mail): State<Mail>, RawQuery(raw): RawQuery) -> Re
 pub(super) async fn log_sources(State(mail): State<Mail>, RawQuery(raw): RawQuery) -> Res {
     let run = async {
         let targets = Query::new(raw).targets()?;
-        mail.ask(move |daemon| daemon.log_sources(&targets)).await.unwrap_or_else(|| Err(leaving()))
+        mail.ask(move |daemon| daemon.log_sources(&targets))
+            .await
+            .unwrap_or_else(|| Err(leaving()))
     };
     answer(run.await)
 }
@@ -123,7 +154,11 @@ pub(super) async fn names(mail: &Mail, targets: Vec<Target>) -> Result<Vec<AppNa
     }
     mail.ask(move |daemon| {
         let found = daemon.core.resolve(&targets)?;
-        Ok(found.iter().filter_map(|(id, _)| daemon.core.apps.get(id)).map(|app| app.name().clone()).collect())
+        Ok(found
+            .iter()
+            .filter_map(|(id, _)| daemon.core.apps.get(id))
+            .map(|app| app.name().clone())
+            .collect())
     })
     .await
     .unwrap_or_else(|| Err(leaving()))

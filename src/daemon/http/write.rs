@@ -22,7 +22,9 @@ pub(super) async fn apply(State(mail): State<Mail>, request: Req) -> Res {
 async fn targets(request: Req) -> Result<TargetRequest, Box<ErrorBody>> {
     let request: TargetRequest = body(request).await?;
     if request.targets.is_empty() {
-        return Err(Box::new(ErrorBody::new(ErrorKind::BadRequest, "no target is given").hint("name an app, or say all")));
+        return Err(Box::new(
+            ErrorBody::new(ErrorKind::BadRequest, "no target is given").hint("name an app, or say all"),
+        ));
     }
     Ok(request)
 }
@@ -36,34 +38,72 @@ async fn plain(mail: Mail, request: Req, make: fn(TargetRequest) -> Command) -> 
 }
 
 pub(super) async fn start(State(mail): State<Mail>, request: Req) -> Res {
-    answer(starting(mail, request, |request| Command::Start { targets: request.targets, env: request.update_env }).await)
+    answer(
+        starting(mail, request, |request| Command::Start {
+            targets: request.targets,
+            env: request.update_env,
+        })
+        .await,
+    )
 }
 
 pub(super) async fn restart(State(mail): State<Mail>, request: Req) -> Res {
-    answer(starting(mail, request, |request| Command::Restart { targets: request.targets, env: request.update_env }).await)
+    answer(
+        starting(mail, request, |request| Command::Restart {
+            targets: request.targets,
+            env: request.update_env,
+        })
+        .await,
+    )
 }
 
 pub(super) async fn reload(State(mail): State<Mail>, request: Req) -> Res {
-    let make = |request: TargetRequest| Command::Reload { targets: request.targets, env: request.update_env, no_rollback: request.no_rollback };
+    let make = |request: TargetRequest| Command::Reload {
+        targets: request.targets,
+        env: request.update_env,
+        no_rollback: request.no_rollback,
+    };
     answer(starting(mail, request, make).await)
 }
 
 pub(super) async fn stop(State(mail): State<Mail>, request: Req) -> Res {
-    answer(plain(mail, request, |request| Command::Stop { targets: request.targets }).await)
+    answer(
+        plain(mail, request, |request| Command::Stop {
+            targets: request.targets,
+        })
+        .await,
+    )
 }
 
 pub(super) async fn delete(State(mail): State<Mail>, request: Req) -> Res {
-    answer(plain(mail, request, |request| Command::Delete { targets: request.targets }).await)
+    answer(
+        plain(mail, request, |request| Command::Delete {
+            targets: request.targets,
+        })
+        .await,
+    )
 }
 
 pub(super) async fn reset(State(mail): State<Mail>, request: Req) -> Res {
-    answer(plain(mail, request, |request| Command::Reset { targets: request.targets }).await)
+    answer(
+        plain(mail, request, |request| Command::Reset {
+            targets: request.targets,
+        })
+        .await,
+    )
 }
 
 pub(super) async fn scale(State(mail): State<Mail>, request: Req) -> Res {
     let run = async {
         let request: ScaleRequest = body(request).await?;
-        requests::command(&mail, Command::Scale { targets: request.targets, to: request.to }).await
+        requests::command(
+            &mail,
+            Command::Scale {
+                targets: request.targets,
+                to: request.to,
+            },
+        )
+        .await
     };
     answer(run.await)
 }
@@ -71,7 +111,9 @@ pub(super) async fn scale(State(mail): State<Mail>, request: Req) -> Res {
 pub(super) async fn signal(State(mail): State<Mail>, request: Req) -> Res {
     let run = async {
         let request: SignalRequest = body(request).await?;
-        mail.ask(move |daemon| daemon.signal(&request)).await.unwrap_or_else(|| Err(leaving()))
+        mail.ask(move |daemon| daemon.signal(&request))
+            .await
+            .unwrap_or_else(|| Err(leaving()))
     };
     answer(run.await)
 }
@@ -79,7 +121,9 @@ pub(super) async fn signal(State(mail): State<Mail>, request: Req) -> Res {
 pub(super) async fn send(State(mail): State<Mail>, request: Req) -> Res {
     let run = async {
         let request: SendRequest = body(request).await?;
-        mail.ask(move |daemon| daemon.send_text(&request)).await.unwrap_or_else(|| Err(leaving()))
+        mail.ask(move |daemon| daemon.send_text(&request))
+            .await
+            .unwrap_or_else(|| Err(leaving()))
     };
     answer(run.await)
 }
@@ -87,12 +131,17 @@ pub(super) async fn send(State(mail): State<Mail>, request: Req) -> Res {
 pub(super) async fn flush(State(mail): State<Mail>, request: Req) -> Res {
     let run = async {
         let request = targets(request).await?;
-        let (files, results) = mail.ask(move |daemon| daemon.flush_logs(&request.targets)).await.unwrap_or_else(|| Err(leaving()))?;
+        let (files, results) = mail
+            .ask(move |daemon| daemon.flush_logs(&request.targets))
+            .await
+            .unwrap_or_else(|| Err(leaving()))?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         mail.post(move |daemon| {
             daemon.pump.flush(files);
             // The client may have gone away.
-            daemon.pump.sync(Box::new(move || drop(sender.send(()))));
+            daemon.pump.sync(Box::new(move || {
+                let _gone = sender.send(());
+            }));
         });
         receiver.await.map_err(|_| leaving())?;
         Ok::<_, Box<ErrorBody>>(OperationReply { results })
@@ -105,11 +154,16 @@ pub(super) async fn save(State(mail): State<Mail>) -> Res {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         mail.post(move |daemon| {
             daemon.persist();
-            daemon.store.flush(Box::new(move |result| drop(sender.send(result.map_err(|error| crate::daemon::text::chain(&error))))));
+            daemon.store.flush(Box::new(move |result| {
+                drop(sender.send(result.map_err(|error| crate::daemon::text::chain(&error))))
+            }));
         });
         match receiver.await {
             Ok(Ok(())) => Ok(OperationReply::default()),
-            Ok(Err(why)) => Err(Box::new(ErrorBody::new(ErrorKind::Storage, format!("the state is not on disk: {why}")).hint("make room on the disk of the state folder"))),
+            Ok(Err(why)) => Err(Box::new(
+                ErrorBody::new(ErrorKind::Storage, format!("the state is not on disk: {why}"))
+                    .hint("make room on the disk of the state folder"),
+            )),
             Err(_) => Err(leaving()),
         }
     };

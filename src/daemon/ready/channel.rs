@@ -17,8 +17,12 @@ use crate::supervise::Input;
 impl Daemon {
     /// Begins to read the channel of a run.
     pub(crate) fn read_channel(&mut self, run: RunId) {
-        let Some(handle) = self.handles.get_mut(&run) else { return };
-        let Some(channel) = handle.channel.as_ref().map(Arc::clone) else { return };
+        let Some(handle) = self.handles.get_mut(&run) else {
+            return;
+        };
+        let Some(channel) = handle.channel.as_ref().map(Arc::clone) else {
+            return;
+        };
         let task = tokio::spawn(read(self.mail.clone(), run, channel));
         handle.tasks.push(task.abort_handle());
     }
@@ -30,7 +34,9 @@ async fn read(mail: Mail, run: RunId, channel: Arc<OwnedFd>) {
     if stream.set_nonblocking(true).is_err() {
         return;
     }
-    let Ok(mut stream) = UnixStream::from_std(stream) else { return };
+    let Ok(mut stream) = UnixStream::from_std(stream) else {
+        return;
+    };
     let mut messages = Messages::default();
     let mut buffer = [0; 4096];
     while let Ok(count) = stream.read(&mut buffer).await {

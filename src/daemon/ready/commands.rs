@@ -16,7 +16,9 @@ pub(super) async fn succeeds(mail: Mail, run: RunId, plan: impl Fn() -> HelperPl
     let mut pace = Pace::new();
     loop {
         let plan = plan();
-        let Some((helper, ended)) = mail.ask(|daemon| daemon.start_helper(plan)).await else { return };
+        let Some((helper, ended)) = mail.ask(|daemon| daemon.start_helper(plan)).await else {
+            return;
+        };
         match tokio::time::timeout(PATIENCE, ended).await {
             Ok(Ok(Ok(exit))) if exit.is_success() => return mail.input(Input::Ready(run)),
             Ok(_) => {}

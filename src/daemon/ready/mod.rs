@@ -35,10 +35,15 @@ impl Pace {
 impl Daemon {
     /// Begins to watch a run by its rule.
     pub(crate) fn probe(&mut self, run: RunId) {
-        let (Some(spec), Some(handle)) = (self.spec_of(run), self.handles.get(&run)) else { return };
+        let (Some(spec), Some(handle)) = (self.spec_of(run), self.handles.get(&run)) else {
+            return;
+        };
         let (slot, pid, mail) = (handle.slot, handle.pid, self.mail.clone());
         let filled = |text: &str| {
-            let port = spec.environment(slot).get("PORT").map_or_else(String::new, |value| value.to_text().into_owned());
+            let port = spec
+                .environment(slot)
+                .get("PORT")
+                .map_or_else(String::new, |value| value.to_text().into_owned());
             text.replace("{port}", &port)
         };
         let task = match &spec.ready {
@@ -57,7 +62,12 @@ impl Daemon {
                 env.remove(crate::daemon::spawning::MARKER);
                 env.insert("CLMGR_PID".into(), pid.to_string().into());
                 let (argv, cwd) = (argv.clone(), spec.cwd.clone());
-                let plan = move || HelperPlan { argv: argv.clone(), env: env.clone(), cwd: cwd.clone(), input: None };
+                let plan = move || HelperPlan {
+                    argv: argv.clone(),
+                    env: env.clone(),
+                    cwd: cwd.clone(),
+                    input: None,
+                };
                 tokio::spawn(commands::succeeds(mail, run, plan))
             }
         };

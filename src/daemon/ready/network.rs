@@ -55,7 +55,9 @@ pub(super) async fn answers(mail: Mail, run: RunId, url: String) {
 async fn get(url: &str) -> Option<bool> {
     let uri: Uri = url.parse().ok()?;
     let host = uri.host()?;
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80))).await.ok()?;
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80)))
+        .await
+        .ok()?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
     let driver = tokio::spawn(connection);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());

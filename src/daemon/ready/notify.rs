@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::daemon::mail::Mail;
 use crate::model::names::RunId;
@@ -22,8 +20,12 @@ pub(crate) struct NotifyServer;
 impl NotifyServer {
     /// Reads the socket as long as the daemon lives.
     pub(crate) async fn run(socket: NotifySocket, mail: Mail) {
-        let Ok(watched) = socket.as_fd().try_clone_to_owned() else { return };
-        let Ok(watch) = AsyncFd::with_interest(watched, Interest::READABLE) else { return };
+        let Ok(watched) = socket.as_fd().try_clone_to_owned() else {
+            return;
+        };
+        let Ok(watch) = crate::os::watch::for_reading(watched) else {
+            return;
+        };
         loop {
             let Ok(mut guard) = watch.readable().await else { return };
             guard.clear_ready();
@@ -31,7 +33,8 @@ impl NotifyServer {
                 let ready = assignments.iter().any(|(name, value)| name == "READY" && value == "1");
                 if ready {
                     mail.post(move |daemon| {
-                        let leaders: BTreeMap<i32, RunId> = daemon.handles.iter().map(|(run, handle)| (handle.pid, *run)).collect();
+                        let leaders: BTreeMap<i32, RunId> =
+                            daemon.handles.iter().map(|(run, handle)| (handle.pid, *run)).collect();
                         if let Some(run) = owner(&leaders, pid) {
                             daemon.input(Input::Ready(run));
                         }

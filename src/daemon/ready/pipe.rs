@@ -3,8 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::daemon::mail::Mail;
 use crate::model::names::RunId;
@@ -12,7 +10,7 @@ use crate::supervise::Input;
 
 /// Until something can be read, or the other end is closed.
 pub(super) async fn written(mail: Mail, run: RunId, reader: Arc<OwnedFd>) {
-    if let Ok(watch) = AsyncFd::with_interest(reader, Interest::READABLE)
+    if let Ok(watch) = crate::os::watch::for_reading(reader)
         && watch.readable().await.is_ok()
     {
         mail.input(Input::Ready(run));
