@@ -2,6 +2,9 @@
 //!
 //! `<path>.1` is the newest, `.gz` follows the number when compressed. A crash between two renames
 //! leaves a gap in the numbers; the next shift fills it, so nothing is overwritten.
+//!
+//! Nothing here wakes up by itself: a rotation by time is done with the first write after it is due,
+//! and a log that is silent is not rotated.
 
 use std::ffi::OsString;
 use std::io;

@@ -323,6 +323,21 @@ fn a_new_run_begins_a_line_and_an_adopted_one_goes_on() {
 }
 
 #[test]
+fn sharing_that_shows_late_still_keeps_lines_apart() {
+    let bench = Bench::new();
+    let mut first = bench.attach(1, Stream::Out, bench.sink("log"));
+    first.write_all(b"half").unwrap();
+    bench.drain(1);
+    let mut second = bench.attach(2, Stream::Out, bench.sink("log"));
+    second.write_all(b"x").unwrap();
+    bench.pump.detach(RunId(2));
+    bench.sync();
+    first.write_all(b"rest\n").unwrap();
+    bench.drain(1);
+    assert_eq!(bench.read("log"), b"half\nx\nrest\n");
+}
+
+#[test]
 fn stamped_fragments_are_written_at_once_and_ended_once() {
     let bench = Bench::new();
     let sink = Sink {

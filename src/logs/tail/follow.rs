@@ -379,7 +379,7 @@ fn open(path: &Path) -> io::Result<Option<File>> {
 #[expect(clippy::disallowed_methods, reason = "the tests make files")]
 mod tests {
     use super::{Follower, From};
-    use crate::logs::rotate::all_rotated;
+    use crate::logs::rotate::rotated;
     use crate::logs::tail::last;
     use std::fs::{self, File};
     use std::io::Write;
