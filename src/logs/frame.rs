@@ -115,6 +115,12 @@ impl Framing {
 
 /// Appends text as the inside of a JSON string; invalid UTF-8 becomes U+FFFD.
 fn escape(text: &[u8], out: &mut Vec<u8>) {
+    // Nearly all lines are plain; a loop without a way out is one the compiler can vectorise.
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\' || byte >= 0x80;
+    if !text.iter().fold(false, |any, byte| any | special(*byte)) {
+        out.extend_from_slice(text);
+        return;
+    }
     for chunk in text.utf8_chunks() {
         let valid = chunk.valid().as_bytes();
         let mut plain = 0;

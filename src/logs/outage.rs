@@ -7,8 +7,8 @@
 //!
 //! The app never waits for a full disk. Loss begins at the start of a line wherever that is possible
 //! (a partly written line is cut off again) and ends at the start of a line, so what remains are whole
-//! lines. The one exception: a private file that already had the first part of a line before the
-//! error; that part stays, ended by the marker, and the line counts as lost.
+//! lines. The one exception: of a line longer than 64 KiB that was already partly in the file the
+//! first part stays, ended by the marker, and the line counts as lost.
 //!
 //! A target that is no regular file (a FIFO, a terminal) and would block counts as an outage too, in
 //! both overflow modes, because the pump serves everybody. For regular files `drop` does what `block`

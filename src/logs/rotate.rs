@@ -2,6 +2,9 @@
 //!
 //! `<path>.1` is the newest, `.gz` follows the number when compressed. A crash between two renames
 //! leaves a gap in the numbers; the next shift fills it, so nothing is overwritten.
+//!
+//! Nothing here wakes up by itself: a rotation by time is done with the first write after it is due,
+//! and a log that is silent is not rotated.
 
 use std::ffi::OsString;
 use std::io;
@@ -52,6 +55,20 @@ pub fn existing(path: &Path, number: u32) -> Option<(PathBuf, bool, u64)> {
         let meta = name.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
         Some((name, gzip, meta.len()))
     })
+}
+
+/// The rotated files of a log, newest first, as [`existing`] has them. Safe against a shift meanwhile:
+/// files only ever move up, so none is missed, but one may come twice; compare inodes.
+pub fn all_rotated(path: &Path) -> impl Iterator<Item = (PathBuf, bool, u64)> {
+    let mut holes = 0;
+    (1..=u32::MAX)
+        .map(move |number| existing(path, number))
+        // A shift under way leaves a hole of one, which moves down.
+        .take_while(move |found| {
+            holes = if found.is_some() { 0 } else { holes + 1 };
+            holes < 4
+        })
+        .flatten()
 }
 
 /// Makes the current file number 1 and all others one older, then removes what is over the caps. The

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use crate::logs::pump::Pump;
 use crate::logs::pump::stream::Stream as PumpStream;
 use crate::logs::rotate::existing;
 use crate::logs::sink::{Notice, Origin, Sink, StreamKey};
+use crate::logs::tail::{Follower, From};
+use crate::model::duration::Millis;
 use crate::model::logspec::{LogFormat, Overflow, Rotation, Stream};
 use crate::model::names::RunId;
 use crate::model::size::Bytes;
@@ -320,6 +323,21 @@ fn a_new_run_begins_a_line_and_an_adopted_one_goes_on() {
 }
 
 #[test]
+fn sharing_that_shows_late_still_keeps_lines_apart() {
+    let bench = Bench::new();
+    let mut first = bench.attach(1, Stream::Out, bench.sink("log"));
+    first.write_all(b"half").unwrap();
+    bench.drain(1);
+    let mut second = bench.attach(2, Stream::Out, bench.sink("log"));
+    second.write_all(b"x").unwrap();
+    bench.pump.detach(RunId(2));
+    bench.sync();
+    first.write_all(b"rest\n").unwrap();
+    bench.drain(1);
+    assert_eq!(bench.read("log"), b"half\nx\nrest\n");
+}
+
+#[test]
 fn stamped_fragments_are_written_at_once_and_ended_once() {
     let bench = Bench::new();
     let sink = Sink {
@@ -359,6 +377,12 @@ fn finds_the_readiness_line_once() {
 
 #[test]
 fn a_full_disk_loses_whole_lines_and_says_how_many() {
+    // One is spliced, one is read.
+    fill_a_disk(Stream::Out);
+    fill_a_disk(Stream::Err);
+}
+
+fn fill_a_disk(stream: Stream) {
     let bench = Bench::new();
     let disk = bench.path("disk");
     fs::create_dir(&disk).unwrap();
@@ -367,14 +391,14 @@ fn a_full_disk_loses_whole_lines_and_says_how_many() {
         eprintln!("not root: nothing to fill");
         return;
     }
-    let mut app = bench.attach(1, Stream::Err, bench.sink("disk/log"));
-    let line = |n: usize| format!("{n:07}\n");
+    let mut app = bench.attach(1, stream, bench.sink("disk/log"));
+    let line = |n: usize| format!("{n:06}\n");
     let text: String = (0..20_000).map(line).collect();
     app.write_all(text.as_bytes()).unwrap();
     let (_, notices) = bench.drain(1);
     let kept = bench.read("disk/log");
     assert!(matches!(&notices[..], [Notice::Lost(loss)] if loss.error == "No space left on device"));
-    assert_eq!(kept.len() % 8, 0, "no half line");
+    assert_eq!(kept.len() % 7, 0, "no half line");
     assert!(kept.len() >= 48 << 10);
     bench.pump.flush(vec![bench.path("disk/log")]);
     let resumed = bench.notices.recv_timeout(DEADLINE).unwrap();
@@ -382,7 +406,7 @@ fn a_full_disk_loses_whole_lines_and_says_how_many() {
         panic!("{resumed:?}")
     };
     assert_eq!(usize::try_from(loss.bytes).unwrap(), text.len() - kept.len());
-    assert_eq!(usize::try_from(loss.lines).unwrap(), 20_000 - kept.len() / 8);
+    assert_eq!(usize::try_from(loss.lines).unwrap(), 20_000 - kept.len() / 7);
     app.write_all(b"again\n").unwrap();
     bench.drain(1);
     let expected = format!(
@@ -413,6 +437,81 @@ fn a_target_that_never_works_blocks_nobody() {
     let (_, notices) = bench.drain(1);
     assert_eq!(notices.len(), 2, "once per outage: {notices:?}");
     assert!(notices.iter().all(|notice| matches!(notice, Notice::Lost(_))));
+}
+
+#[test]
+fn rotates_by_time_between_lines_also_after_a_restart() {
+    static NOW: AtomicI64 = AtomicI64::new(3_600_000);
+    let (send, notices) = channel();
+    let send = Mutex::new(send);
+    let pump = Pump::start(
+        || WallTime(NOW.load(Ordering::Relaxed)),
+        Box::new(move |notice| send.lock().unwrap().send(notice).unwrap()),
+    );
+    let bench = Bench {
+        dir: tempfile::tempdir().unwrap(),
+        pump: pump.unwrap(),
+        notices,
+    };
+    let sink = || Sink {
+        rotate: Rotation {
+            every: Some(Millis::from_secs(3600)),
+            compress: false,
+            ..Rotation::default()
+        },
+        ..bench.sink("log")
+    };
+    let mut app = bench.attach(1, Stream::Out, sink());
+    let mut say = |text: &str| {
+        app.write_all(text.as_bytes()).unwrap();
+        bench.drain(1);
+    };
+    say("one\nunfinish");
+    NOW.fetch_add(3_600_000, Ordering::Relaxed);
+    say("ed\ntwo\n");
+    assert_eq!(bench.read("log.1"), b"one\nunfinished\n");
+    assert_eq!(bench.read("log"), b"two\n");
+    let mut next = bench.attach(2, Stream::Out, sink());
+    NOW.fetch_add(3_600_000, Ordering::Relaxed);
+    next.write_all(b"three\n").unwrap();
+    bench.drain(2);
+    assert_eq!(bench.read("log.1"), b"two\n");
+    assert_eq!(bench.read("log"), b"three\n");
+    assert_eq!(bench.pump.stats().rotations, 2);
+}
+
+#[test]
+fn a_follower_sees_every_line_through_rotations() {
+    let bench = Bench::new();
+    let sink = Sink {
+        rotate: Rotation {
+            size: Some(Bytes(30_000)),
+            keep: 10_000,
+            total: None,
+            compress: false,
+            ..Rotation::default()
+        },
+        ..bench.sink("log")
+    };
+    let mut follower = Follower::new(vec![(bench.path("log"), From::Beginning)]).unwrap();
+    let mut app = bench.attach(1, Stream::Out, sink);
+    let writer = std::thread::spawn(move || {
+        for n in 0..60 {
+            let text: String = (n * 1000..(n + 1) * 1000).map(|n| format!("line {n}\n")).collect();
+            app.write_all(text.as_bytes()).unwrap();
+        }
+    });
+    let mut next = 0;
+    while next < 60_000 {
+        let lines = follower.next(Some(DEADLINE)).unwrap();
+        for line in lines {
+            assert_eq!(String::from_utf8(line.bytes).unwrap(), format!("line {next}"));
+            next += 1;
+        }
+    }
+    writer.join().unwrap();
+    bench.drain(1);
+    assert!(bench.pump.stats().rotations > 15);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 use crate::logs::clock::monotonic;
-use crate::logs::rotate::rotated;
+use crate::logs::rotate::all_rotated;
 use crate::logs::tail::last::Position;
 use crate::logs::tail::split::Splitter;
 use crate::model::duration::Millis;
@@ -144,7 +144,8 @@ impl Follower {
                     file.metadata()
                         .is_ok_and(|meta| (meta.dev(), meta.ino()) == (position.dev, position.ino))
                 };
-                let mut candidates = (1..=u32::MAX).map_while(|n| open(&rotated(&path, n, false)).ok().flatten());
+                let plain = all_rotated(&path).filter(|(_, gzip, _)| !gzip);
+                let mut candidates = plain.filter_map(|(name, ..)| open(&name).ok().flatten());
                 let old = open(&path)?.filter(is_it).or_else(|| candidates.find(is_it));
                 if let Some(file) = old {
                     self.begin(number, file, position.offset)?;
@@ -342,22 +343,23 @@ impl Follower {
         let Some(old) = &source.file else {
             return Ok(Some(current));
         };
-        let is_old = |file: &File| {
-            file.metadata()
-                .is_ok_and(|meta| (meta.dev(), meta.ino()) == (old.dev, old.ino))
-        };
-        if is_old(&current) {
+        let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
+        let mut seen = BTreeSet::from([identity(&current)?]);
+        if seen.contains(&(old.dev, old.ino)) {
             return Ok(None);
         }
         let mut newer = VecDeque::from([current]);
-        for rotation in 1..=u32::MAX {
-            match open(&rotated(&source.path, rotation, false))? {
-                Some(file) if is_old(&file) => {
-                    source.between = newer;
-                    return Ok(source.between.pop_front());
-                }
-                Some(file) => newer.push_front(file),
-                None => break,
+        for (name, gzip, _) in all_rotated(&source.path) {
+            let Some(file) = open(&name)?.filter(|_| !gzip) else {
+                continue;
+            };
+            let found = identity(&file)?;
+            if found == (old.dev, old.ino) {
+                source.between = newer;
+                return Ok(source.between.pop_front());
+            }
+            if seen.insert(found) {
+                newer.push_front(file);
             }
         }
         // The old one was removed or compressed: what came between cannot be told.

@@ -1,6 +1,6 @@
 //! The last lines of a log, through its rotated and compressed files.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -9,7 +9,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use memchr::memrchr_iter;
 
-use crate::logs::rotate::existing;
+use crate::logs::rotate::all_rotated;
 use crate::logs::tail::split::Splitter;
 
 /// Bytes read at a time.
@@ -51,11 +51,11 @@ pub fn last_lines(path: &Path, count: usize) -> io::Result<Vec<Vec<u8>>> {
 /// When a file exists and cannot be read.
 pub fn last(path: &Path, count: usize, unfinished: bool) -> io::Result<Last> {
     let mut found = Last::default();
-    let mut seen = None;
+    let mut seen = BTreeSet::new();
     match File::open(path) {
         Ok(file) => {
             let meta = file.metadata()?;
-            seen = Some((meta.dev(), meta.ino()));
+            seen.insert((meta.dev(), meta.ino()));
             let (lines, end) = plain(&file, count, unfinished)?;
             found.lines = lines;
             found.position = Some(Position {
@@ -67,23 +67,29 @@ pub fn last(path: &Path, count: usize, unfinished: bool) -> io::Result<Last> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    for number in 1..=u32::MAX {
+    for (name, gzip, _) in all_rotated(path) {
         let missing = count.saturating_sub(found.lines.len());
-        let Some((name, gzip, _)) = existing(path, number).filter(|_| missing > 0) else {
+        if missing == 0 {
             break;
-        };
-        let file = match File::open(&name) {
-            Ok(file) => file,
-            // Rotated or compressed this very moment.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+        }
+        let (file, gzip) = match File::open(&name) {
+            Ok(file) => (file, gzip),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Compressed, or moved up, this very moment.
+                let mut zipped = name.into_os_string();
+                zipped.push(".gz");
+                match File::open(zipped) {
+                    Ok(file) => (file, true),
+                    Err(_) => continue,
+                }
+            }
             Err(error) => return Err(error),
         };
         let meta = file.metadata()?;
-        // The file just read got this name meanwhile.
-        if seen == Some((meta.dev(), meta.ino())) {
+        // One that was read under another name.
+        if !seen.insert((meta.dev(), meta.ino())) {
             continue;
         }
-        seen = Some((meta.dev(), meta.ino()));
         let mut older = if gzip {
             zipped(&file, missing)?
         } else {

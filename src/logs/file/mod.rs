@@ -4,73 +4,33 @@
 //! spliced; once a second, while there is something to write, it looks whether somebody else removed,
 //! truncated or extended the file.
 
+mod context;
+mod recover;
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use jiff::tz::TimeZone;
 use memchr::{memchr, memrchr};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, SpliceFFlags, splice};
 
-use crate::logs::compress::Compressor;
-use crate::logs::frame::{Framing, Stampers};
+use crate::logs::frame::Framing;
 use crate::logs::outage::{Outage, RETRY};
 use crate::logs::rotate::{next_due, remove_from, shift};
-use crate::logs::sink::{Loss, Notice, Origin};
+use crate::logs::sink::Origin;
 use crate::model::logspec::Rotation;
 use crate::model::time::{Moment, WallTime};
 
+pub use context::{Context, Counters};
+
 /// Splicing stops this long before the size limit; the rest is read, so that the cut is after a line.
 const MARGIN: u64 = 128 << 10;
-
-/// What all files need; owned by the pump thread.
-pub struct Context {
-    /// Now, for stamps and rotation by time.
-    pub wall: WallTime,
-    /// Now, for retries.
-    pub now: Moment,
-    /// Where notices go.
-    pub notify: Box<dyn Fn(Notice) + Send>,
-    /// Timestamps.
-    pub stampers: Stampers,
-    /// The gzip thread.
-    pub compressor: Compressor,
-    /// For rotation at midnight.
-    pub zone: TimeZone,
-    /// Numbers.
-    pub counters: Arc<Counters>,
-}
-
-impl std::fmt::Debug for Context {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context")
-            .field("wall", &self.wall)
-            .finish_non_exhaustive()
-    }
-}
-
-/// See [`Stats`](crate::logs::sink::Stats).
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Attached streams.
-    pub streams: AtomicU64,
-    /// Files that cannot be written now.
-    pub outages: AtomicU64,
-    /// Bytes read.
-    pub bytes: AtomicU64,
-    /// Lines lost.
-    pub lost_lines: AtomicU64,
-    /// Bytes lost.
-    pub lost_bytes: AtomicU64,
-    /// Rotations.
-    pub rotations: AtomicU64,
-}
 
 /// Who wrote last: a number never used twice for a stream.
 pub type Writer = u64;
@@ -151,12 +111,6 @@ impl LogFile {
         }
     }
 
-    /// Whether something is being lost.
-    #[must_use]
-    pub const fn failing(&self) -> bool {
-        self.outage.is_some()
-    }
-
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -165,10 +119,12 @@ impl LogFile {
 
     /// A stream joins with these settings, which hold for the file from now on.
     pub fn configure(&mut self, rotation: &Rotation, framing: &Rc<Framing>, origin: &Arc<Origin>) {
+        if self.rotation.every != rotation.every {
+            self.due = None;
+        }
         self.rotation = rotation.clone();
         self.framing = Rc::clone(framing);
         self.origin = Arc::clone(origin);
-        self.due = None;
     }
 
     /// Whether the next byte of this writer begins a line. `whole`: an unfinished line found in the
@@ -251,29 +207,6 @@ impl LogFile {
         }
     }
 
-    /// A writer is gone. `terminate`: its unfinished line gets an end.
-    pub fn end(&mut self, ctx: &mut Context, writer: Writer, terminate: bool) {
-        if let Some(outage) = &mut self.outage {
-            outage.inside_line = false;
-        } else if terminate && self.tail == Tail::Open(writer) {
-            self.append(ctx, writer, false, b"\n");
-        }
-    }
-
-    /// When to call [`Self::retry`]; none while writing works, or while only the app can go on.
-    #[must_use]
-    pub fn retry_at(&self) -> Option<Moment> {
-        let outage = self.outage.as_ref()?;
-        (!outage.inside_line).then_some(outage.retry)
-    }
-
-    /// Tries to end an outage whose time has come.
-    pub fn retry(&mut self, ctx: &mut Context) {
-        if self.retry_at().is_some_and(|at| at <= ctx.now) {
-            let _resumed = self.recover(ctx, b"");
-        }
-    }
-
     /// Empties the file and removes its rotated files.
     pub fn flush(&mut self, ctx: &Context) {
         flush(&self.path, ctx.compressor.shelf());
@@ -303,7 +236,6 @@ impl LogFile {
         let meta = file.metadata()?;
         self.regular = meta.is_file();
         self.offset = if self.regular { meta.len() } else { 0 };
-        self.spliceable &= self.regular || !meta.file_type().is_fifo();
         self.tail = Tail::Start;
         self.checked = ctx.now;
         self.file = Some(file);
@@ -494,75 +426,6 @@ impl LogFile {
             ctx.compressor.submit(&self.path);
         }
         self.open(ctx)
-    }
-
-    fn loss(&self, outage: &Outage) -> Loss {
-        Loss {
-            app: self.origin.app.clone(),
-            slot: self.origin.slot,
-            path: self.path.to_path_buf(),
-            lines: outage.lines,
-            bytes: outage.bytes,
-            error: outage.error.clone(),
-        }
-    }
-
-    fn fail(&mut self, ctx: &Context, error: &io::Error, lost: &[u8]) {
-        let text = error
-            .raw_os_error()
-            .map_or_else(|| error.to_string(), |number| Errno::from_raw(number).desc().to_owned());
-        let mut outage = Outage::new(text, ctx.now);
-        outage.lose(lost);
-        ctx.counters.outages.fetch_add(1, Ordering::Relaxed);
-        (ctx.notify)(Notice::Lost(self.loss(&outage)));
-        self.outage = Some(Box::new(outage));
-    }
-
-    /// During an outage: loses data, or ends the outage and returns what can be written again.
-    fn recover<'a>(&mut self, ctx: &mut Context, data: &'a [u8]) -> Option<&'a [u8]> {
-        let Some(mut outage) = self.outage.take() else {
-            return Some(data);
-        };
-        let data = outage.finish_line(data);
-        if outage.inside_line || outage.retry > ctx.now || !self.resume(ctx, &outage) {
-            outage.lose(data);
-            if outage.retry <= ctx.now {
-                outage.retry = ctx.now.after(RETRY);
-            }
-            self.outage = Some(outage);
-            return None;
-        }
-        let counters = &ctx.counters;
-        counters.outages.fetch_sub(1, Ordering::Relaxed);
-        counters.lost_lines.fetch_add(outage.lines, Ordering::Relaxed);
-        counters.lost_bytes.fetch_add(outage.bytes, Ordering::Relaxed);
-        (ctx.notify)(Notice::Resumed(self.loss(&outage)));
-        Some(data)
-    }
-
-    /// Writes the marker, all of it or nothing.
-    fn resume(&mut self, ctx: &mut Context, outage: &Outage) -> bool {
-        self.checked = Moment(0);
-        if self.open(ctx).is_err() || self.check(ctx).is_err() {
-            return false;
-        }
-        self.look();
-        let mut marker = Vec::new();
-        if self.tail != Tail::Start {
-            marker.push(b'\n');
-        }
-        self.framing
-            .marker(&outage.marker(), ctx.wall, &mut ctx.stampers, &mut marker);
-        let before = self.offset;
-        if self.write(&marker).is_ok() {
-            self.tail = Tail::Start;
-            return true;
-        }
-        if let Some(file) = self.file.as_ref().filter(|_| self.regular && self.offset != before) {
-            let _cut = file.set_len(before);
-            self.offset = before;
-        }
-        false
     }
 }
 

@@ -1,0 +1,54 @@
+//! What all log files share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use jiff::tz::TimeZone;
+
+use crate::logs::compress::Compressor;
+use crate::logs::frame::Stampers;
+use crate::logs::sink::Notice;
+use crate::model::time::{Moment, WallTime};
+
+/// What all files need; owned by the pump thread.
+pub struct Context {
+    /// Now, for stamps and rotation by time.
+    pub wall: WallTime,
+    /// Now, for retries.
+    pub now: Moment,
+    /// Where notices go.
+    pub notify: Box<dyn Fn(Notice) + Send>,
+    /// Timestamps.
+    pub stampers: Stampers,
+    /// The gzip thread.
+    pub compressor: Compressor,
+    /// For rotation at midnight.
+    pub zone: TimeZone,
+    /// Numbers.
+    pub counters: Arc<Counters>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("wall", &self.wall)
+            .finish_non_exhaustive()
+    }
+}
+
+/// See [`Stats`](crate::logs::sink::Stats).
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Attached streams.
+    pub streams: AtomicU64,
+    /// Files that cannot be written now.
+    pub outages: AtomicU64,
+    /// Bytes read.
+    pub bytes: AtomicU64,
+    /// Lines lost.
+    pub lost_lines: AtomicU64,
+    /// Bytes lost.
+    pub lost_bytes: AtomicU64,
+    /// Rotations.
+    pub rotations: AtomicU64,
+}

@@ -1,0 +1,140 @@
+//! A log file that cannot be written, and can again; see [`crate::logs::outage`].
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+
+use memchr::memrchr;
+use nix::errno::Errno;
+
+use crate::logs::file::{Context, LogFile, Tail, Writer};
+use crate::logs::outage::{Outage, RETRY};
+use crate::logs::sink::{Loss, Notice};
+use crate::model::time::Moment;
+
+/// How far back the beginning of a line is looked for when its end is lost.
+const LINE_START: usize = 64 << 10;
+
+impl LogFile {
+    /// Whether something is being lost.
+    #[must_use]
+    pub const fn failing(&self) -> bool {
+        self.outage.is_some()
+    }
+
+    /// A writer is gone. `terminate`: its unfinished line gets an end.
+    pub fn end(&mut self, ctx: &mut Context, writer: Writer, terminate: bool) {
+        if let Some(outage) = &mut self.outage {
+            outage.inside_line = false;
+        } else if terminate && self.tail == Tail::Open(writer) {
+            self.append(ctx, writer, false, b"\n");
+        }
+    }
+
+    /// When to call [`Self::retry`]; none while writing works, or while only the app can go on.
+    #[must_use]
+    pub fn retry_at(&self) -> Option<Moment> {
+        let outage = self.outage.as_ref()?;
+        (!outage.inside_line).then_some(outage.retry)
+    }
+
+    /// Tries to end an outage whose time has come.
+    pub fn retry(&mut self, ctx: &mut Context) {
+        if self.retry_at().is_some_and(|at| at <= ctx.now) {
+            let _resumed = self.recover(ctx, b"");
+        }
+    }
+
+    fn loss(&self, outage: &Outage) -> Loss {
+        Loss {
+            app: self.origin.app.clone(),
+            slot: self.origin.slot,
+            path: self.path.to_path_buf(),
+            lines: outage.lines,
+            bytes: outage.bytes,
+            error: outage.error.clone(),
+        }
+    }
+
+    /// Takes back the first part of a line whose rest is lost, unless it is very long. Returns its bytes.
+    fn cut_line(&mut self) -> u64 {
+        let (Tail::Open(_) | Tail::Found, Some(file), true) = (self.tail, &self.file, self.regular) else {
+            return 0;
+        };
+        let mut block = vec![0; LINE_START];
+        let from = self.offset.saturating_sub(LINE_START as u64);
+        let size = usize::try_from(self.offset - from).unwrap_or(LINE_START);
+        let Some(part) = block.get_mut(..size) else { return 0 };
+        let start = match file.read_exact_at(part, from).map(|()| memrchr(b'\n', part)) {
+            Ok(Some(at)) => from + at as u64 + 1,
+            Ok(None) if from == 0 => 0,
+            Ok(None) | Err(_) => return 0,
+        };
+        if file.set_len(start).is_err() {
+            return 0;
+        }
+        let cut = self.offset - start;
+        self.offset = start;
+        self.tail = Tail::Start;
+        cut
+    }
+
+    pub(super) fn fail(&mut self, ctx: &Context, error: &io::Error, lost: &[u8]) {
+        let text = error
+            .raw_os_error()
+            .map_or_else(|| error.to_string(), |number| Errno::from_raw(number).desc().to_owned());
+        let mut outage = Outage::new(text, ctx.now);
+        outage.bytes = self.cut_line();
+        outage.lose(lost);
+        ctx.counters.outages.fetch_add(1, Ordering::Relaxed);
+        (ctx.notify)(Notice::Lost(self.loss(&outage)));
+        self.outage = Some(Box::new(outage));
+    }
+
+    /// During an outage: loses data, or ends the outage and returns what can be written again.
+    pub(super) fn recover<'a>(&mut self, ctx: &mut Context, data: &'a [u8]) -> Option<&'a [u8]> {
+        let Some(mut outage) = self.outage.take() else {
+            return Some(data);
+        };
+        let data = outage.finish_line(data);
+        if outage.inside_line || outage.retry > ctx.now || !self.resume(ctx, &outage) {
+            outage.lose(data);
+            if outage.retry <= ctx.now {
+                outage.retry = ctx.now.after(RETRY);
+            }
+            self.outage = Some(outage);
+            return None;
+        }
+        let counters = &ctx.counters;
+        counters.outages.fetch_sub(1, Ordering::Relaxed);
+        counters.lost_lines.fetch_add(outage.lines, Ordering::Relaxed);
+        counters.lost_bytes.fetch_add(outage.bytes, Ordering::Relaxed);
+        (ctx.notify)(Notice::Resumed(self.loss(&outage)));
+        Some(data)
+    }
+
+    /// Writes the marker, all of it or nothing.
+    fn resume(&mut self, ctx: &mut Context, outage: &Outage) -> bool {
+        self.checked = Moment(0);
+        if self.open(ctx).is_err() || self.check(ctx).is_err() {
+            return false;
+        }
+        self.look();
+        let mut marker = Vec::new();
+        if self.tail != Tail::Start {
+            marker.push(b'\n');
+        }
+        self.framing
+            .marker(&outage.marker(), ctx.wall, &mut ctx.stampers, &mut marker);
+        let before = self.offset;
+        if self.write(&marker).is_ok() {
+            self.tail = Tail::Start;
+            return true;
+        }
+        if let Some(file) = self.file.as_ref().filter(|_| self.regular && self.offset != before) {
+            let _cut = file.set_len(before);
+            self.offset = before;
+        }
+        false
+    }
+}
