@@ -46,8 +46,14 @@ pub struct App {
     pub rollout: Option<Rollout>,
     /// The `require` is being checked.
     pub checking: bool,
+    /// The spec changed while its `require` was being checked: the answer is void, and it is checked again.
+    #[serde(default)]
+    pub recheck: bool,
     /// It goes as soon as nothing of it runs.
     pub deleting: bool,
+    /// The whole program is shutting down: what is wanted stays wanted, but nothing starts any more.
+    #[serde(skip)]
+    pub draining: bool,
     /// Who waits for what.
     #[serde(skip)]
     pub goals: Vec<Goal>,
@@ -71,7 +77,9 @@ impl App {
             reason: None,
             rollout: None,
             checking: false,
+            recheck: false,
             deleting: false,
+            draining: false,
             goals: Vec::new(),
         }
     }
@@ -100,14 +108,25 @@ impl App {
 
     /// Slot numbers that should have a process.
     pub fn wanted_slots(&self) -> impl Iterator<Item = Slot> + use<'_> {
-        let count = if self.wanted && !self.deleting { self.desired } else { 0 };
+        let count = if self.may_run() { self.desired } else { 0 };
         (0..count).filter(|slot| !self.held.contains(slot))
     }
 
     /// True if this slot should have a process.
     #[must_use]
     pub fn is_wanted(&self, slot: Slot) -> bool {
-        self.wanted && !self.deleting && slot < self.desired && !self.held.contains(&slot)
+        self.may_run() && slot < self.desired && !self.held.contains(&slot)
+    }
+
+    /// True if anything of it may be started at all.
+    const fn may_run(&self) -> bool {
+        self.wanted && !self.deleting && !self.draining
+    }
+
+    /// Slots of which anything is left.
+    #[must_use]
+    pub fn busy_slots(&self) -> BTreeSet<Slot> {
+        self.runs.values().map(|run| run.slot).collect()
     }
 
     /// The slot's record, made if it is not there yet.
@@ -225,14 +244,23 @@ impl App {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         let runs = self.runs.values().filter_map(|run| run.deadline);
-        let starts = self.slots.iter().filter_map(|slot| slot.next_start);
-        let circuits = std::iter::once(self.circuit).chain(self.slots.iter().map(|slot| slot.circuit));
-        let probes = circuits.filter_map(|circuit| match circuit {
-            Circuit::Open { until, .. } => until,
-            Circuit::Closed | Circuit::Probing { .. } => None,
-        });
         let rollout = self.rollout.as_ref().and_then(Rollout::next_deadline);
-        runs.chain(starts).chain(probes).chain(rollout).min()
+        runs.chain(self.next_launch()).chain(rollout).min()
+    }
+
+    /// When the restart law next starts something. A slot that is not wanted has no say, and no slot has
+    /// while the app's own circuit is open: a time in the past that nobody acts upon would be waited for in
+    /// a busy loop.
+    fn next_launch(&self) -> Option<Moment> {
+        let mut wanted = self
+            .wanted_slots()
+            .filter_map(|slot| self.slots.get(slot as usize))
+            .peekable();
+        wanted.peek()?;
+        if self.circuit.is_tripped() {
+            return self.circuit.until();
+        }
+        wanted.filter_map(|slot| slot.circuit.until().or(slot.next_start)).min()
     }
 
     /// Takes a new spec into the books and returns its generation.

@@ -82,6 +82,7 @@ impl Core {
         for id in ids {
             self.touch(id, App::resume);
         }
+        self.queue_finished_rollouts();
     }
 
     /// Takes an input.
@@ -153,14 +154,15 @@ impl Core {
 
     fn tick(&mut self) {
         let now = self.cx.now;
-        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
-            self.timers.remove(&(at, id));
-            self.timer_of.remove(&id);
+        let due: Vec<AppId> = self
+            .timers
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .map(|(_, id)| *id)
+            .collect();
+        // Every app once: what becomes due at once (a kill_timeout of zero) is for the next tick.
+        for id in due {
             self.touch(id, App::on_tick);
-            if self.timer_of.get(&id).is_some_and(|next| *next <= now) {
-                // Whatever is still due was decided to be left alone; look again with the next input.
-                break;
-            }
         }
     }
 
@@ -174,10 +176,12 @@ impl Core {
     pub(super) fn touch(&mut self, id: AppId, act: impl FnOnce(&mut App, &mut Cx)) {
         let Some(app) = self.apps.get_mut(&id) else { return };
         let first_new = self.cx.peek_run();
+        app.draining = self.shutting_down;
         act(app, &mut self.cx);
         if self.shutting_down {
             app.stop_strays(&mut self.cx);
         }
+        app.mend(&mut self.cx);
         for run in app.runs.range(RunId(first_new)..).map(|(run, _)| *run) {
             self.owners.insert(run, id);
         }
@@ -306,6 +310,7 @@ impl Core {
             (Some(Committing::Rollout(id)), Ok(())) => self.touch(id, App::rollout_written),
             (Some(Committing::Rollout(id)), Err(error)) => self.touch(id, |app, cx| {
                 let message = format!("the new spec could not be written: {error}");
+                app.forbid_keeping();
                 app.fail_rollout(
                     cx,
                     Failure {
@@ -363,7 +368,12 @@ impl App {
             .slots
             .get(slot as usize)
             .is_some_and(|record| record.current == Some(id));
-        if self.rollout.is_some() || !in_service || generation != self.generation {
+        let resting = self
+            .slots
+            .get(slot as usize)
+            .and_then(|record| record.memory_rest)
+            .is_some_and(|until| cx.now < until);
+        if self.rollout.is_some() || !in_service || resting || generation != self.generation || !self.is_wanted(slot) {
             return;
         }
         cx.event(

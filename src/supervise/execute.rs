@@ -42,8 +42,13 @@ impl Core {
                 Step::Up(id, slots) => self.touch(id, |app, cx| app.up(cx, ticket, &slots)),
                 Step::Down(id, slots, whole) => self.touch(id, |app, cx| app.down(cx, ticket, &slots, whole)),
                 Step::Restart(id, slots) => self.touch(id, |app, cx| app.restart(cx, ticket, &slots)),
-                Step::Rollout(id, spec, keep) => self.touch(id, |app, cx| app.roll(cx, ticket, spec, keep)),
-                Step::Join(id) => self.touch(id, |app, cx| app.expect(cx, ticket, GoalKind::Rollout)),
+                Step::Rollout(id, spec, keep, shape) => self.touch(id, |app, cx| {
+                    if let Some((desired, held)) = shape {
+                        app.reshape(cx, desired, held);
+                    }
+                    app.roll(cx, ticket, spec, keep);
+                }),
+                Step::Join(id, spec) => self.touch(id, |app, cx| app.join(cx, ticket, &spec)),
                 Step::Scale(id, desired) => self.touch(id, |app, cx| app.scale(cx, ticket, desired)),
                 Step::Delete(id) => self.touch(id, |app, cx| app.delete(cx, ticket)),
                 Step::Reset(id, slots) => self.touch(id, |app, cx| app.reset(cx, ticket, &slots)),
@@ -97,8 +102,20 @@ impl App {
         }
         let mut idle = Vec::new();
         for slot in slots.iter().copied() {
-            let record = self.slot_mut(slot);
-            let newest = record.newest;
+            let newest = self.slot_mut(slot).newest;
+            if self.rollout.as_ref().is_some_and(|rollout| rollout.concerns(slot)) {
+                // The replacement under way brings it up.
+                self.expect(
+                    cx,
+                    ticket,
+                    GoalKind::Up {
+                        slot,
+                        after: None,
+                        outcome: Outcome::Started,
+                    },
+                );
+                continue;
+            }
             match self.current(slot) {
                 Some(run) if run.cause.is_some() => {
                     let id = run.id;
@@ -120,8 +137,8 @@ impl App {
                     let line = self.line(Some(slot), Outcome::Unchanged);
                     cx.tickets.note(ticket, line);
                 }
-                Some(_) => {
-                    let after = newest.map(|run| RunId(run.0 - 1));
+                Some(run) => {
+                    let after = run.id.0.checked_sub(1).map(RunId);
                     self.expect(
                         cx,
                         ticket,
@@ -156,6 +173,7 @@ impl App {
             self.held.clear();
             self.abort_rollout(cx, "stopped by another command meanwhile");
         } else {
+            self.abort_rollout(cx, "stopped by another command meanwhile");
             self.held.extend(slots);
         }
         let all: BTreeSet<Slot> = if whole {
@@ -191,7 +209,7 @@ impl App {
             }
         }
         let record = self.slot_mut(slot);
-        record.next_start = None;
+        record.absolve();
         record.unchecked = false;
     }
 
@@ -201,7 +219,7 @@ impl App {
             self.held = (0..self.desired).filter(|slot| !slots.contains(slot)).collect();
             self.wanted = true;
         }
-        self.absolve();
+        self.pardon(slots);
         let mut idle = Vec::new();
         for slot in slots.iter().copied() {
             self.held.remove(&slot);
@@ -230,7 +248,17 @@ impl App {
 
     fn respec(&mut self, cx: &mut Cx, spec: Arc<AppSpec>, desired: u32) {
         self.abort_rollout(cx, "the app was changed meanwhile");
-        self.generation = self.add_spec(spec);
+        self.recheck = self.checking;
+        let same_but_count = AppSpec {
+            instances: self.spec().instances,
+            ..AppSpec::clone(&spec)
+        } == **self.spec();
+        if same_but_count {
+            // What runs is of this spec, too.
+            self.specs.insert(self.generation, spec);
+        } else {
+            self.generation = self.add_spec(spec);
+        }
         if desired != self.desired {
             self.resize(cx, desired);
         }
@@ -263,6 +291,9 @@ impl App {
 
     fn roll(&mut self, cx: &mut Cx, ticket: Ticket, spec: Arc<AppSpec>, keep: bool) {
         self.abort_rollout(cx, "another replacement began");
+        if self.circuit.is_tripped() {
+            self.absolve();
+        }
         let to = if *spec == **self.spec() {
             self.generation
         } else {
@@ -271,6 +302,27 @@ impl App {
         self.expect(cx, ticket, GoalKind::Rollout);
         let slots: Vec<Slot> = self.wanted_slots().collect();
         self.begin_rollout(cx, Purpose::Reload, to, slots, keep);
+    }
+
+    /// Waits for the rollout that was under way when the command was planned. It may be over by now.
+    fn join(&mut self, cx: &mut Cx, ticket: Ticket, spec: &Arc<AppSpec>) {
+        if self.user_rollout().is_some() {
+            self.expect(cx, ticket, GoalKind::Rollout);
+        } else if self.spec() == spec {
+            cx.tickets.note(ticket, self.line(None, Outcome::Reloaded));
+        } else {
+            let line = self.failed(None, "the reload it waited for has failed", Vec::new());
+            cx.tickets.note(ticket, line);
+        }
+    }
+
+    /// Changes what is wanted and leaves it to the rollout that follows to fill it.
+    fn reshape(&mut self, cx: &mut Cx, desired: u32, held: Vec<Slot>) {
+        self.abort_rollout(cx, "the app was changed meanwhile");
+        self.held = held.into_iter().collect();
+        if desired != self.desired {
+            self.resize(cx, desired);
+        }
     }
 
     fn scale(&mut self, cx: &mut Cx, ticket: Ticket, desired: u32) {
@@ -340,18 +392,15 @@ impl App {
     }
 
     fn reset(&mut self, cx: &mut Cx, ticket: Ticket, slots: &[Slot]) {
-        if self.circuit.is_tripped() || slots.len() >= self.desired as usize {
-            self.absolve();
+        // What has completed stays so: resetting is not starting.
+        let completed: Vec<bool> = self.slots.iter().map(|record| record.completed).collect();
+        self.pardon(slots);
+        for (record, completed) in self.slots.iter_mut().zip(completed) {
+            record.completed = completed;
         }
         for slot in slots {
-            let record = self.slot_mut(*slot);
-            record.absolve();
-            record.restarts = 0;
+            self.slot_mut(*slot).restarts = 0;
             cx.tickets.note(ticket, self.line(Some(*slot), Outcome::Reset));
-        }
-        if self.rollout.is_none() {
-            let idle: Vec<Slot> = slots.to_vec();
-            self.bring_up(cx, &idle);
         }
     }
 
@@ -386,31 +435,7 @@ impl App {
         }
         for record in &mut self.slots {
             record.next_start = None;
+            record.unchecked = false;
         }
-    }
-
-    /// After a daemon has come back: start what should run and does not.
-    pub(super) fn resume(&mut self, cx: &mut Cx) {
-        if self.rollout.is_some() {
-            self.advance(cx);
-            return;
-        }
-        if self.circuit.is_tripped() {
-            return;
-        }
-        let missing: Vec<Slot> = self
-            .wanted_slots()
-            .filter(|slot| {
-                self.slots.get(*slot as usize).is_none_or(|record| {
-                    record.current.is_none()
-                        && record.next_start.is_none()
-                        && !record.completed
-                        && !record.circuit.is_tripped()
-                })
-            })
-            .filter(|slot| self.runs_in(*slot).next().is_none())
-            .collect();
-        self.checking = false;
-        self.bring_up(cx, &missing);
     }
 }

@@ -30,6 +30,7 @@ impl App {
             || run
                 .began
                 .is_some_and(|began| stability::is_stable(began, run.ready, ended, law.min_uptime));
+        let not_spawned = spawn_error.is_some();
         let reason = spawn_error.unwrap_or_else(|| {
             if not_ready {
                 format!("not ready after {}", spec.listen_timeout)
@@ -46,7 +47,7 @@ impl App {
         let record = self.slot_mut(slot);
         record.reason = Some(reason.clone());
         record.stderr.clone_from(&run.stderr);
-        let ended_by_itself = run.began.is_some() && !not_ready;
+        let ended_by_itself = !not_spawned && !not_ready;
         if ended_by_itself && !policy::restart::wanted(law, &exit) {
             record.completed = true;
             record.circuit = Circuit::Closed;
@@ -57,7 +58,8 @@ impl App {
                 run.pid,
                 format!("{exit}; not to be restarted"),
             );
-            if self.circuit.is_tripped() && exit.is_success() {
+            if self.circuit.is_tripped() {
+                // It came to an end the spec calls good: as good as stable.
                 self.close_app_circuit(cx);
             }
             return;
@@ -65,8 +67,17 @@ impl App {
         let record = self.slot_mut(slot);
         record.restarts = record.restarts.saturating_add(1);
         if stable {
-            record.unstable = 0;
-            self.start_later(cx, slot, law, &reason);
+            if !run.stable {
+                // It ended in the very moment in which it would have been found stable.
+                self.became_stable(cx, slot);
+                let record = self.slot_mut(slot);
+                record.reason = Some(reason.clone());
+                record.stderr.clone_from(&run.stderr);
+            }
+            if self.runs_in(slot).next().is_none() {
+                self.slot_mut(slot).unstable = 0;
+                self.start_later(cx, slot, law, &reason);
+            }
         } else {
             self.count_unstable(cx, run, law, reason, exit);
         }
@@ -86,7 +97,7 @@ impl App {
         cx.emit(Output::Crash(Box::new(draft)));
     }
 
-    /// Whether the law allows another start now: used for crashes of runs that a rollout answers for.
+    /// The same for crashes of runs that a rollout answers for.
     pub fn keep_crash_of(&self, cx: &mut Cx, run: &Run) {
         self.keep_crash(cx, run);
     }
@@ -176,6 +187,7 @@ impl App {
         self.circuit = self.circuit.tripped(cx.now, &law);
         for record in &mut self.slots {
             record.next_start = None;
+            record.unchecked = false;
         }
         let message = format!("{why}{}", self.next_probe(self.circuit, cx));
         let kind = if again {
@@ -210,10 +222,12 @@ impl App {
     pub fn became_stable(&mut self, cx: &mut Cx, slot: Slot) {
         let record = self.slot_mut(slot);
         record.unstable = 0;
-        record.window.clear();
         record.reason = None;
         record.stderr = Vec::new();
         let was_open = record.circuit.is_tripped();
+        if was_open {
+            record.window.clear();
+        }
         record.circuit = Circuit::Closed;
         if self.circuit.is_tripped() {
             self.close_app_circuit(cx);
@@ -238,9 +252,23 @@ impl App {
         }
     }
 
+    /// Some slots are as good as new; all are, and may start, if the app's circuit was open.
+    pub fn pardon(&mut self, slots: &[Slot]) {
+        if self.circuit.is_tripped() {
+            self.absolve();
+        }
+        self.window.clear();
+        for slot in slots {
+            self.slot_mut(*slot).absolve();
+        }
+    }
+
     /// Starts whose wait is over, and probes of open circuits.
     pub fn circuits_due(&mut self, cx: &mut Cx) {
         let now = cx.now;
+        if self.wanted_slots().next().is_none() {
+            return;
+        }
         if let Circuit::Open {
             until: Some(until),
             cooldown,
@@ -248,11 +276,7 @@ impl App {
             && until <= now
         {
             self.circuit = Circuit::Probing { cooldown };
-            let free = self.wanted_slots().find(|slot| self.current(*slot).is_none());
-            if let Some(slot) = free {
-                cx.event(self, EventKind::CircuitProbe, Some(slot), None, "trying one instance");
-                self.bring_up(cx, &[slot]);
-            }
+            self.probe(cx);
         }
         if self.circuit.is_tripped() {
             return;
@@ -278,5 +302,57 @@ impl App {
                 }
             }
         }
+    }
+
+    /// Tries one instance while the app's circuit is half open. Those that still run are tries, too.
+    fn probe(&mut self, cx: &mut Cx) {
+        let busy = self.busy_slots();
+        let free = self.wanted_slots().find(|slot| {
+            let completed = self.slots.get(*slot as usize).is_some_and(|record| record.completed);
+            !busy.contains(slot) && !completed
+        });
+        if let Some(slot) = free {
+            self.slot_mut(slot).circuit = Circuit::Closed;
+            cx.event(self, EventKind::CircuitProbe, Some(slot), None, "trying one instance");
+            self.bring_up(cx, &[slot]);
+        }
+    }
+
+    /// Starts what is wanted and was left behind: a slot that became empty only now, or whose wait was
+    /// forgiven. Whatever else happened, no wanted slot stays down without a reason and a time.
+    pub fn mend(&mut self, cx: &mut Cx) {
+        if self.rollout.is_some() || self.circuit.is_open() {
+            return;
+        }
+        let busy = self.busy_slots();
+        let left: Vec<Slot> = self
+            .wanted_slots()
+            .filter(|slot| self.slots.get(*slot as usize).is_none_or(|record| !record.completed))
+            .collect();
+        let pending =
+            |slot: &Slot| busy.contains(slot) || self.slots.get(*slot as usize).is_some_and(|record| record.unchecked);
+        if self.circuit.is_tripped() {
+            if left.iter().any(pending) {
+                return;
+            }
+            if !left.is_empty() {
+                self.probe(cx);
+            } else if self.wanted_slots().next().is_some() {
+                self.close_app_circuit(cx);
+            }
+            return;
+        }
+        let behind: Vec<Slot> = left
+            .iter()
+            .copied()
+            .filter(|slot| {
+                !pending(slot)
+                    && self
+                        .slots
+                        .get(*slot as usize)
+                        .is_none_or(|record| record.next_start.is_none() && !record.circuit.is_open())
+            })
+            .collect();
+        self.bring_up(cx, &behind);
     }
 }

@@ -8,7 +8,10 @@ use crate::model::state::State;
 use crate::supervise::app::App;
 use crate::supervise::input::Ticket;
 use crate::supervise::output::Output;
-use crate::supervise::run::Phase;
+use crate::supervise::run::{Phase, Run};
+
+/// What is said about a process that SIGKILL does not end.
+const STUCK: &str = "still there 10 s after SIGKILL: it is blocked inside the kernel";
 
 /// Something a request waits for.
 #[derive(Clone, Debug)]
@@ -46,11 +49,11 @@ pub enum GoalKind {
 
 /// An answer in the making.
 #[derive(Debug, Default)]
-pub struct Pending {
+struct Pending {
     /// Goals not met yet.
-    pub open: usize,
+    open: usize,
     /// What is known.
-    pub lines: Vec<InstanceResult>,
+    lines: Vec<InstanceResult>,
 }
 
 /// All answers in the making.
@@ -146,28 +149,32 @@ impl App {
         match *goal {
             GoalKind::Up { slot, after, outcome } => self.judge_up(slot, after, outcome),
             GoalKind::Down { slot, outcome } => {
-                let stuck = self
-                    .runs_in(slot)
-                    .any(|run| run.phase == Phase::Killing && run.deadline.is_none() && run.is_live());
-                if stuck {
-                    return Some(self.failed(
-                        Some(slot),
-                        "still there 10 s after SIGKILL: it is blocked inside the kernel",
-                        Vec::new(),
-                    ));
+                if self.runs_in(slot).any(Run::is_stuck) {
+                    return Some(self.failed(Some(slot), STUCK, Vec::new()));
                 }
                 self.runs_in(slot)
                     .next()
                     .is_none()
                     .then(|| self.line(Some(slot), outcome))
             }
-            GoalKind::Gone | GoalKind::Rollout => None,
+            GoalKind::Gone => self
+                .runs
+                .values()
+                .find(|run| run.is_stuck())
+                .map(|run| self.failed(Some(run.slot), STUCK, Vec::new())),
+            GoalKind::Rollout => None,
         }
     }
 
     fn judge_up(&self, slot: Slot, after: Option<RunId>, outcome: Outcome) -> Option<InstanceResult> {
+        if self.draining {
+            return Some(self.failed(Some(slot), "clmgr is shutting down", Vec::new()));
+        }
         if !self.is_wanted(slot) {
             return Some(self.failed(Some(slot), "stopped by another command meanwhile", Vec::new()));
+        }
+        if self.runs_in(slot).any(Run::is_stuck) {
+            return Some(self.failed(Some(slot), STUCK, Vec::new()));
         }
         let record = self.slots.get(slot as usize)?;
         let is_new = |run: Option<RunId>| run.is_some() && run > after;

@@ -19,13 +19,21 @@ const KILL_PATIENCE: Millis = Millis::from_secs(10);
 impl App {
     /// Starts the slots that should run and do not; checks `require` first if there is one.
     pub fn bring_up(&mut self, cx: &mut Cx, slots: &[Slot]) {
+        if self.circuit.is_open() {
+            return;
+        }
+        // In a rollout another run of the slot may be on its way out; otherwise the slot waits until it is empty.
+        let busy = self.busy_slots();
         let idle: Vec<Slot> = slots
             .iter()
             .copied()
             .filter(|slot| {
                 self.is_wanted(*slot)
-                    && self.current(*slot).is_none()
-                    && self.slots.get(*slot as usize).is_none_or(|s| s.incoming.is_none())
+                    && (!busy.contains(slot) || self.rollout.is_some() && self.current(*slot).is_none())
+                    && self
+                        .slots
+                        .get(*slot as usize)
+                        .is_none_or(|record| record.incoming.is_none() && !record.circuit.is_open())
             })
             .collect();
         if idle.is_empty() {
@@ -51,6 +59,11 @@ impl App {
     /// The answer to `Check`.
     pub fn on_checked(&mut self, cx: &mut Cx, result: Result<(), String>) {
         self.checking = false;
+        if std::mem::take(&mut self.recheck) {
+            self.checking = true;
+            cx.emit(Output::Check(self.id, Arc::clone(self.spec())));
+            return;
+        }
         let waiting: Vec<Slot> = (0..self.desired)
             .filter(|slot| self.slots.get(*slot as usize).is_some_and(|s| s.unchecked))
             .collect();
@@ -60,21 +73,25 @@ impl App {
         match result {
             Ok(()) => {
                 for slot in waiting {
-                    if self.is_wanted(slot) && self.current(slot).is_none() {
+                    if self.is_wanted(slot) && self.current(slot).is_none() && !self.circuit.is_open() {
                         self.launch_current(cx, slot);
                     }
                 }
             }
             Err(missing) => {
-                if !waiting.is_empty() && self.wanted {
+                if waiting.iter().any(|slot| self.is_wanted(*slot)) {
                     self.trip_app(cx, missing, None, Vec::new());
                 }
             }
         }
     }
 
-    /// Starts the run that is to be in service in a slot.
+    /// Starts the run that is to be in service in a slot. Outside a rollout, a slot of which something is left
+    /// starts when that is gone; see [`App::mend`].
     pub fn launch_current(&mut self, cx: &mut Cx, slot: Slot) {
+        if self.rollout.is_none() && self.runs_in(slot).next().is_some() {
+            return;
+        }
         let generation = self.generation_for(slot);
         let run = self.launch(cx, slot, generation);
         self.slot_mut(slot).current = Some(run);
@@ -255,6 +272,7 @@ impl App {
         }
         run.phase = Phase::Sweeping;
         run.deadline = None;
+        run.grace = Some(grace);
         let (slot, pid) = (run.slot, run.pid);
         let lived = run.began.map_or(Millis::ZERO, |began| cx.now.since(began));
         let treekill = self.runs.get(&id).is_some_and(|run| self.spec_of(run).stop.treekill);
@@ -315,15 +333,6 @@ impl App {
             }
         }
         self.rollout_concluded(cx, &run, was_current, was_incoming, spawn_error);
-        if was_current
-            && self.current(slot).is_none()
-            && self.is_wanted(slot)
-            && matches!(run.cause, Some(Cause::Unwanted))
-            && self.rollout.is_none()
-        {
-            // Wanted again while it was being stopped.
-            self.bring_up(cx, &[slot]);
-        }
     }
 
     /// What is due by now.

@@ -18,6 +18,7 @@
 pub mod app;
 mod core;
 mod cx;
+mod ending;
 mod execute;
 mod failure;
 mod goal;
@@ -27,6 +28,7 @@ mod output;
 pub mod persist;
 mod plan;
 pub mod policy;
+mod resume;
 mod rolling;
 pub mod rollout;
 pub mod run;

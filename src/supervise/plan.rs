@@ -18,7 +18,7 @@ use crate::supervise::rollout::Purpose;
 
 /// A command that is possible.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub(super) struct Plan {
     /// To be written first.
     pub changes: Vec<Change>,
     /// To be done then.
@@ -27,7 +27,7 @@ pub struct Plan {
 
 /// One thing to be done to one app.
 #[derive(Debug)]
-pub enum Step {
+pub(super) enum Step {
     /// A new app.
     Create(AppId, Arc<AppSpec>),
     /// Another spec for an app of which nothing runs, or which is to be restarted.
@@ -38,10 +38,10 @@ pub enum Step {
     Down(AppId, Vec<Slot>, bool),
     /// Stop and start these slots.
     Restart(AppId, Vec<Slot>),
-    /// Replace what runs by this spec.
-    Rollout(AppId, Arc<AppSpec>, bool),
-    /// Wait for the rollout that is under way.
-    Join(AppId),
+    /// Replace what runs by this spec; keep it even if it fails; first change how many are wanted and held.
+    Rollout(AppId, Arc<AppSpec>, bool, Option<(u32, Vec<Slot>)>),
+    /// Wait for the rollout to this spec that is under way.
+    Join(AppId, Arc<AppSpec>),
     /// Another number of instances.
     Scale(AppId, u32),
     /// Stop and forget.
@@ -145,83 +145,20 @@ impl Core {
     fn plan_apply(&mut self, specs: &[AppSpec], update_env: bool, no_rollback: bool) -> Planned {
         let mut plan = Plan::default();
         for spec in specs {
-            let Some(app) = self.named(&spec.name) else {
-                let id = self.take_app_id();
-                let spec = Arc::new(spec.clone());
-                plan.changes.push(Change::Put {
-                    id,
-                    spec: Arc::clone(&spec),
-                    desired: spec.instances,
-                    wanted: true,
-                    held: Vec::new(),
-                });
-                plan.steps.push(Step::Create(id, spec));
-                continue;
-            };
-            if app.deleting {
-                return refuse(
-                    ErrorKind::Conflict,
-                    format!("{} is being deleted", app.name()),
-                    "try again when it is gone",
-                );
-            }
-            let old = app.spec();
-            let mut spec = spec.clone();
-            if !update_env {
-                spec.env_base = Arc::clone(&old.env_base);
-            }
-            let count_changed = spec.instances != old.instances;
-            let desired = if count_changed { spec.instances } else { app.desired };
-            let same_but_count = AppSpec {
-                instances: old.instances,
-                ..spec.clone()
-            } == **old;
-            let spec = Arc::new(spec);
-            if let Some(rollout) = app.user_rollout() {
-                if app.specs.get(&rollout.to).is_some_and(|to| **to == *spec) && !rollout.rolling_back {
-                    plan.steps.push(Step::Join(app.id));
-                    continue;
-                }
-                return refuse(
-                    ErrorKind::Conflict,
-                    format!("{} is being reloaded", app.name()),
-                    format!("wait for it, or stop it with: clmgr stop {}", app.name()),
-                );
-            }
-            let all: Vec<Slot> = (0..desired).collect();
-            let held = app.held.iter().copied().collect();
-            if !same_but_count && app.runs.values().any(super::run::Run::is_serving) {
-                if count_changed {
-                    plan.changes.push(Change::Want {
-                        id: app.id,
-                        desired,
-                        wanted: true,
-                        held: Vec::new(),
-                    });
-                    plan.steps.push(Step::Scale(app.id, desired));
-                }
-                plan.steps.push(Step::Rollout(app.id, spec, no_rollback));
+            if let Some(app) = self.named(&spec.name) {
+                plan_known(app, spec, update_env, no_rollback, &mut plan)?;
                 continue;
             }
-            if !same_but_count || count_changed {
-                plan.changes.push(Change::Put {
-                    id: app.id,
-                    spec: Arc::clone(&spec),
-                    desired,
-                    wanted: true,
-                    held: Vec::new(),
-                });
-                plan.steps.push(Step::Respec(app.id, spec, desired));
-            } else if !app.wanted || !app.held.is_empty() {
-                let _: Vec<Slot> = held;
-                plan.changes.push(Change::Want {
-                    id: app.id,
-                    desired,
-                    wanted: true,
-                    held: Vec::new(),
-                });
-            }
-            plan.steps.push(Step::Up(app.id, all));
+            let id = self.take_app_id();
+            let spec = Arc::new(spec.clone());
+            plan.changes.push(Change::Put {
+                id,
+                spec: Arc::clone(&spec),
+                desired: spec.instances,
+                wanted: true,
+                held: Vec::new(),
+            });
+            plan.steps.push(Step::Create(id, spec));
         }
         Ok(plan)
     }
@@ -231,9 +168,27 @@ impl Core {
         for (id, slots) in self.resolve(targets)? {
             let Some(app) = self.app(id) else { continue };
             let respec = self.respec(app, env)?;
+            let unheld = slots.iter().any(|slot| app.held.contains(slot));
+            if unheld && app.user_rollout().is_some() {
+                return refuse(
+                    ErrorKind::Conflict,
+                    format!("{} is being reloaded", app.name()),
+                    "wait for it, then try again",
+                );
+            }
             if let Some(spec) = respec {
-                if app.runs.values().any(super::run::Run::is_serving) {
-                    plan.steps.push(Step::Rollout(id, spec, false));
+                if app.is_serving() {
+                    let held = app.held_without(&slots);
+                    if unheld {
+                        plan.changes.push(Change::Want {
+                            id,
+                            desired: app.desired,
+                            wanted: true,
+                            held: held.clone(),
+                        });
+                    }
+                    let shape = unheld.then_some((app.desired, held));
+                    plan.steps.push(Step::Rollout(id, spec, false, shape));
                     continue;
                 }
                 plan.changes.push(Change::Put {
@@ -241,10 +196,10 @@ impl Core {
                     spec: Arc::clone(&spec),
                     desired: app.desired,
                     wanted: true,
-                    held: app.held_without(&slots),
+                    held: app.held_after_start(&slots),
                 });
                 plan.steps.push(Step::Respec(id, spec, app.desired));
-            } else if !app.wanted || slots.iter().any(|slot| app.held.contains(slot)) {
+            } else if !app.wanted || unheld {
                 // An app that was stopped as a whole and is started by one slot keeps its other slots held.
                 let held = app.held_after_start(&slots);
                 plan.changes.push(Change::Want {
@@ -327,7 +282,7 @@ impl Core {
                     spec: Arc::clone(&spec),
                     desired: app.desired,
                     wanted: true,
-                    held: app.held_without(&slots),
+                    held: app.held_after_start(&slots),
                 });
                 plan.steps.push(Step::Respec(id, spec, app.desired));
             } else if !app.wanted || slots.iter().any(|slot| app.held.contains(slot)) {
@@ -366,8 +321,8 @@ impl Core {
                 );
             }
             let spec = self.respec(app, env)?.unwrap_or_else(|| Arc::clone(app.spec()));
-            if app.runs.values().any(super::run::Run::is_serving) {
-                plan.steps.push(Step::Rollout(id, spec, no_rollback));
+            if app.is_serving() {
+                plan.steps.push(Step::Rollout(id, spec, no_rollback, None));
             } else {
                 let held = Vec::new();
                 plan.changes.push(Change::Put {
@@ -445,6 +400,80 @@ impl Core {
     }
 }
 
+/// An app of the file that is known already.
+fn plan_known(
+    app: &App,
+    spec: &AppSpec,
+    update_env: bool,
+    no_rollback: bool,
+    plan: &mut Plan,
+) -> Result<(), Box<ErrorBody>> {
+    if app.deleting {
+        return refuse(
+            ErrorKind::Conflict,
+            format!("{} is being deleted", app.name()),
+            "try again when it is gone",
+        );
+    }
+    let id = app.id;
+    let old = app.spec();
+    let mut spec = spec.clone();
+    if !update_env {
+        spec.env_base = Arc::clone(&old.env_base);
+    }
+    let desired = if spec.instances == old.instances {
+        app.desired
+    } else {
+        spec.instances
+    };
+    let same_but_count = AppSpec {
+        instances: old.instances,
+        ..spec.clone()
+    } == **old;
+    let count_changed = spec.instances != old.instances;
+    let spec = Arc::new(spec);
+    if let Some(rollout) = app.user_rollout() {
+        if app.specs.get(&rollout.to).is_some_and(|to| **to == *spec) && !rollout.rolling_back {
+            plan.steps.push(Step::Join(id, spec));
+            return Ok(());
+        }
+        return refuse(
+            ErrorKind::Conflict,
+            format!("{} is being reloaded", app.name()),
+            format!("wait for it, or stop it with: clmgr stop {}", app.name()),
+        );
+    }
+    let want = Change::Want {
+        id,
+        desired,
+        wanted: true,
+        held: Vec::new(),
+    };
+    if !same_but_count && app.is_serving() {
+        let reshaped = desired != app.desired || !app.held.is_empty();
+        if reshaped {
+            plan.changes.push(want);
+        }
+        let shape = reshaped.then(|| (desired, Vec::new()));
+        plan.steps.push(Step::Rollout(id, spec, no_rollback, shape));
+        return Ok(());
+    }
+    if !same_but_count || count_changed {
+        plan.changes.push(Change::Put {
+            id,
+            spec: Arc::clone(&spec),
+            desired,
+            wanted: true,
+            held: Vec::new(),
+        });
+        plan.steps.push(Step::Respec(id, spec, desired));
+    } else if !app.wanted || !app.held.is_empty() {
+        plan.changes.push(want);
+    }
+    plan.steps.push(Step::Up(id, (0..desired).collect()));
+    Ok(())
+}
+
 impl App {
     /// The rollout under way, if a user asked for it.
     #[must_use]
@@ -452,6 +481,11 @@ impl App {
         self.rollout
             .as_ref()
             .filter(|rollout| rollout.purpose == Purpose::Reload)
+    }
+
+    /// Any instance of it is in service, or on the way there.
+    fn is_serving(&self) -> bool {
+        self.runs.values().any(super::run::Run::is_serving)
     }
 
     fn held_without(&self, slots: &[Slot]) -> Vec<Slot> {

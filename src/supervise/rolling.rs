@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::model::names::{RunId, Slot};
-use crate::model::outcome::{InstanceResult, Outcome};
 use crate::model::spec::Order;
 use crate::supervise::app::App;
 use crate::supervise::cx::Cx;
-use crate::supervise::goal::GoalKind;
 use crate::supervise::output::Output;
 use crate::supervise::rollout::{Failure, Purpose, Rollout, Step};
 use crate::supervise::run::{Cause, Generation, Phase, Run};
@@ -91,8 +89,14 @@ impl App {
             if rollout.active.len() >= rollout.parallel as usize {
                 return;
             }
-            let Some(slot) = rollout.queue.pop_front() else { return };
-            self.begin_step(cx, slot, order);
+            // A slot whose last step is not over waits for it.
+            let Some(at) = rollout.queue.iter().position(|slot| !rollout.active.contains_key(slot)) else {
+                return;
+            };
+            let Some(slot) = rollout.queue.remove(at) else { return };
+            if self.is_wanted(slot) {
+                self.begin_step(cx, slot, order);
+            }
         }
     }
 
@@ -175,6 +179,7 @@ impl App {
         self.rollout.as_ref().is_some_and(|rollout| {
             rollout.purpose == Purpose::Reload
                 && !rollout.rolling_back
+                && !rollout.finishing
                 && !rollout.keep
                 && rollout.done.contains(&slot)
                 && run.generation == rollout.to
@@ -200,11 +205,7 @@ impl App {
         }
         match rollout.active.get(&slot) {
             Some(Step::Clearing(old)) if *old == id => {
-                if rollout.failure.is_some() && !rollout.rolling_back && !rollout.keep {
-                    rollout.active.remove(&slot);
-                } else {
-                    self.start_incoming(cx, slot);
-                }
+                self.start_incoming(cx, slot);
             }
             Some(Step::Retiring(old)) if *old == id => {
                 rollout.active.remove(&slot);
@@ -242,8 +243,8 @@ impl App {
         let exit = run
             .exit
             .map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
-        let message = match (&run.cause, spawn_error) {
-            (_, Some(error)) => error,
+        let message = match (&run.cause, &spawn_error) {
+            (_, Some(error)) => error.clone(),
             (Some(Cause::NotReady), None) => format!("not ready after {timeout}"),
             (Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) | None, None) if run.ready.is_some() => {
                 format!("{exit} after it was ready, before it had been healthy for min_healthy")
@@ -252,7 +253,6 @@ impl App {
                 format!("{exit} before it was ready")
             }
         };
-        self.keep_crash_of(cx, run);
         let Some(rollout) = self.rollout.as_mut() else { return };
         if rollout.rolling_back || rollout.keep {
             // The last resort: the slot goes back to the restart law.
@@ -269,12 +269,13 @@ impl App {
                 rollout.failure = Some(failure);
             }
             if self.current(slot).is_none() && self.is_wanted(slot) {
-                let mut orphan = run.clone();
-                orphan.cause = None;
-                self.after_failure(cx, &orphan, None);
+                self.after_failure(cx, run, spawn_error);
+            } else {
+                self.keep_crash_of(cx, run);
             }
             return;
         }
+        self.keep_crash_of(cx, run);
         if self.current(slot).is_none() {
             self.requeue(slot);
         }
@@ -307,6 +308,9 @@ impl App {
             return;
         }
         rollout.failure.get_or_insert(why);
+        // If the answer about the running instance never came, the way back does not wait for it.
+        rollout.inspecting = None;
+        rollout.order.get_or_insert(Order::StartFirst);
         rollout.rolling_back = true;
         rollout.finishing = false;
         rollout.deadline = None;
@@ -336,17 +340,17 @@ impl App {
         let empty: Vec<Slot> = self
             .wanted_slots()
             .filter(|slot| self.runs_in(*slot).next().is_none())
+            .filter(|slot| self.slots.get(*slot as usize).is_none_or(|record| !record.completed))
             .collect();
         back.extend(empty);
         back.sort_unstable();
         back.dedup();
         for slot in back {
-            let busy = self.rollout.as_ref().is_some_and(|rollout| rollout.is_active(slot));
             let restarting = self
                 .slots
                 .get(slot as usize)
                 .is_some_and(|record| record.next_start.is_some() || record.circuit.is_tripped());
-            if !busy && !restarting || busy && self.current(slot).is_some_and(|run| run.generation == to) {
+            if !restarting {
                 self.requeue(slot);
             }
         }
@@ -395,132 +399,6 @@ impl App {
                     stderr: Vec::new(),
                 },
             );
-        }
-    }
-
-    /// The new spec is on disk (or needed no writing): the new generation is in force.
-    pub fn rollout_written(&mut self, cx: &mut Cx) {
-        if let Some(to) = self
-            .rollout
-            .as_ref()
-            .filter(|rollout| rollout.finishing)
-            .map(|rollout| rollout.to)
-        {
-            self.generation = to;
-            self.end_rollout(cx);
-        }
-    }
-
-    fn end_rollout(&mut self, cx: &mut Cx) {
-        let Some(rollout) = self.rollout.take() else { return };
-        self.prune();
-        let lines = self.rollout_lines(&rollout);
-        match (&rollout.failure, rollout.purpose) {
-            (None, Purpose::Reload) => cx.event(
-                self,
-                EventKind::ReloadDone,
-                None,
-                None,
-                format!("{} instances replaced", rollout.done.len()),
-            ),
-            (None, Purpose::Memory) => {}
-            (Some(failure), _) => {
-                let kept = if rollout.rolling_back {
-                    "the old generation was restored"
-                } else {
-                    "the new generation was kept"
-                };
-                let mut draft = Cx::draft(
-                    self,
-                    EventKind::ReloadRolledBack,
-                    failure.slot,
-                    None,
-                    format!("{}; {kept}", failure.message),
-                );
-                draft.stderr.clone_from(&failure.stderr);
-                cx.emit(Output::Event(Box::new(draft)));
-            }
-        }
-        let (met, open) = std::mem::take(&mut self.goals)
-            .into_iter()
-            .partition(|goal| matches!(goal.kind, GoalKind::Rollout));
-        self.goals = open;
-        for goal in met {
-            cx.tickets.meet(goal.ticket, lines.clone());
-            if let Some(reply) = cx.tickets.settle(goal.ticket) {
-                cx.emit(reply);
-            }
-        }
-        let missing: Vec<Slot> = self
-            .wanted_slots()
-            .filter(|slot| {
-                self.slots.get(*slot as usize).is_none_or(|record| {
-                    record.next_start.is_none() && !record.completed && !record.circuit.is_tripped()
-                })
-            })
-            .collect();
-        if !self.circuit.is_tripped() {
-            self.bring_up(cx, &missing);
-        }
-    }
-
-    fn rollout_lines(&self, rollout: &Rollout) -> Vec<InstanceResult> {
-        let outcome = if rollout.failure.is_some() && rollout.rolling_back {
-            Outcome::Unchanged
-        } else {
-            Outcome::Reloaded
-        };
-        let mut lines: Vec<InstanceResult> = self.wanted_slots().map(|slot| self.line(Some(slot), outcome)).collect();
-        if let Some(failure) = &rollout.failure {
-            let kept = if rollout.rolling_back {
-                "the old generation keeps serving"
-            } else {
-                "the new generation was kept as asked"
-            };
-            let failed = self.failed(
-                failure.slot,
-                format!("{}; {kept}", failure.message),
-                failure.stderr.clone(),
-            );
-            match lines
-                .iter_mut()
-                .find(|line| failure.slot.is_some() && line.slot == failure.slot)
-            {
-                Some(line) => {
-                    *line = InstanceResult {
-                        pid: line.pid,
-                        state: line.state,
-                        ..failed
-                    }
-                }
-                None => lines.push(failed),
-            }
-        }
-        lines
-    }
-
-    /// Gives a rollout up because something stronger happens to the app. Runs that were to come are stopped.
-    pub fn abort_rollout(&mut self, cx: &mut Cx, why: &str) {
-        if self.rollout.take().is_none() {
-            return;
-        }
-        let incoming: Vec<RunId> = self
-            .slots
-            .iter_mut()
-            .filter_map(|record| record.incoming.take())
-            .collect();
-        for run in incoming {
-            self.stop_run(cx, run, Cause::Replaced);
-        }
-        let (met, open) = std::mem::take(&mut self.goals)
-            .into_iter()
-            .partition(|goal| matches!(goal.kind, GoalKind::Rollout));
-        self.goals = open;
-        for goal in met {
-            cx.tickets.meet(goal.ticket, vec![self.failed(None, why, Vec::new())]);
-            if let Some(reply) = cx.tickets.settle(goal.ticket) {
-                cx.emit(reply);
-            }
         }
     }
 }

@@ -94,10 +94,16 @@ pub struct Rollout {
 }
 
 impl Rollout {
-    /// The slot is being worked on or is still to be.
+    /// The slot is being worked on.
     #[must_use]
     pub fn is_active(&self, slot: Slot) -> bool {
         self.active.contains_key(&slot)
+    }
+
+    /// The slot is being worked on, or still to be.
+    #[must_use]
+    pub fn concerns(&self, slot: Slot) -> bool {
+        self.active.contains_key(&slot) || self.queue.contains(&slot)
     }
 
     /// What a slot is started from while this rollout is on.

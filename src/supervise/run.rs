@@ -76,6 +76,9 @@ pub struct Run {
     pub deadline: Option<Moment>,
     /// It has outlived `min_uptime` ready.
     pub stable: bool,
+    /// Until when what is left of its tree is given time to end by itself, once its leader is gone.
+    #[serde(default)]
+    pub grace: Option<Moment>,
     /// Why it is being stopped.
     pub cause: Option<Cause>,
     /// When its leader was gone, and how.
@@ -99,6 +102,7 @@ impl Run {
             ready: None,
             deadline: None,
             stable: false,
+            grace: None,
             cause: None,
             exit: None,
             stderr: Vec::new(),
@@ -113,6 +117,12 @@ impl Run {
                 Phase::Spawning | Phase::Starting | Phase::Online => true,
                 Phase::PreStop | Phase::Stopping | Phase::Killing | Phase::Sweeping => false,
             }
+    }
+
+    /// SIGKILL was sent long ago, and it is still there.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.phase == Phase::Killing && self.deadline.is_none() && self.is_live()
     }
 
     /// A process of it may exist.

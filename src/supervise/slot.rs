@@ -30,6 +30,9 @@ pub struct SlotState {
     pub completed: bool,
     /// Starts nobody asked for.
     pub restarts: u32,
+    /// No replacement because of memory before then: the last one failed.
+    #[serde(default)]
+    pub memory_rest: Option<Moment>,
     /// How the last run ended.
     pub last_exit: Option<Exit>,
     /// Why it is not running, for people.

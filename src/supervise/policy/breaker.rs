@@ -71,6 +71,21 @@ impl Circuit {
         }
     }
 
+    /// Nothing is started at all.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
+
+    /// When a probe is due.
+    #[must_use]
+    pub const fn until(self) -> Option<Moment> {
+        match self {
+            Self::Open { until, .. } => until,
+            Self::Closed | Self::Probing { .. } => None,
+        }
+    }
+
     /// The circuit after it has tripped at `now`: the first cooldown, or twice the last one if a probe failed.
     #[must_use]
     pub fn tripped(self, now: Moment, spec: &RestartSpec) -> Self {
