@@ -32,3 +32,6 @@ else
     complete -o nospace -o bashdefault -F _clap_complete_clmgr clmgr
 fi
 
+
+# name:slot is one word
+COMP_WORDBREAKS=${COMP_WORDBREAKS//:}

@@ -5,12 +5,15 @@
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
 
+use clmgr::cli::failure::chain;
+use clmgr::client::launch::ALREADY_RUNNING;
 use clmgr::keeper::{self, KeeperOptions};
-use clmgr::os::fds;
 use clmgr::os::home::Home;
+use clmgr::os::{fds, lock};
 use clmgr::{cli, daemon};
 
 fn main() -> ExitCode {
@@ -36,12 +39,34 @@ fn keep(ready: Option<&str>) -> Result<(), Box<dyn Error>> {
     let ready_fd = ready
         .map(|number| Ok::<_, Box<dyn Error>>(fds::inherited(number.parse()?)?))
         .transpose()?;
+    let home = match prepare() {
+        Ok(home) => home,
+        Err(error) => {
+            // Whoever started this keeper reads the reason.
+            if let Some(ready) = ready_fd {
+                let _ = writeln!(File::from(ready), "{}", chain(&*error));
+            }
+            return Err(error);
+        }
+    };
     keeper::run(KeeperOptions {
-        home: Home::discover()?,
+        home,
         ready_fd,
         daemon_exe: std::env::current_exe()?,
     })?;
     Ok(())
+}
+
+/// What fails most often is tried before the keeper takes the ready pipe: folders that cannot be made, and
+/// a keeper that is there already. (It looks again by itself.)
+fn prepare() -> Result<Home, Box<dyn Error>> {
+    let home = Home::discover()?;
+    home.create()?;
+    match lock::acquire(&home.lock()) {
+        Err(error @ lock::LockError::Held { .. }) => Err(format!("clmgr is {ALREADY_RUNNING}: {error}").into()),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(home),
+    }
 }
 
 fn supervise() -> Result<(), Box<dyn Error>> {
@@ -52,12 +77,6 @@ fn supervise() -> Result<(), Box<dyn Error>> {
 /// What goes wrong in a role is written to its log, which is its standard error.
 fn end(role: &str, result: Result<(), Box<dyn Error>>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    let mut text = format!("clmgr {role}: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "clmgr {role}: {}", chain(&*error));
     ExitCode::FAILURE
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::operation::OperationReply;
 use crate::api::routes::Route;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, chain};
 use crate::cli::{interrupt, launch};
 use crate::client::{Client, ClientError};
 use crate::os::home::Home;
@@ -53,6 +53,11 @@ impl Daemon {
         self.client.raw::<()>(route, query, None).map_err(failure)
     }
 
+    /// Does something that needs no words. Ctrl-C ends the command, not the work.
+    pub(crate) fn act(mut self, route: Route) -> Result<OperationReply, Failure> {
+        interrupt::unless_interrupted(move || self.client.call::<(), _>(route, &[], None).map_err(failure))
+    }
+
     /// Changes something. Ctrl-C ends the command, not the work.
     pub(crate) fn change<Request>(mut self, route: Route, request: Request) -> Result<OperationReply, Failure>
     where
@@ -89,13 +94,9 @@ pub(crate) fn failure(error: ClientError) -> Failure {
             Failure::unreachable(chain(&error))
         }
         ClientError::Decode(_) | ClientError::Encode(_) | ClientError::LineTooLong => {
-            Failure::failed(chain(&error)).hint("clmgr ping tells the daemon's version")
+            let mut failure = Failure::failed(chain(&error));
+            failure.from_daemon = true;
+            failure
         }
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -21,6 +21,8 @@ pub struct Failure {
     pub results: Vec<InstanceResult>,
     /// `message` says `error:` itself, and more: a rendered list of problems.
     pub rendered: bool,
+    /// The daemon said it, or said something that is not understood: its version may be the reason.
+    pub from_daemon: bool,
     /// Its name in `--json`.
     kind: &'static str,
 }
@@ -33,6 +35,7 @@ impl Failure {
             hints: Vec::new(),
             results: Vec::new(),
             rendered: false,
+            from_daemon: false,
             kind,
         }
     }
@@ -132,6 +135,7 @@ impl From<ErrorBody> for Failure {
             hints: body.hints,
             results: body.results,
             rendered: false,
+            from_daemon: true,
             kind: match body.kind {
                 ErrorKind::BadRequest => "bad_request",
                 ErrorKind::NotFound => "not_found",
@@ -155,4 +159,11 @@ impl From<io::Error> for Failure {
         }
         Self::failed(format!("cannot write the output: {error}"))
     }
+}
+
+/// An error and its causes in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

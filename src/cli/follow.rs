@@ -2,10 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::api::logs::LogSource;
 use crate::cli::failure::Failure;
 use crate::logs::tail::{Follower, From, Line, SourceLines, last, order};
+
+/// How soon a closed terminal is noticed when no line comes.
+const TURN: Duration = Duration::from_secs(1);
 
 /// The last lines of some files, and then what comes.
 #[derive(Debug)]
@@ -41,12 +45,12 @@ pub(crate) fn tail(sources: &[LogSource], count: usize, follows: bool) -> Result
 }
 
 impl Tail {
-    /// Calls `each` with the lines that come, batch by batch, until it fails. Goes on behind a rotation,
+    /// Calls `each` with the lines that come, batch by batch (empty at least every second), until it fails. Goes on behind a rotation,
     /// and waits for files that do not exist yet.
     pub(crate) fn follow(self, mut each: impl FnMut(Vec<Line>) -> Result<(), Failure>) -> Result<(), Failure> {
         let mut follower = Follower::new(self.files).map_err(|error| cannot_follow(&error))?;
         loop {
-            each(follower.next(None).map_err(|error| cannot_follow(&error))?)?;
+            each(follower.next(Some(TURN)).map_err(|error| cannot_follow(&error))?)?;
         }
     }
 }

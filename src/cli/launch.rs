@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::cli::connect::{chain, failure};
-use crate::cli::failure::Failure;
+use crate::cli::connect::failure;
+use crate::cli::failure::{Failure, chain};
 use crate::client::Client;
 use crate::client::launch::{self, LaunchError};
 use crate::os::home::Home;
@@ -21,7 +21,13 @@ const READY_FD: i32 = 3;
 /// # Errors
 /// They do not start, with their own reason, or this user may not.
 pub(crate) fn ensure_running(home: &Home) -> Result<Client, Failure> {
-    launch::ensure_running(&home.socket(), &|| spawn(home), &|| keeper_lives(home)).map_err(|error| match error {
+    let attempt = || launch::ensure_running(&home.socket(), &|| spawn(home), &|| keeper_lives(home));
+    let result = match attempt() {
+        // Another keeper was faster by a hair, or the daemon of ours died: it is waited for.
+        Err(LaunchError::Silent) if keeper_lives(home) => attempt(),
+        other => other,
+    };
+    result.map_err(|error| match error {
         LaunchError::Connect(error) => failure(error),
         error @ (LaunchError::Spawn(_)
         | LaunchError::Pipe(_)

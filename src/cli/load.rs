@@ -172,12 +172,97 @@ fn keep_only(apps: &mut Vec<AppSpec>, only: &[String], path: &Path) -> Result<()
 }
 
 /// Takes the caller's environment out of each app that inherits all of it, so that it is sent once.
+///
+/// An app that inherits nothing would get the shared one, so with such an app nothing is shared.
 fn share_environment(loaded: &mut Loaded, env: EnvMap) {
+    if loaded.apps.iter().any(|app| app.env_base.is_empty()) {
+        return;
+    }
     let shared = Arc::new(env);
     for app in &mut loaded.apps {
         if app.env_base == shared {
             app.env_base = Arc::default();
             loaded.env_base = Arc::clone(&shared);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Loaded, Options, file, keep_only, parse, share_environment, with_world};
+    use crate::config::{self, Syntax};
+    use crate::model::env::EnvMap;
+    use std::ffi::OsStr;
+    use std::io::Write;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+
+    fn loaded(text: &str, env: &EnvMap) -> Loaded {
+        with_world(None, Path::new("/"), None, env, |context| {
+            Loaded::from(config::parse(text, Syntax::Toml, context).unwrap())
+        })
+    }
+
+    fn environment() -> EnvMap {
+        [("PATH", "/bin"), ("SECRET", "x")]
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .into()
+    }
+
+    #[test]
+    fn the_environment_is_sent_once() {
+        let text = "[[apps]]\nname='a'\ncmd='sleep 1'\n[[apps]]\nname='b'\ncmd='sleep 1'\nenv_inherit=['PATH']";
+        let mut apps = loaded(text, &environment());
+        share_environment(&mut apps, environment());
+        assert_eq!(*apps.env_base, environment());
+        assert!(apps.apps[0].env_base.is_empty());
+        assert_eq!(apps.apps[1].env_base.keys().collect::<Vec<_>>(), ["PATH"]);
+    }
+
+    #[test]
+    fn an_app_that_inherits_nothing_never_gets_the_shared_one() {
+        let text =
+            "[[apps]]\nname='a'\ncmd='/bin/sleep 1'\n[[apps]]\nname='b'\ncmd='/bin/sleep 1'\nenv_inherit=['NOPE']";
+        let mut apps = loaded(text, &environment());
+        share_environment(&mut apps, environment());
+        assert!(apps.env_base.is_empty());
+        assert_eq!(*apps.apps[0].env_base, environment());
+        assert!(apps.apps[1].env_base.is_empty());
+    }
+
+    #[test]
+    fn only_keeps_apps_by_name_and_refuses_others() {
+        let text = "[[apps]]\nname='a'\ncmd='sleep 1'\n[[apps]]\nname='b'\ncmd='sleep 1'";
+        let mut apps = loaded(text, &environment()).apps;
+        let failure = keep_only(&mut apps.clone(), &["c".to_owned()], Path::new("x.toml")).unwrap_err();
+        assert_eq!((failure.code, failure.hints[0].as_str()), (3, "it has: a, b"));
+        keep_only(&mut apps, &["b".to_owned()], Path::new("x.toml")).unwrap();
+        assert_eq!(apps.len(), 1);
+    }
+
+    #[test]
+    fn bad_files_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &[u8], bytes: &[u8]| {
+            let path = folder.path().join(OsStr::from_bytes(name));
+            let mut file = std::fs::OpenOptions::new()
+                .create_new(true)
+                .write(true)
+                .open(&path)
+                .unwrap();
+            file.write_all(bytes).unwrap();
+            path
+        };
+        let message = |path: &Path| file(path, &Options::default()).unwrap_err().message;
+        assert!(message(&folder.path().join("none.toml")).contains("there is no file"));
+        assert!(message(folder.path()).contains("is a folder"));
+        assert!(message(&write(b"bytes.toml", b"a = \"\xff\"")).contains("not UTF-8 (byte 5)"));
+        assert!(message(&write(b"two.toml", b"[[apps]\n[[apps]]\nname = 7\n")).contains("error"));
+        let odd = write(b"\xfe.json", br#"{"apps":[{"name":"a","cmd":["/bin/sleep","1"]}]}"#);
+        let parsed = parse(&odd, None, &environment()).unwrap().unwrap();
+        assert_eq!(
+            parsed.apps[0].source.as_ref().unwrap().as_path().file_name(),
+            odd.file_name()
+        );
     }
 }

@@ -3,6 +3,7 @@
 use crate::api::operation::OperationReply;
 use crate::api::routes;
 use crate::api::status::StatusReply;
+use crate::cli::commands::ping;
 use crate::cli::connect::Daemon;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -45,6 +46,11 @@ pub(crate) fn failure(context: &mut Context, failure: &Failure) -> u8 {
     }
     for hint in hints(failure) {
         context.ui.hint(&hint);
+    }
+    if failure.from_daemon
+        && let Ok(Some(mut daemon)) = Daemon::running()
+    {
+        ping::compare_versions(&mut daemon, context);
     }
     // Somebody who closed the pipe still gets the code of the failure.
     drop(shown);

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
@@ -134,6 +135,26 @@ impl Ui {
     /// The output cannot be written.
     pub fn flush(&mut self) -> Result<(), Failure> {
         self.out.flush().map_err(Failure::from)
+    }
+
+    /// Fails if standard output is a pipe that nobody reads any more; for commands that wait for long
+    /// before they write again.
+    ///
+    /// # Errors
+    /// [`Failure::closed_pipe`].
+    pub fn check_reader(&self) -> Result<(), Failure> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let stdout = io::stdout();
+        let mut one = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut one, PollTimeout::ZERO);
+        let gone = one[0]
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLERR));
+        if polled.is_ok() && gone {
+            Err(Failure::closed_pipe())
+        } else {
+            Ok(())
+        }
     }
 
     /// `error: …` on standard error.

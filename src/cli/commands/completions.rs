@@ -10,8 +10,11 @@ use crate::cli::failure::Failure;
 /// For the help text.
 pub const EXAMPLES: &str = "Examples:
   clmgr completions bash > /etc/bash_completion.d/clmgr
-  clmgr completions zsh > /usr/local/share/zsh/site-functions/_clmgr
+  clmgr completions zsh > ~/.clmgr.zsh   # and in ~/.zshrc: source ~/.clmgr.zsh
   clmgr completions fish > ~/.config/fish/completions/clmgr.fish";
+
+/// bash would complete the two halves of `api:0` apart.
+const BASH_COLONS: &[u8] = b"\n# name:slot is one word\nCOMP_WORDBREAKS=${COMP_WORDBREAKS//:}\n";
 
 /// `completions`.
 #[derive(Clone, Debug, Args)]
@@ -56,6 +59,9 @@ impl Shell {
         let name = Cli::command().get_name().to_owned();
         let mut script = Vec::new();
         completer.write_registration("COMPLETE", &name, &name, &name, &mut script)?;
+        if self == Self::Bash {
+            script.extend_from_slice(BASH_COLONS);
+        }
         Ok(script)
     }
 }

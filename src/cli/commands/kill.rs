@@ -21,7 +21,7 @@ pub(crate) fn run(context: &mut Context) -> Result<(), Failure> {
         }
         return context.ui.line("clmgr does not run here");
     };
-    let reply = daemon.change(routes::KILL, ())?;
+    let reply = daemon.act(routes::KILL)?;
     report::done(context, &reply)?;
     if context.json {
         return Ok(());

@@ -60,6 +60,7 @@ pub(crate) fn run(args: &LogsArgs, context: &mut Context) -> Result<(), Failure>
     let follows = args.follow || (context.ui.is_tty() && !args.nostream);
     let mut tail = follow::tail(&sources, args.lines, follows)?;
     let mut show = |lines: Vec<Line>| {
+        context.ui.check_reader()?;
         for line in lines {
             if let Some(source) = sources.get(line.source) {
                 printer.print(source, &line.bytes, &mut context.ui)?;
@@ -106,4 +107,55 @@ fn chosen(sources: Vec<LogSource>, args: &LogsArgs) -> Vec<LogSource> {
         new
     });
     chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LogsArgs, chosen};
+    use crate::api::logs::LogSource;
+    use crate::model::logspec::{LogFormat, Stream};
+    use crate::model::names::AppId;
+
+    fn source(id: u32, stream: Option<Stream>, path: &str) -> LogSource {
+        LogSource {
+            id: AppId(id),
+            app: "api".parse().unwrap(),
+            namespace: "default".parse().unwrap(),
+            slot: None,
+            stream,
+            format: LogFormat::Raw,
+            path: path.into(),
+        }
+    }
+
+    #[test]
+    fn no_line_is_read_twice() {
+        let paths = |err: bool, out: bool| {
+            let args = LogsArgs {
+                targets: Vec::new(),
+                follow: false,
+                nostream: false,
+                lines: 15,
+                err,
+                out,
+                raw: false,
+            };
+            let sources = vec![
+                source(1, Some(Stream::Out), "/1-out"),
+                source(1, Some(Stream::Err), "/1-err"),
+                source(1, None, "/1-both"),
+                source(2, None, "/2-both"),
+                source(3, Some(Stream::Out), "/3"),
+                source(3, Some(Stream::Err), "/3"),
+            ];
+            let chosen = chosen(sources, &args);
+            chosen
+                .iter()
+                .map(|source| source.path.to_text().into_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(paths(false, false), ["/1-out", "/1-err", "/2-both", "/3"]);
+        assert_eq!(paths(true, false), ["/1-err", "/2-both", "/3"]);
+        assert_eq!(paths(false, true), ["/1-out", "/2-both", "/3"]);
+    }
 }
