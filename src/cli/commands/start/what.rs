@@ -68,6 +68,12 @@ fn meaning(word: &str, about_program: bool) -> Result<Part, Failure> {
     if targets::is_file(word) && !(about_program && word != "-" && !word.ends_with(".toml")) {
         return Ok(Part::File(word.to_owned()));
     }
+    if is_foreign_file(word) && !about_program {
+        return Err(Failure::usage(format!(
+            "{word} is a file of another process manager, which is not read"
+        ))
+        .hint("clmgr init writes an ecosystem.toml for this folder; most keys keep their names"));
+    }
     if about_program || word.contains(char::is_whitespace) {
         return Ok(Part::Program(word.to_owned()));
     }
@@ -84,6 +90,13 @@ fn meaning(word: &str, about_program: bool) -> Result<Part, Failure> {
             FileKind::Missing | FileKind::File | FileKind::Program => Ok(Part::Program(word.to_owned())),
         },
     }
+}
+
+/// `ecosystem.config.js` and its like: running it as a program would do nothing, and say nothing.
+fn is_foreign_file(word: &str) -> bool {
+    [".config.js", ".config.cjs", ".config.mjs", ".yaml", ".yml"]
+        .iter()
+        .any(|ending| word.ends_with(ending))
 }
 
 /// A name that ends like a script's is one, so that a typing mistake is reported as a missing file.
@@ -185,6 +198,11 @@ mod tests {
         );
         assert!(parts(&["a.js", "b.js"], Some("x")).unwrap_err().contains("one --name"));
         assert!(parts(&["/tmp"], None).unwrap_err().contains("is a folder"));
+        assert!(
+            parts(&["ecosystem.config.js"], None)
+                .unwrap_err()
+                .contains("another process manager")
+        );
         assert!(parts(&["all", "1"], None).is_ok_and(|parts| parts.len() == 1));
     }
 }
