@@ -57,7 +57,7 @@ use mail::Mail;
 use runs::Handle;
 use sampling::Sampling;
 
-pub use start::{DaemonError, run};
+pub use start::{DaemonError, log_to_stderr, run};
 
 /// The answer to a command.
 pub(crate) type Answer = Result<Vec<InstanceResult>, Box<ErrorBody>>;

@@ -61,6 +61,11 @@ impl DaemonError {
     }
 }
 
+/// Sends the daemon's own log to standard error, which its keeper appends to a file.
+pub fn log_to_stderr() {
+    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(std::io::stderr).init();
+}
+
 /// Runs a daemon until it is asked to leave.
 ///
 /// `link` is its end of the keeper's link. Over `ready` it says `ready`, or why it cannot start.

@@ -1,0 +1,32 @@
+//! Stops all apps, the daemon and the keeper.
+
+use crate::api::operation::OperationReply;
+use crate::api::routes;
+use crate::cli::connect::Daemon;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::report;
+
+/// For the help text.
+pub const EXAMPLES: &str = "Examples:
+  clmgr kill
+
+What is wanted stays wanted: the next clmgr command starts the same apps again.
+To forget them: clmgr delete all";
+
+pub(crate) fn run(context: &mut Context) -> Result<(), Failure> {
+    let Some(daemon) = Daemon::running()? else {
+        if context.json {
+            return context.ui.json(&OperationReply::default());
+        }
+        return context.ui.line("clmgr does not run here");
+    };
+    let reply = daemon.act(routes::KILL)?;
+    report::done(context, &reply)?;
+    if context.json {
+        return Ok(());
+    }
+    context
+        .ui
+        .line("clmgr is stopped; the next command brings the apps back")
+}

@@ -1,0 +1,161 @@
+//! Shows log lines. Reads the files themselves, so that reading costs the daemon and the apps nothing.
+
+mod line;
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+
+use crate::api::logs::{LogSource, LogSources};
+use crate::api::routes;
+use crate::cli::connect::Daemon;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::{complete, follow, targets};
+use crate::logs::tail::Line;
+use crate::model::logspec::Stream;
+use line::Printer;
+
+/// For the help text.
+pub const EXAMPLES: &str = "Examples:
+  clmgr logs                             # all apps; follows on a terminal
+  clmgr logs api worker --lines 100
+  clmgr logs api:0 --err --nostream
+  clmgr logs api -f --raw
+  clmgr logs --json --nostream";
+
+/// `logs`.
+#[derive(Clone, Debug, Args)]
+pub struct LogsArgs {
+    /// A name, name:slot, an id, a namespace, /regex/, all, or a file; all apps if left out
+    #[arg(value_name = "TARGET", add = ArgValueCompleter::new(complete::targets))]
+    pub targets: Vec<String>,
+    /// Go on with new lines as they are written (the default on a terminal)
+    #[arg(long, short, overrides_with = "nostream")]
+    pub follow: bool,
+    /// End after the lines that are there (the default elsewhere)
+    #[arg(long, overrides_with = "follow")]
+    pub nostream: bool,
+    /// Lines of each file to begin with
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 15)]
+    pub lines: usize,
+    /// Only standard error
+    #[arg(long, conflicts_with = "out")]
+    pub err: bool,
+    /// Only standard output
+    #[arg(long)]
+    pub out: bool,
+    /// The lines as they are, without prefixes
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+}
+
+pub(crate) fn run(args: &LogsArgs, context: &mut Context) -> Result<(), Failure> {
+    let query = targets::query(&targets::resolve(&args.targets)?);
+    let LogSources { sources } = Daemon::start()?.get(routes::LOG_SOURCES, &query)?;
+    let sources = chosen(sources, args);
+    if sources.is_empty() {
+        return nothing(args, context);
+    }
+    let printer = Printer::new(&sources, args.raw, context.json);
+    let follows = args.follow || (context.ui.is_tty() && !args.nostream);
+    let mut tail = follow::tail(&sources, args.lines, follows)?;
+    let mut show = |lines: Vec<Line>| {
+        context.ui.check_reader()?;
+        for line in lines {
+            if let Some(source) = sources.get(line.source) {
+                printer.print(source, &line.bytes, &mut context.ui)?;
+            }
+        }
+        context.ui.flush()
+    };
+    show(std::mem::take(&mut tail.lines))?;
+    if follows { tail.follow(show) } else { Ok(()) }
+}
+
+fn nothing(args: &LogsArgs, context: &mut Context) -> Result<(), Failure> {
+    if !context.json {
+        let whose = if args.targets.is_empty() {
+            "no apps"
+        } else {
+            "no log files"
+        };
+        context.ui.note(&format!("{whose}; clmgr status shows what is there"));
+    }
+    Ok(())
+}
+
+/// The files to read: of the streams asked for, and no line twice where a third file gets both.
+fn chosen(sources: Vec<LogSource>, args: &LogsArgs) -> Vec<LogSource> {
+    let wanted = |stream: Option<Stream>| match stream {
+        Some(Stream::Out) => !args.err,
+        Some(Stream::Err) => !args.out,
+        None => true,
+    };
+    let separate: Vec<_> = sources
+        .iter()
+        .filter(|source| source.stream.is_some())
+        .map(|source| source.id)
+        .collect();
+    let mut chosen: Vec<LogSource> = sources
+        .into_iter()
+        .filter(|source| wanted(source.stream) && (source.stream.is_some() || !separate.contains(&source.id)))
+        .collect();
+    let mut seen = Vec::new();
+    chosen.retain(|source| {
+        let new = !seen.contains(&source.path);
+        seen.push(source.path.clone());
+        new
+    });
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LogsArgs, chosen};
+    use crate::api::logs::LogSource;
+    use crate::model::logspec::{LogFormat, Stream};
+    use crate::model::names::AppId;
+
+    fn source(id: u32, stream: Option<Stream>, path: &str) -> LogSource {
+        LogSource {
+            id: AppId(id),
+            app: "api".parse().unwrap(),
+            namespace: "default".parse().unwrap(),
+            slot: None,
+            stream,
+            format: LogFormat::Raw,
+            path: path.into(),
+        }
+    }
+
+    #[test]
+    fn no_line_is_read_twice() {
+        let paths = |err: bool, out: bool| {
+            let args = LogsArgs {
+                targets: Vec::new(),
+                follow: false,
+                nostream: false,
+                lines: 15,
+                err,
+                out,
+                raw: false,
+            };
+            let sources = vec![
+                source(1, Some(Stream::Out), "/1-out"),
+                source(1, Some(Stream::Err), "/1-err"),
+                source(1, None, "/1-both"),
+                source(2, None, "/2-both"),
+                source(3, Some(Stream::Out), "/3"),
+                source(3, Some(Stream::Err), "/3"),
+            ];
+            let chosen = chosen(sources, &args);
+            chosen
+                .iter()
+                .map(|source| source.path.to_text().into_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(paths(false, false), ["/1-out", "/1-err", "/2-both", "/3"]);
+        assert_eq!(paths(true, false), ["/1-err", "/2-both", "/3"]);
+        assert_eq!(paths(false, true), ["/1-out", "/2-both", "/3"]);
+    }
+}

@@ -1,0 +1,53 @@
+//! Stops and starts. Of a file: takes over what changed in it, and restarts the rest.
+
+use std::sync::Arc;
+
+use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
+
+use crate::api::operation::TargetRequest;
+use crate::api::routes;
+use crate::cli::commands::start::apply;
+use crate::cli::connect::Daemon;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::{complete, report, targets, world};
+
+/// For the help text.
+pub const EXAMPLES: &str = "Examples:
+  clmgr restart api
+  clmgr restart api:1 worker
+  clmgr restart api --update-env         # with the environment of this shell
+  clmgr restart ecosystem.toml";
+
+/// `restart`.
+#[derive(Clone, Debug, Args)]
+pub struct RestartArgs {
+    /// A name, name:slot, an id, a namespace, /regex/, all, or a file
+    #[arg(value_name = "TARGET", required = true, add = ArgValueCompleter::new(complete::targets))]
+    pub targets: Vec<String>,
+    /// Give the apps the environment of this shell
+    #[arg(long)]
+    pub update_env: bool,
+    /// Of a file: add the variables of `env_<PROFILE>`
+    #[arg(long, value_name = "PROFILE")]
+    pub env: Option<String>,
+}
+
+pub(crate) fn run(args: &RestartArgs, context: &mut Context) -> Result<(), Failure> {
+    let (files, words): (Vec<_>, Vec<_>) = args.targets.iter().cloned().partition(|word| targets::is_file(word));
+    let mut reply = apply::files(&files, args.env.as_deref(), args.update_env, false, context)?;
+    let mut again = apply::take_unchanged(&mut reply);
+    again.extend(targets::resolve(&words)?);
+    if !again.is_empty() {
+        let request = TargetRequest {
+            targets: again,
+            update_env: args.update_env.then(|| Arc::new(world::environment())),
+            no_rollback: false,
+        };
+        reply
+            .results
+            .extend(Daemon::start()?.change(routes::RESTART, request)?.results);
+    }
+    report::done(context, &reply)
+}

@@ -1,0 +1,102 @@
+//! How commands reach the daemon. Only this file touches `client` and the folders of `os::home`.
+
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::operation::OperationReply;
+use crate::api::routes::Route;
+use crate::cli::failure::{Failure, chain};
+use crate::cli::{interrupt, launch};
+use crate::client::{Client, ClientError};
+use crate::os::home::Home;
+
+/// A connection to the daemon.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    client: Client,
+}
+
+/// A query of a request.
+pub(crate) type Query<'a> = [(&'a str, String)];
+
+/// The folders of this user, or of `CLMGR_HOME`.
+pub(crate) fn home() -> Result<Home, Failure> {
+    Home::discover().map_err(|error| Failure::usage(chain(&error)))
+}
+
+impl Daemon {
+    /// Connects; starts keeper and daemon where none run.
+    pub(crate) fn start() -> Result<Self, Failure> {
+        Ok(Self {
+            client: launch::ensure_running(&home()?)?,
+        })
+    }
+
+    /// Connects to a daemon that runs; none where it does not.
+    pub(crate) fn running() -> Result<Option<Self>, Failure> {
+        match Client::connect(&home()?.socket()) {
+            Ok(client) => Ok(Some(Self { client })),
+            Err(ClientError::NotRunning { .. }) => Ok(None),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    /// Asks a question.
+    pub(crate) fn get<Reply: DeserializeOwned>(&mut self, route: Route, query: &Query<'_>) -> Result<Reply, Failure> {
+        self.client.call::<(), Reply>(route, query, None).map_err(failure)
+    }
+
+    /// Asks a question and returns the JSON text of the answer.
+    pub(crate) fn raw(&mut self, route: Route, query: &Query<'_>) -> Result<impl AsRef<[u8]> + use<>, Failure> {
+        self.client.raw::<()>(route, query, None).map_err(failure)
+    }
+
+    /// Does something that needs no words. Ctrl-C ends the command, not the work.
+    pub(crate) fn act(mut self, route: Route) -> Result<OperationReply, Failure> {
+        interrupt::unless_interrupted(move || self.client.call::<(), _>(route, &[], None).map_err(failure))
+    }
+
+    /// Changes something. Ctrl-C ends the command, not the work.
+    pub(crate) fn change<Request>(mut self, route: Route, request: Request) -> Result<OperationReply, Failure>
+    where
+        Request: Serialize + Send + 'static,
+    {
+        interrupt::unless_interrupted(move || self.client.call(route, &[], Some(&request)).map_err(failure))
+    }
+
+    /// Calls `each` with every line of an NDJSON answer until it breaks off or the answer ends; false if
+    /// the daemon went away in the middle.
+    pub(crate) fn stream(
+        &mut self,
+        route: Route,
+        query: &Query<'_>,
+        each: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<bool, Failure> {
+        match self.client.stream(route, query, each) {
+            Ok(()) => Ok(true),
+            Err(ClientError::Interrupted(_)) => Ok(false),
+            Err(error) => Err(failure(error)),
+        }
+    }
+}
+
+/// A client's error as the user sees it.
+pub(crate) fn failure(error: ClientError) -> Failure {
+    match error {
+        ClientError::Api(body) => Failure::from(*body),
+        ClientError::Refused(_) => Failure::forbidden(chain(&error)),
+        ClientError::NotRunning { .. } => {
+            Failure::unreachable(chain(&error)).hint("clmgr status brings it and the saved apps back")
+        }
+        ClientError::Io { .. } | ClientError::Interrupted(_) | ClientError::TimedOut | ClientError::NotOurs { .. } => {
+            Failure::unreachable(chain(&error))
+        }
+        ClientError::Decode(_) | ClientError::Encode(_) | ClientError::LineTooLong => {
+            let mut failure = Failure::failed(chain(&error));
+            failure.from_daemon = true;
+            failure
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Starts the keeper when none runs.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::cli::connect::failure;
+use crate::cli::failure::{Failure, chain};
+use crate::client::Client;
+use crate::client::launch::{self, LaunchError};
+use crate::os::home::Home;
+use crate::os::{detach, fds, lock};
+
+/// Where the keeper finds the pipe in which it says that it is ready, or why it is not.
+const READY_FD: i32 = 3;
+
+/// Connects; starts keeper and daemon where none run.
+///
+/// # Errors
+/// They do not start, with their own reason, or this user may not.
+pub(crate) fn ensure_running(home: &Home) -> Result<Client, Failure> {
+    let attempt = || launch::ensure_running(&home.socket(), &|| spawn(home), &|| keeper_lives(home));
+    let result = match attempt() {
+        // Another keeper was faster by a hair, or the daemon of ours died: it is waited for.
+        Err(LaunchError::Silent) if keeper_lives(home) => attempt(),
+        other => other,
+    };
+    result.map_err(|error| match error {
+        LaunchError::Connect(error) => failure(error),
+        error @ (LaunchError::Spawn(_)
+        | LaunchError::Pipe(_)
+        | LaunchError::Failed(_)
+        | LaunchError::Silent
+        | LaunchError::NoAnswer { .. }) => {
+            Failure::unreachable(chain(&error)).hint(format!("its own log: {}", home.own_log().display()))
+        }
+    })
+}
+
+/// Somebody holds the lock of this home.
+fn keeper_lives(home: &Home) -> bool {
+    let path = home.lock();
+    path.exists() && matches!(lock::acquire(&path), Err(lock::LockError::Held { .. }))
+}
+
+/// Starts `clmgr keeper` in a session of its own; returns the end of its ready pipe.
+fn spawn(home: &Home) -> io::Result<File> {
+    let other = |error: &dyn std::error::Error| io::Error::other(chain(error));
+    home.create().map_err(|error| other(&error))?;
+    let (reader, writer) = fds::pipe()?;
+    // The keeper runs in `/`, where a relative CLMGR_HOME would mean another folder.
+    let mut env = detach::inherited_env(&["CLMGR_HOME"]);
+    if std::env::var_os("CLMGR_HOME").is_some_and(|home| !home.is_empty()) {
+        env.push_parts(&[b"CLMGR_HOME=", home.state.as_os_str().as_bytes()]);
+    }
+    let args = ["keeper", "--ready-fd", "3"].map(OsStr::new);
+    let extra = [(READY_FD, writer.as_fd())];
+    let started = detach::spawn_detached(&std::env::current_exe()?, &args, env, &home.own_log(), &extra);
+    started.map_err(|error| other(&error))?;
+    Ok(File::from(reader))
+}

@@ -1,0 +1,179 @@
+//! The page about one app: what it is, how it does, why it failed, where its logs are.
+
+use crate::api::status::{AppDescription, Crash};
+use crate::cli::render::human::{count, local_time, uptime};
+use crate::cli::render::results::safe;
+use crate::cli::render::{event, table};
+use crate::cli::ui::{BAD, BOLD, DIM};
+use crate::model::exit::signal_name;
+use crate::model::ostext::OsText;
+use crate::model::spec::{AppSpec, Order, Ready, RestartMode};
+
+/// Crashes and events shown.
+const NEWEST: usize = 5;
+
+/// The page, with styles.
+#[must_use]
+pub fn page(app: &AppDescription, width: usize, coloured: bool) -> String {
+    let mut page = Page::default();
+    let status = &app.status;
+    page.title(&format!("{} (id {}, {})", status.name, status.id, status.state));
+    if let Some(reason) = &app.reason {
+        page.line(&format!("{BAD}{}{BAD:#}", safe(reason)));
+    }
+    facts(&mut page, app);
+    page.title("instances");
+    let one = crate::api::status::StatusReply {
+        apps: vec![status.clone()],
+    };
+    page.line(&table::render(&one, width, coloured));
+    for instance in &status.instances {
+        if let Some(exit) = instance.last_exit {
+            page.line(&format!(
+                "{DIM}{}:{} ended last with {exit}{DIM:#}",
+                status.name, instance.slot
+            ));
+        }
+    }
+    crashes(&mut page, &app.crashes);
+    if !app.logs.is_empty() {
+        page.title("logs");
+        for source in &app.logs {
+            let stream = source.stream.map_or("both", crate::model::logspec::Stream::as_str);
+            let slot = source.slot.map_or_else(|| "all".to_owned(), |slot| slot.to_string());
+            page.fact(&format!("{slot} {stream}"), &source.path.to_text());
+        }
+    }
+    if !app.events.is_empty() {
+        page.title("newest events");
+        for one in app.events.iter().take(NEWEST) {
+            page.line(&event::line(one));
+        }
+    }
+    page.text
+}
+
+fn facts(page: &mut Page, app: &AppDescription) {
+    let spec = &app.spec;
+    page.fact("command", &command(&spec.argv));
+    page.fact("folder", &spec.cwd.to_text());
+    if let Some(source) = &spec.source {
+        page.fact("from", &source.to_text());
+    }
+    page.fact("namespace", spec.namespace.as_str());
+    page.fact("instances", &format!("{} wanted", app.status.desired));
+    page.fact("ready", &ready(&spec.ready));
+    page.fact("restart", &restart(spec));
+    page.fact(
+        "stop",
+        &format!(
+            "{}, killed after {}",
+            signal_name(spec.stop.signal),
+            spec.stop.kill_timeout
+        ),
+    );
+    page.fact("reload", &reload(spec));
+    if let Some(limit) = spec.max_memory_restart {
+        page.fact("memory", &format!("replaced above {limit}"));
+    }
+    if !spec.require.env.is_empty() {
+        page.fact("requires", &spec.require.env.join(", "));
+    }
+    page.fact("environment", &count(spec.env.len() + spec.env_base.len(), "variable"));
+    if let Some(created) = app.created {
+        page.fact("created", &local_time(created));
+    }
+}
+
+fn crashes(page: &mut Page, crashes: &[Crash]) {
+    if crashes.is_empty() {
+        return;
+    }
+    page.title("newest crashes");
+    for crash in crashes.iter().take(NEWEST) {
+        page.line(&format!(
+            "{}  instance {} (pid {})  {BAD}{}{BAD:#} after {}",
+            local_time(crash.at),
+            crash.slot,
+            crash.pid,
+            crash.exit,
+            uptime(crash.uptime_ms),
+        ));
+        for line in &crash.stderr {
+            page.line(&format!("{DIM}  │ {}{DIM:#}", safe(line)));
+        }
+    }
+}
+
+/// As it could be typed.
+fn command(argv: &[OsText]) -> String {
+    let quoted = argv.iter().map(|word| {
+        let text = word.to_text();
+        shlex::try_quote(&text).map_or_else(|_| safe(&text), |quoted| safe(&quoted))
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+fn ready(ready: &Ready) -> String {
+    match ready {
+        Ready::Spawn => "as soon as it runs".to_owned(),
+        Ready::Listen => "when it listens".to_owned(),
+        Ready::Ipc => "when it sends 'ready'".to_owned(),
+        Ready::Notify => "when it notifies READY=1".to_owned(),
+        Ready::Fd(number) => format!("when it writes to descriptor {number}"),
+        Ready::Http(url) => format!("when {url} answers"),
+        Ready::Tcp(address) => format!("when {address} accepts a connection"),
+        Ready::Exec(argv) => format!("when {} succeeds", command(argv)),
+        Ready::Log(pattern) => format!("when it prints /{pattern}/"),
+    }
+}
+
+fn restart(spec: &AppSpec) -> String {
+    let law = &spec.restart;
+    let mode = match law.mode {
+        RestartMode::Always => "always",
+        RestartMode::OnFailure => "on failure",
+        RestartMode::Never => return "never".to_owned(),
+    };
+    format!("{mode}; gives up after {} crashes in {}", law.max_restarts, law.window)
+}
+
+fn reload(spec: &AppSpec) -> String {
+    let order = match spec.rollout.order {
+        Some(Order::StartFirst) => "new first",
+        Some(Order::StopFirst) => "old first",
+        None => "new first where ports allow",
+    };
+    let back = if spec.rollout.rollback {
+        "rolls back"
+    } else {
+        "does not roll back"
+    };
+    format!("{order}, {} at a time, {back}", spec.rollout.parallel)
+}
+
+/// Text under construction.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn line(&mut self, text: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text.push_str(text);
+    }
+
+    fn title(&mut self, text: &str) {
+        if !self.text.is_empty() {
+            self.line("");
+        }
+        self.line(&format!("{BOLD}{text}{BOLD:#}"));
+    }
+
+    fn fact(&mut self, name: &str, value: &str) {
+        self.line(&format!("  {DIM}{name:<12}{DIM:#} {}", safe(value)));
+    }
+}

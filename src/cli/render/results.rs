@@ -1,0 +1,128 @@
+//! What a command did: `api  4 started`, failures with their reason and the app's own last words.
+
+use std::collections::BTreeMap;
+
+use crate::api::operation::{InstanceResult, Outcome};
+use crate::cli::render::human::count;
+use crate::cli::ui::{BAD, BOLD, DIM};
+use crate::model::names::AppName;
+
+/// More apps than this are summed up.
+const MANY: usize = 10;
+
+/// One app's results.
+struct Group<'r> {
+    name: &'r AppName,
+    outcomes: Vec<(Outcome, usize)>,
+    failed: Vec<&'r InstanceResult>,
+}
+
+/// The lines to show, with styles.
+#[must_use]
+pub fn lines(results: &[InstanceResult]) -> Vec<String> {
+    let groups = group(results);
+    let mut lines = Vec::new();
+    if groups.len() > MANY {
+        lines.push(sum(&groups));
+    } else {
+        let width = groups
+            .iter()
+            .map(|group| group.name.as_str().chars().count())
+            .max()
+            .unwrap_or(0);
+        lines.extend(groups.iter().map(|group| {
+            let pad = " ".repeat(width.saturating_sub(group.name.as_str().chars().count()));
+            format!("{BOLD}{}{BOLD:#}{pad}  {}", group.name, words(&group.outcomes))
+        }));
+    }
+    let failed: Vec<&InstanceResult> = groups.iter().flat_map(|group| group.failed.iter().copied()).collect();
+    for result in failed.iter().take(MANY) {
+        lines.extend(why(result));
+    }
+    if failed.len() > MANY {
+        lines.push(format!("… and {} more failed", failed.len() - MANY));
+    }
+    lines
+}
+
+/// The name of the first app that failed, for a hint.
+#[must_use]
+pub fn first_failed(results: &[InstanceResult]) -> Option<&AppName> {
+    results
+        .iter()
+        .find(|result| result.outcome == Outcome::Failed)
+        .map(|result| &result.app)
+}
+
+fn group(results: &[InstanceResult]) -> Vec<Group<'_>> {
+    let mut groups: BTreeMap<_, Group<'_>> = BTreeMap::new();
+    for result in results {
+        let group = groups.entry(result.id).or_insert_with(|| Group {
+            name: &result.app,
+            outcomes: Vec::new(),
+            failed: Vec::new(),
+        });
+        match group
+            .outcomes
+            .iter_mut()
+            .find(|(outcome, _)| *outcome == result.outcome)
+        {
+            Some((_, number)) => *number += 1,
+            None => group.outcomes.push((result.outcome, 1)),
+        }
+        if result.outcome == Outcome::Failed {
+            group.failed.push(result);
+        }
+    }
+    groups.into_values().collect()
+}
+
+fn sum(groups: &[Group<'_>]) -> String {
+    let mut total: Vec<(Outcome, usize)> = Vec::new();
+    for (outcome, number) in groups.iter().flat_map(|group| &group.outcomes) {
+        match total.iter_mut().find(|(known, _)| known == outcome) {
+            Some((_, sum)) => *sum += number,
+            None => total.push((*outcome, *number)),
+        }
+    }
+    format!("{}: {}", count(groups.len(), "app"), words(&total))
+}
+
+fn words(outcomes: &[(Outcome, usize)]) -> String {
+    let one = |(outcome, number): &(Outcome, usize)| match outcome {
+        Outcome::Started => format!("{number} started"),
+        Outcome::Stopped => format!("{number} stopped"),
+        Outcome::Restarted => format!("{number} restarted"),
+        Outcome::Reloaded => format!("{number} reloaded"),
+        Outcome::Deleted => "deleted".to_owned(),
+        Outcome::Scaled => "scaled".to_owned(),
+        Outcome::Reset => "reset".to_owned(),
+        Outcome::Done => "done".to_owned(),
+        Outcome::Unchanged => format!("{number} unchanged"),
+        Outcome::Failed => format!("{BAD}{number} failed{BAD:#}"),
+    };
+    outcomes.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn why(result: &InstanceResult) -> Vec<String> {
+    let target = match result.slot {
+        Some(slot) => format!("{}:{slot}", result.app),
+        None => result.app.to_string(),
+    };
+    let reason = result.message.as_deref().unwrap_or("it gave no reason");
+    let mut lines = vec![format!("{target}: {reason}")];
+    lines.extend(
+        result
+            .stderr
+            .iter()
+            .map(|line| format!("{DIM}  │ {}{DIM:#}", safe(line))),
+    );
+    lines
+}
+
+/// A line of an app's output without control characters, so that it cannot play with the terminal.
+#[must_use]
+pub fn safe(line: &str) -> String {
+    let visible = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    line.chars().map(visible).collect()
+}
