@@ -1,0 +1,84 @@
+//! The figures that clmgr promises, measured with the real release binary.
+//!
+//! `cargo bench --bench figures` measures all of them, `cargo bench --bench figures -- start logs` those
+//! whose name contains one of the words. What is compared with a limit in multiples of something is measured
+//! against that something in the same run, in turns, so that a slow or busy machine slows both. The baselines
+//! are small C programs in `benches/baseline`, compiled by gcc when the run begins. Nothing is asserted: the
+//! result is a table.
+//!
+//! Everything runs in one new folder below `/tmp` with a `CLMGR_HOME` of its own, and is stopped at the end,
+//! on failure, and on Ctrl-C.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark reads clocks, lets time pass and writes the files it measures with"
+)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the table is the product")]
+
+mod bed;
+mod commands;
+mod footprint;
+mod home;
+mod logs;
+mod proc;
+mod respawn;
+mod start;
+mod stats;
+mod table;
+
+use std::process::ExitCode;
+
+use bed::Bed;
+use table::Row;
+
+/// A figure: its name, and what measures it.
+type Figure = (&'static str, fn(&Bed) -> anyhow::Result<Vec<Row>>);
+
+const FIGURES: &[Figure] = &[
+    ("size", footprint::size),
+    ("start", start::start),
+    ("respawn", respawn::respawn),
+    ("restart", commands::restart),
+    ("stop", start::stop),
+    ("status", commands::status),
+    ("memory", footprint::memory),
+    ("cpu", footprint::cpu),
+    ("logs", logs::throughput),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if !args.iter().any(|arg| arg == "--bench") {
+        // `cargo test --all-targets` and test listings come here.
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    match run(&wanted) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures; true if every figure could be measured, whatever it is.
+fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<bool> {
+    let bed = Bed::new()?;
+    let mut rows = Vec::new();
+    let mut complete = true;
+    for (name, measure) in FIGURES.iter().filter(|(name, _)| wanted(name)) {
+        eprintln!("measuring {name} …");
+        match measure(&bed) {
+            Ok(found) => rows.extend(found),
+            Err(error) => {
+                eprintln!("{name} cannot be measured: {error:#}");
+                complete = false;
+            }
+        }
+    }
+    println!("{}", table::render(&rows));
+    Ok(complete)
+}
