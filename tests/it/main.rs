@@ -1,0 +1,4 @@
+//! The real program, as a user has it: every test starts its own clmgr in a home of its own.
+
+mod harness;
+mod smoke;
