@@ -52,6 +52,11 @@ impl Fixture {
         env.push(b"CLMGR_TEST_KEEPER=1");
         let null = fds::null().unwrap();
         let mut plan = SpawnPlan::new(argv, env);
+        // The test runner's main thread must leave them to the loop's thread.
+        plan.blocked = [libc::SIGCHLD, libc::SIGTERM]
+            .iter()
+            .map(|signal| 1 << (signal - 1))
+            .sum();
         plan.fds = vec![(0, null.as_fd()), (1, null.as_fd()), (3, theirs.as_fd())];
         Self {
             keeper: spawn(&plan).unwrap(),
