@@ -51,7 +51,7 @@ fn failures_name_the_step_and_leave_no_child() {
     let temp = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &[u8], mode: u32| {
         let path = temp.path().join(name);
-        std::fs::write(&path, text).unwrap();
+        crate::os::fsx::write_atomic(&path, text, 0o600).unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         path.to_str().unwrap().to_owned()
     };
