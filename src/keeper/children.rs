@@ -75,6 +75,11 @@ impl Children {
         self.runs.insert(run, child);
     }
 
+    /// Enters a child that is known to be dead; tell its end with `exited`.
+    pub(super) fn insert_dead(&mut self, run: u64, child: Child) {
+        self.runs.insert(run, child);
+    }
+
     /// The living run with this pid.
     pub(super) fn run_of(&self, pid: i32) -> Option<u64> {
         self.pids.get(&pid).copied()
@@ -83,7 +88,10 @@ impl Children {
     /// Records the end of a living child, and returns its announcement.
     pub(super) fn exited(&mut self, run: u64, exit: Exit, at: Moment) -> Option<FromKeeper> {
         let child = self.runs.get_mut(&run).filter(|child| child.exit.is_none())?;
-        self.pids.remove(&child.pid);
+        // Another run may have this pid by now.
+        if self.pids.get(&child.pid) == Some(&run) {
+            self.pids.remove(&child.pid);
+        }
         self.last_seq += 1;
         let seq = self.last_seq;
         self.unacked.insert(seq, run);

@@ -72,6 +72,7 @@ impl Launcher {
             umask: request.umask,
             nofile: self.nofile,
             oom_score_adj: self.oom_score_adj,
+            blocked: 0,
         };
         let spawned = spawn(&plan)?;
         let kept = |fd: OwnedFd| Some(Arc::new(fds::lift(fd, KEPT)));

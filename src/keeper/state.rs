@@ -173,10 +173,15 @@ impl State {
                 continue;
             }
             let (child, exit) = adopt(restored, &mut fds);
-            self.children.insert(run, child);
             match exit {
-                None => watch.push(run),
-                Some(exit) => replies.extend(self.exited(run, exit).map(|message| (message, Vec::new()))),
+                None => {
+                    self.children.insert(run, child);
+                    watch.push(run);
+                }
+                Some(exit) => {
+                    self.children.insert_dead(run, child);
+                    replies.extend(self.exited(run, exit).map(|message| (message, Vec::new())));
+                }
             }
         }
         Effect::Watch(watch)

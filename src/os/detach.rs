@@ -93,7 +93,7 @@ mod tests {
     fn writes_to_its_log_and_gets_its_descriptor() {
         let temp = tempfile::tempdir().unwrap();
         let log = temp.path().join("log");
-        std::fs::write(&log, "before\n").unwrap();
+        crate::os::fsx::write_atomic(&log, "before\n".as_bytes(), 0o600).unwrap();
         let (read, write) = fds::pipe().unwrap();
         let script = "echo $X $(pwd); echo err >&2; echo ready >&3";
         let args = ["-c", script].map(OsStr::new);

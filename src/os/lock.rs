@@ -102,7 +102,7 @@ mod tests {
     fn a_stale_file_is_no_obstacle() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("lock");
-        std::fs::write(&path, "4194304999 some old rubbish that is longer\n").unwrap();
+        crate::os::fsx::write_atomic(&path, "4194304999 some old rubbish that is longer\n".as_bytes(), 0o600).unwrap();
         let _lock = acquire(&path).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));

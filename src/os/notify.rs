@@ -148,7 +148,7 @@ mod tests {
     fn tells_who_said_what() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("n");
-        std::fs::write(&path, "stale").unwrap();
+        crate::os::fsx::write_atomic(&path, "stale".as_bytes(), 0o600).unwrap();
         let server = NotifySocket::bind_path(&path).unwrap();
         assert!(server.recv().unwrap().is_none());
         let client = UnixDatagram::unbound().unwrap();

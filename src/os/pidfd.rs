@@ -25,7 +25,8 @@ pub enum Scope {
 /// # Errors
 /// There is none (`ESRCH`), or no descriptors are left.
 pub fn open(pid: i32) -> io::Result<OwnedFd> {
-    let pid = Pid::from_raw(pid).filter(|pid| pid.as_raw_pid() > 0);
+    // `from_raw` has no answer for numbers below zero.
+    let pid = Pid::from_raw(pid.max(0));
     Ok(pidfd_open(pid.ok_or(rustix::io::Errno::SRCH)?, PidfdFlags::empty())?)
 }
 

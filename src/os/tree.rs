@@ -125,3 +125,81 @@ fn group_exists(group: i32) -> bool {
     let done = unsafe { libc::kill(-group, 0) };
     done == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{LeftoverQuery, descendants, leftovers};
+    use crate::model::duration::Millis;
+    use crate::os::cstrings::CStrings;
+    use crate::os::spawn::{SpawnPlan, Spawned, spawn};
+    use crate::os::{fds, pidfd, poll, reap};
+    use std::io::{BufRead, BufReader};
+    use std::os::fd::AsFd;
+
+    /// Runs a script that says something once its tree is complete; returns what it said.
+    fn shell(script: &str, mark: &str) -> (Spawned, String) {
+        let (read, write) = fds::pipe().unwrap();
+        let argv = CStrings::from_iter(["bash", "-c", script]);
+        let env = CStrings::from_iter(["PATH=/usr/bin:/bin", mark]);
+        let child = spawn(&SpawnPlan::new(argv, env).with_fd(1, write.as_fd())).unwrap();
+        drop(write);
+        let mut line = String::new();
+        BufReader::new(std::fs::File::from(read)).read_line(&mut line).unwrap();
+        (child, line)
+    }
+
+    fn kill(pid: i32, fd: impl AsFd) {
+        pidfd::signal(&fd, libc::SIGKILL, pidfd::Scope::Process).unwrap();
+        assert!(poll::readable(&fd, Millis::from_secs(20)).unwrap());
+        // A grandchild has another reaper.
+        drop(reap::one(pid));
+    }
+
+    #[test]
+    fn finds_grandchildren_in_other_sessions() {
+        let (child, _) = shell("setsid sh -c 'sleep 1000 & echo; wait' & sleep 1000 & wait", "A=1");
+        let mut members = descendants(child.pid);
+        // The line comes after the grandchild was forked, the second sleep may come later.
+        while members.len() < 3 {
+            members = descendants(child.pid);
+        }
+        assert!(!members.iter().any(|member| member.pid == child.pid));
+        for member in members {
+            kill(member.pid, member.fd);
+        }
+        kill(child.pid, &child.pidfd);
+        assert!(descendants(child.pid).is_empty());
+    }
+
+    #[test]
+    fn finds_what_a_dead_leader_left() {
+        let mark = "CLMGR_RUN=test.1";
+        let script = "sleep 1000 >&- & a=$!; setsid sleep 1000 >&- & b=$!; echo $a $b";
+        let (child, line) = shell(script, mark);
+        assert!(poll::readable(&child.pidfd, Millis::from_secs(20)).unwrap());
+        reap::one(child.pid).unwrap();
+        let expected: Vec<i32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        // Without a subreaper the orphans went to whoever inherits here.
+        let reaper = crate::os::procfs::stat(expected[0]).unwrap().ppid;
+        let query = |known: &dyn Fn(i32) -> bool| {
+            let mut found = leftovers(&LeftoverQuery {
+                leader: child.pid,
+                run_marker: mark.as_bytes(),
+                reaper,
+                with_init: true,
+                known,
+            });
+            found.sort_by_key(|member| member.pid);
+            found
+        };
+        let pids = |found: &[super::Member]| found.iter().map(|member| member.pid).collect::<Vec<_>>();
+        let mut sorted = expected.clone();
+        sorted.sort_unstable();
+        assert_eq!(pids(&query(&|_| false)), sorted);
+        assert_eq!(pids(&query(&|pid| pid == expected[0])), [expected[1]]);
+        for member in query(&|_| false) {
+            kill(member.pid, member.fd);
+        }
+        assert!(query(&|_| false).is_empty());
+    }
+}

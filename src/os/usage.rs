@@ -206,10 +206,7 @@ mod tests {
     #[test]
     fn counts_the_whole_tree_and_forgets_the_dead() {
         let mut child = Command::new("/bin/sh")
-            .args([
-                "-c",
-                "sleep 1000 & sleep 1000 & echo; read x; kill %1 %2 2>/dev/null; kill $!",
-            ])
+            .args(["-c", "sleep 1000 & a=$!; sleep 1000 & b=$!; echo; read x; kill $a $b"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

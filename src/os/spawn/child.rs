@@ -29,6 +29,7 @@ pub(super) struct Child {
     umask: Option<libc::mode_t>,
     nofile: Option<libc::rlimit>,
     oom: Option<CString>,
+    blocked: u64,
     step: Option<Step>,
     errno: c_int,
     /// What the pointers above point into.
@@ -82,6 +83,7 @@ impl Child {
             oom: plan
                 .oom_score_adj
                 .and_then(|value| CString::new(value.to_string()).ok()),
+            blocked: plan.blocked,
             step: None,
             errno: 0,
             _strings: [paths, argv, env],
@@ -134,7 +136,7 @@ impl Child {
             self.reset_oom_score();
         }
         self.write_pid();
-        restore_signals(0);
+        restore_signals(self.blocked);
         Ok(())
     }
 

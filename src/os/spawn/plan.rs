@@ -25,6 +25,8 @@ pub struct SpawnPlan<'fd> {
     pub nofile: Option<u64>,
     /// Written to its `oom_score_adj` (best effort); `None` leaves this process's.
     pub oom_score_adj: Option<i32>,
+    /// Signals it begins with blocked: bit n − 1 for signal n. Usually none.
+    pub blocked: u64,
 }
 
 impl<'fd> SpawnPlan<'fd> {
