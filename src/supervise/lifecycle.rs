@@ -163,7 +163,9 @@ impl App {
         run.exit = Some((cx.now, Exit::bare(ExitStatus::Unknown)));
         run.phase = Phase::Sweeping;
         let slot = run.slot;
-        cx.event(self, EventKind::SpawnFailed, Some(slot), None, reason);
+        if run.cause.is_none() {
+            cx.event(self, EventKind::SpawnFailed, Some(slot), None, reason);
+        }
         self.conclude(cx, id, Some(reason.to_owned()));
     }
 
