@@ -143,7 +143,9 @@ impl Core {
     /// performed yet need not be: hand in `SpawnFailed` instead, which then blames nobody.
     #[must_use]
     pub fn is_revoked(&self, run: RunId) -> bool {
-        self.owner(run).and_then(|app| app.runs.get(&run)).is_none_or(|run| run.cause.is_some())
+        self.owner(run)
+            .and_then(|app| app.runs.get(&run))
+            .is_none_or(|run| run.cause.is_some())
     }
 
     /// No process is left, and none will be started any more.

@@ -155,7 +155,8 @@ impl App {
                 if left.peek().is_none() {
                     return Some(self.line(Some(slot), outcome));
                 }
-                left.any(Run::is_stuck).then(|| self.failed(Some(slot), STUCK, Vec::new()))
+                left.any(Run::is_stuck)
+                    .then(|| self.failed(Some(slot), STUCK, Vec::new()))
             }
             GoalKind::Gone => self
                 .runs

@@ -210,7 +210,10 @@ impl App {
             Some(Step::Retiring(old)) if *old == id => {
                 rollout.active.remove(&slot);
                 let planned = rollout.queue.contains(&slot)
-                    || self.slots.get(slot as usize).is_some_and(|record| record.next_start.is_some() || record.completed);
+                    || self
+                        .slots
+                        .get(slot as usize)
+                        .is_some_and(|record| record.next_start.is_some() || record.completed);
                 if !planned && self.current(slot).is_none() {
                     // The replacement has failed here for good: from now on by the restart law.
                     self.bring_up(cx, &[slot]);

@@ -48,13 +48,24 @@ impl Reference {
             fuse: Fuse::Closed,
             due: Some((now, now)),
         };
-        Self { law, instances: (0..count).map(|_| instance()).collect(), exits: Vec::new(), fuse: Fuse::Closed, opened: 0 }
+        Self {
+            law,
+            instances: (0..count).map(|_| instance()).collect(),
+            exits: Vec::new(),
+            fuse: Fuse::Closed,
+            opened: 0,
+        }
     }
 
     fn blow(&self, fuse: Fuse, now: Moment) -> Fuse {
-        let Some(first) = self.law.cooldown else { return Fuse::Open(now, None) };
+        let Some(first) = self.law.cooldown else {
+            return Fuse::Open(now, None);
+        };
         match fuse {
-            Fuse::Trying(last) => Fuse::Open(now, Some(Millis((last.0 * 2).min(self.law.cooldown_max.0).max(first.0)))),
+            Fuse::Trying(last) => Fuse::Open(
+                now,
+                Some(Millis((last.0 * 2).min(self.law.cooldown_max.0).max(first.0))),
+            ),
             Fuse::Closed | Fuse::Open(..) => Fuse::Open(now, Some(first)),
         }
     }
@@ -62,8 +73,14 @@ impl Reference {
     fn started(&mut self, slot: usize, run: RunId, now: Moment) {
         let instance = &mut self.instances[slot];
         assert!(instance.run.is_none(), "one process per instance");
-        let (from, to) = instance.due.take().unwrap_or_else(|| panic!("instance {slot} must not start now: {instance:?}"));
-        assert!(from <= now && now <= to, "instance {slot} starts at {now:?}, allowed {from:?} to {to:?}");
+        let (from, to) = instance
+            .due
+            .take()
+            .unwrap_or_else(|| panic!("instance {slot} must not start now: {instance:?}"));
+        assert!(
+            from <= now && now <= to,
+            "instance {slot} starts at {now:?}, allowed {from:?} to {to:?}"
+        );
         instance.run = Some((run, now));
         instance.proven = false;
     }
@@ -101,7 +118,10 @@ impl Reference {
         let recent = |exits: &[Moment]| exits.iter().filter(|at| at.after(law.window) > now).count();
         self.exits.push(now);
         let of_app = recent(&self.exits);
-        let any_proven = self.instances.iter().any(|instance| instance.run.is_some() && instance.proven);
+        let any_proven = self
+            .instances
+            .iter()
+            .any(|instance| instance.run.is_some() && instance.proven);
         let instance = &mut self.instances[slot];
         instance.in_a_row += 1;
         instance.exits.push(now);
@@ -129,30 +149,49 @@ impl Reference {
                 let grown = law.backoff.first.0 as f64 * law.backoff.factor.powf(f64::from(in_a_row - 1));
                 let exact = grown.min(law.backoff.max.0 as f64);
                 let bound = |share: f64, slack: f64| {
-                    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "small and positive"
+                    )]
                     let millis = (exact * share + slack).max(0.0) as u64;
                     now.after(Millis(millis.max(law.delay.0)))
                 };
-                self.instances[slot].due = Some((bound(1.0 - law.backoff.jitter, -1.0), bound(1.0 + law.backoff.jitter, 1.0)));
+                self.instances[slot].due = Some((
+                    bound(1.0 - law.backoff.jitter, -1.0),
+                    bound(1.0 + law.backoff.jitter, 1.0),
+                ));
             }
         }
     }
 
     /// The next moment in which the law itself acts.
     fn next(&self) -> Option<Moment> {
-        let proving = self.instances.iter().filter(|i| !i.proven).filter_map(|i| i.run.map(|(_, began)| began.after(self.law.min_uptime)));
+        let proving = self
+            .instances
+            .iter()
+            .filter(|i| !i.proven)
+            .filter_map(|i| i.run.map(|(_, began)| began.after(self.law.min_uptime)));
         let ends = |fuse: &Fuse| match fuse {
             Fuse::Open(since, Some(wait)) => Some(since.after(*wait)),
             Fuse::Open(_, None) | Fuse::Closed | Fuse::Trying(_) => None,
         };
-        let slots = self.instances.iter().filter(|_| self.fuse == Fuse::Closed).filter_map(|i| ends(&i.fuse));
+        let slots = self
+            .instances
+            .iter()
+            .filter(|_| self.fuse == Fuse::Closed)
+            .filter_map(|i| ends(&i.fuse));
         proving.chain(slots).chain(ends(&self.fuse)).min()
     }
 
     fn act(&mut self, now: Moment) {
         for slot in 0..self.instances.len() {
             let instance = &self.instances[slot];
-            if !instance.proven && instance.run.is_some_and(|(_, began)| began.after(self.law.min_uptime) <= now) {
+            if !instance.proven
+                && instance
+                    .run
+                    .is_some_and(|(_, began)| began.after(self.law.min_uptime) <= now)
+            {
                 self.proven(slot, now);
             }
         }
@@ -205,7 +244,17 @@ fn history(seed: u64) {
     let mut now = Moment(1_000_000_000 + rng.below(1_000_000));
     let mut reference = Reference::new(law, count as usize, now);
     let mut core = Core::new(0, 0);
-    core.handle(now, Input::Command(1, Command::Apply { apps: vec![app], update_env: true, no_rollback: false }));
+    core.handle(
+        now,
+        Input::Command(
+            1,
+            Command::Apply {
+                apps: vec![app],
+                update_env: true,
+                no_rollback: false,
+            },
+        ),
+    );
     core.handle(now, Input::Committed(Ok(())));
     let mut lives: Vec<(Moment, usize, RunId)> = Vec::new();
     let mut opened = 0;
@@ -223,20 +272,39 @@ fn history(seed: u64) {
                 Output::Sweep(run, _) => core.handle(now, Input::Swept(run)),
                 Output::Release(run) => core.release(run),
                 Output::Event(draft) => opened += usize::from(draft.kind == EventKind::CircuitOpen),
-                Output::Commit(_) | Output::Check(..) | Output::Probe(_) | Output::EndProbe(_) | Output::PreStop(_) | Output::Stop(_) | Output::Kill(_) | Output::Inspect(_) | Output::Crash(_) | Output::Reply(..) => {}
+                Output::Commit(_)
+                | Output::Check(..)
+                | Output::Probe(_)
+                | Output::EndProbe(_)
+                | Output::PreStop(_)
+                | Output::Stop(_)
+                | Output::Kill(_)
+                | Output::Inspect(_)
+                | Output::Crash(_)
+                | Output::Reply(..) => {}
             }
         }
         for instance in &reference.instances {
-            assert!(instance.due.is_none_or(|(_, latest)| latest >= now && (latest > now || instance.run.is_some())), "a start is overdue at {now:?}: {instance:?}");
+            assert!(
+                instance
+                    .due
+                    .is_none_or(|(_, latest)| latest >= now && (latest > now || instance.run.is_some())),
+                "a start is overdue at {now:?}: {instance:?}"
+            );
         }
         assert_eq!(opened, reference.opened, "one event per incident");
         lives.sort();
         let exit = lives.first().map(|(at, ..)| *at);
         let timer = core.poll_timeout();
-        let Some(next) = exit.into_iter().chain(timer).min() else { break };
+        let Some(next) = exit.into_iter().chain(timer).min() else {
+            break;
+        };
         assert!(reference.next().is_none_or(|at| at >= now), "the law acts in time");
         let acts = reference.next();
-        assert!(acts.is_none_or(|at| at >= next), "the core sleeps through {acts:?}, until {next:?}");
+        assert!(
+            acts.is_none_or(|at| at >= next),
+            "the core sleeps through {acts:?}, until {next:?}"
+        );
         assert!(next > now, "time goes on");
         now = next;
         reference.act(now);

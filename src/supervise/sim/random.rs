@@ -17,8 +17,20 @@ use crate::supervise::Command;
 
 const NAMES: [&str; 3] = ["api", "web", "job"];
 const PROGRAMS: [&str; 14] = [
-    "good", "good", "better", "crash", "ready-then-crash", "once", "once-3", "never-ready", "no-spawn", "deaf", "family", "fat",
-    "wild", "wild",
+    "good",
+    "good",
+    "better",
+    "crash",
+    "ready-then-crash",
+    "once",
+    "once-3",
+    "never-ready",
+    "no-spawn",
+    "deaf",
+    "family",
+    "fat",
+    "wild",
+    "wild",
 ];
 
 fn random_spec(rng: &mut Rng) -> AppSpec {
@@ -30,7 +42,12 @@ fn random_spec(rng: &mut Rng) -> AppSpec {
         spec.ready = Ready::Spawn;
     }
     spec.ready_on_timeout = rng.one_in(5);
-    spec.restart.mode = rng.pick(&[RestartMode::Always, RestartMode::Always, RestartMode::OnFailure, RestartMode::Never]);
+    spec.restart.mode = rng.pick(&[
+        RestartMode::Always,
+        RestartMode::Always,
+        RestartMode::OnFailure,
+        RestartMode::Never,
+    ]);
     if rng.one_in(4) {
         spec.restart.stop_exit_codes = vec![3];
     }
@@ -101,16 +118,36 @@ fn random_command(rng: &mut Rng, last: &mut Option<AppSpec>) -> Command {
             if rng.one_in(4) && other.name != apps[0].name {
                 apps.push(other);
             }
-            Command::Apply { apps, update_env: rng.one_in(2), no_rollback: rng.one_in(6) }
+            Command::Apply {
+                apps,
+                update_env: rng.one_in(2),
+                no_rollback: rng.one_in(6),
+            }
         }
-        4 => Command::Start { targets: some(rng), env: None },
-        5 => Command::Start { targets: whole(rng), env: Some(random_env(rng)) },
+        4 => Command::Start {
+            targets: some(rng),
+            env: None,
+        },
+        5 => Command::Start {
+            targets: whole(rng),
+            env: Some(random_env(rng)),
+        },
         6 => Command::Stop { targets: some(rng) },
-        7 => Command::Restart { targets: some(rng), env: None },
-        8 => Command::Restart { targets: whole(rng), env: Some(random_env(rng)) },
+        7 => Command::Restart {
+            targets: some(rng),
+            env: None,
+        },
+        8 => Command::Restart {
+            targets: whole(rng),
+            env: Some(random_env(rng)),
+        },
         9 | 10 => {
             let env = rng.one_in(2).then(|| random_env(rng));
-            Command::Reload { targets: whole(rng), env, no_rollback: rng.one_in(5) }
+            Command::Reload {
+                targets: whole(rng),
+                env,
+                no_rollback: rng.one_in(5),
+            }
         }
         11 => Command::Delete { targets: whole(rng) },
         12 => {
@@ -119,7 +156,10 @@ fn random_command(rng: &mut Rng, last: &mut Option<AppSpec>) -> Command {
             } else {
                 ScaleTo::Exactly(u32::try_from(rng.below(10)).unwrap())
             };
-            Command::Scale { targets: whole(rng), to }
+            Command::Scale {
+                targets: whole(rng),
+                to,
+            }
         }
         _ => Command::Reset { targets: some(rng) },
     }
@@ -159,13 +199,22 @@ fn history(seed: u64, deaths: bool, world: &mut World) -> u64 {
         if to_end && world.core.is_shut_down() {
             world.down = true;
         }
-        if world.asked.iter().all(|ticket| world.replies.contains_key(ticket)) && (!to_end || world.core.is_shut_down()) {
+        if world.asked.iter().all(|ticket| world.replies.contains_key(ticket)) && (!to_end || world.core.is_shut_down())
+        {
             break;
         }
     }
     for ticket in &world.asked {
-        let open: Vec<_> = world.core.apps.values().flat_map(|app| app.goals.iter().map(move |goal| (app, goal))).collect();
-        assert!(world.replies.contains_key(ticket), "ticket {ticket} was never answered: {open:?}");
+        let open: Vec<_> = world
+            .core
+            .apps
+            .values()
+            .flat_map(|app| app.goals.iter().map(move |goal| (app, goal)))
+            .collect();
+        assert!(
+            world.replies.contains_key(ticket),
+            "ticket {ticket} was never answered: {open:?}"
+        );
     }
     assert_eq!(world.core.is_shut_down(), to_end);
     steps
@@ -173,7 +222,7 @@ fn history(seed: u64, deaths: bool, world: &mut World) -> u64 {
 
 fn run(deaths: bool) {
     let read = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let budget = read("CLMGR_SIM_STEPS").unwrap_or(150_000);
+    let budget = read("CLMGR_SIM_STEPS").unwrap_or(80_000);
     let mut seed = read("CLMGR_SIM_SEED").unwrap_or(1);
     let mut steps = 0;
     while steps < budget {
@@ -182,7 +231,10 @@ fn run(deaths: bool) {
         match result {
             Ok(some) => steps += some.max(1),
             Err(panic) => {
-                let from = world.trace.len().saturating_sub(read("CLMGR_SIM_TRACE").map_or(60, |n| usize::try_from(n).unwrap()));
+                let from = world
+                    .trace
+                    .len()
+                    .saturating_sub(read("CLMGR_SIM_TRACE").map_or(60, |n| usize::try_from(n).unwrap()));
                 println!("{}", world.trace[from..].join("\n"));
                 println!("seed {seed}, deaths {deaths}: CLMGR_SIM_SEED={seed}");
                 std::panic::resume_unwind(panic);
