@@ -41,7 +41,7 @@ pub struct Core {
     dirty: BTreeSet<AppId>,
     jobs: VecDeque<Job>,
     committing: Option<Committing>,
-    next_app: u32,
+    pub(super) next_app: u32,
     shutting_down: bool,
 }
 

@@ -353,10 +353,9 @@ impl App {
         for slot in slots.iter().copied() {
             let newest = self.slot_mut(slot).newest;
             // A slot that is still being emptied by an earlier scale down starts when it is empty.
-            if let Some(run) = self.current(slot).map(|run| run.id) {
-                if let Some(run) = self.runs.get_mut(&run) {
-                    run.cause = Some(Cause::Restart);
-                }
+            let current = self.current(slot).map(|run| run.id);
+            if let Some(run) = current.and_then(|run| self.runs.get_mut(&run)) {
+                run.cause = Some(Cause::Restart);
             }
             self.expect(
                 cx,

@@ -183,6 +183,8 @@ fn history(seed: u64, deaths: bool, world: &mut World) -> u64 {
         }
         if deaths && rng.one_in(6) {
             world.daemon_dies();
+        } else if !deaths && rng.one_in(3) {
+            world.cast_shadow();
         }
         let command = random_command(&mut rng, &mut last);
         world.ask(command);

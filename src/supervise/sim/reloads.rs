@@ -232,7 +232,9 @@ fn a_memory_replacement_gives_way() {
             world.run(command.clone()).unwrap();
             world.pass(3000);
             let wanted = world.app("api").wanted_slots().count();
-            assert_eq!(world.serving("api").len(), wanted, "{order:?} {command:?}");
+            let serving = world.serving("api").len();
+            let busy = usize::from(world.app("api").rollout.is_some());
+            assert!(serving.abs_diff(wanted) <= busy, "{order:?} {command:?}");
         }
     }
 }

@@ -117,6 +117,8 @@ pub(super) struct World {
     pub(super) inspects: bool,
     pub(super) down: bool,
     resuming: bool,
+    shadow: Option<Core>,
+    died: bool,
     queue: BTreeMap<(Moment, u64), Input>,
     committing: Option<Vec<Change>>,
     released: BTreeSet<RunId>,
@@ -145,6 +147,8 @@ impl World {
             inspects: true,
             down: false,
             resuming: false,
+            shadow: None,
+            died: false,
             queue: BTreeMap::new(),
             committing: None,
             released: BTreeSet::new(),
@@ -295,18 +299,66 @@ impl World {
 
     pub(super) fn feed(&mut self, input: Input) {
         self.trace.push(format!("{:>12} <- {input:?}", self.now.0 / 1000));
+        let copy = self.shadow.is_some().then(|| input.clone());
         self.core.handle(self.now, input);
+        if let (Some(shadow), Some(copy)) = (self.shadow.as_mut(), copy) {
+            shadow.handle(self.now, copy);
+        }
         self.perform_all();
         self.check();
     }
 
+    /// From here on a core that was written to text and read back decides everything a second time.
+    pub(super) fn cast_shadow(&mut self) {
+        // A void check is asked for again by the shadow at once, by the other one when its answer comes.
+        if self.committing.is_some() || self.core.apps.values().any(|app| app.recheck) {
+            return;
+        }
+        let mut shadow = Core::new(self.core.next_app, self.core.cx.peek_run());
+        for app in self.core.apps.values() {
+            let copy = App::import(&app.export().unwrap(), Arc::clone(app.spec())).unwrap();
+            shadow.insert(copy);
+        }
+        shadow.resume(self.now);
+        while shadow.poll_output().is_some() {}
+        self.shadow = Some(shadow);
+    }
+
     pub(super) fn perform_all(&mut self) {
         while let Some(output) = self.core.poll_output() {
+            self.compare(&output);
             self.trace
                 .push(format!("{:>12}    -> {}", self.now.0 / 1000, brief(&output)));
             self.perform(output);
         }
         let _ = self.core.take_dirty();
+        if let Some(shadow) = &mut self.shadow {
+            while let Some(output) = shadow.poll_output() {
+                assert!(matches!(output, Output::Reply(..)), "only the shadow wants {output:?}");
+            }
+            assert_eq!(shadow.poll_timeout(), self.core.poll_timeout(), "the same timers");
+        }
+    }
+
+    fn compare(&mut self, output: &Output) {
+        let Some(shadow) = &mut self.shadow else { return };
+        if matches!(output, Output::Reply(..)) {
+            return;
+        }
+        while let Some(other) = shadow.poll_output() {
+            if !matches!(other, Output::Reply(..)) {
+                assert_eq!(
+                    format!("{output:?}"),
+                    format!("{other:?}"),
+                    "the same decision after export and import"
+                );
+                if let Output::Release(run) = other {
+                    shadow.release(run);
+                }
+                return;
+            }
+        }
+        panic!("the shadow does not want {output:?}");
     }
 
     fn perform(&mut self, output: Output) {
@@ -370,7 +422,7 @@ impl World {
             Output::Release(run) => {
                 let proc = self.procs.remove(&run).expect("released once");
                 assert!(
-                    proc.exited && (proc.swept || !proc.spec.stop.treekill),
+                    proc.exited && (proc.swept || !proc.spec.stop.treekill || self.died),
                     "nothing is left at release"
                 );
                 assert!(self.released.insert(run));
@@ -506,10 +558,9 @@ impl World {
     /// The daemon dies, at once, and the next one takes over.
     pub(super) fn daemon_dies(&mut self) {
         self.trace.push(format!("{:>12} == the daemon dies", self.now.0 / 1000));
-        if let Some(changes) = self.committing.take() {
-            if self.rng.one_in(2) {
-                write(&mut self.disk, changes);
-            }
+        let landed = self.rng.one_in(2);
+        if let Some(changes) = self.committing.take().filter(|_| landed) {
+            write(&mut self.disk, changes);
         }
         let records: BTreeMap<AppId, String> = self
             .core
@@ -568,6 +619,7 @@ impl World {
         }
         self.core.resume(self.now);
         self.resuming = true;
+        self.died = true;
         self.perform_all();
         self.resuming = false;
         self.check();
@@ -580,10 +632,6 @@ impl World {
             .max()
             .unwrap_or(0)
             .max(self.core.apps.keys().map(|id| id.0 + 1).max().unwrap_or(0))
-    }
-
-    pub(super) fn is_committing(&self) -> bool {
-        self.committing.is_some()
     }
 
     pub(super) fn count(&self, kind: EventKind) -> usize {
@@ -658,14 +706,8 @@ fn check_app(app: &App, down: bool) {
     }
 }
 
-const fn pid_of(run: RunId) -> i32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_possible_wrap,
-        reason = "small in tests"
-    )]
-    let pid = run.0 as i32 + 1000;
-    pid
+fn pid_of(run: RunId) -> i32 {
+    i32::try_from(run.0).unwrap() + 1000
 }
 
 fn exited(run: RunId, status: ExitStatus) -> Input {
@@ -718,6 +760,14 @@ fn brief(output: &Output) -> String {
         Output::Check(id, _) => format!("Check {id}"),
         Output::Reply(ticket, Ok(_)) => format!("Reply {ticket} ok"),
         Output::Reply(ticket, Err(body)) => format!("Reply {ticket} {}", body.message),
-        other => format!("{other:?}"),
+        Output::Probe(_)
+        | Output::EndProbe(_)
+        | Output::PreStop(_)
+        | Output::Stop(_)
+        | Output::Kill(_)
+        | Output::Sweep(..)
+        | Output::Inspect(_)
+        | Output::Release(_)
+        | Output::Crash(_) => format!("{output:?}"),
     }
 }
