@@ -41,7 +41,7 @@ pub struct Core {
     dirty: BTreeSet<AppId>,
     jobs: VecDeque<Job>,
     committing: Option<Committing>,
-    next_app: u32,
+    pub(super) next_app: u32,
     shutting_down: bool,
 }
 
@@ -137,6 +137,15 @@ impl Core {
     #[must_use]
     pub fn named(&self, name: &AppName) -> Option<&App> {
         self.names.get(name).and_then(|id| self.apps.get(id))
+    }
+
+    /// True for a run that was to be started and is not to be any more. A `Spawn` of such a run that was not
+    /// performed yet need not be: hand in `SpawnFailed` instead, which then blames nobody.
+    #[must_use]
+    pub fn is_revoked(&self, run: RunId) -> bool {
+        self.owner(run)
+            .and_then(|app| app.runs.get(&run))
+            .is_none_or(|run| run.cause.is_some())
     }
 
     /// No process is left, and none will be started any more.

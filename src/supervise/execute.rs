@@ -69,14 +69,7 @@ impl Core {
                 app.abort_rollout(cx, "clmgr is shutting down");
                 let slots: BTreeSet<Slot> = app.runs.values().map(|run| run.slot).collect();
                 for slot in slots {
-                    app.expect(
-                        cx,
-                        ticket,
-                        GoalKind::Down {
-                            slot,
-                            outcome: Outcome::Stopped,
-                        },
-                    );
+                    app.expect_down(cx, ticket, slot, Outcome::Stopped);
                 }
             });
         }
@@ -87,6 +80,11 @@ impl App {
     fn expect(&mut self, cx: &mut Cx, ticket: Ticket, kind: GoalKind) {
         cx.tickets.expect(ticket);
         self.goals.push(Goal { ticket, kind });
+    }
+
+    fn expect_down(&mut self, cx: &mut Cx, ticket: Ticket, slot: Slot, outcome: Outcome) {
+        let through = self.runs_in(slot).map(|run| run.id).max();
+        self.expect(cx, ticket, GoalKind::Down { slot, through, outcome });
     }
 
     fn up(&mut self, cx: &mut Cx, ticket: Ticket, slots: &[Slot]) {
@@ -117,7 +115,8 @@ impl App {
                 continue;
             }
             match self.current(slot) {
-                Some(run) if run.cause.is_some() => {
+                // The second: it was started while the new spec was being written.
+                Some(run) if run.cause.is_some() || run.generation != self.generation => {
                     let id = run.id;
                     self.stop_run(cx, id, Cause::Restart);
                     if let Some(run) = self.runs.get_mut(&id) {
@@ -192,7 +191,7 @@ impl App {
                 Outcome::Unchanged
             };
             self.clear_slot(cx, slot);
-            self.expect(cx, ticket, GoalKind::Down { slot, outcome });
+            self.expect_down(cx, ticket, slot, outcome);
         }
         if whole {
             self.absolve();
@@ -334,14 +333,7 @@ impl App {
         let before = self.desired;
         self.resize(cx, desired);
         for slot in desired..before {
-            self.expect(
-                cx,
-                ticket,
-                GoalKind::Down {
-                    slot,
-                    outcome: Outcome::Stopped,
-                },
-            );
+            self.expect_down(cx, ticket, slot, Outcome::Stopped);
         }
         let added: Vec<Slot> = (before..desired).collect();
         if !self.wanted {
@@ -361,10 +353,9 @@ impl App {
         for slot in slots.iter().copied() {
             let newest = self.slot_mut(slot).newest;
             // A slot that is still being emptied by an earlier scale down starts when it is empty.
-            if let Some(run) = self.current(slot).map(|run| run.id) {
-                if let Some(run) = self.runs.get_mut(&run) {
-                    run.cause = Some(Cause::Restart);
-                }
+            let current = self.current(slot).map(|run| run.id);
+            if let Some(run) = current.and_then(|run| self.runs.get_mut(&run)) {
+                run.cause = Some(Cause::Restart);
             }
             self.expect(
                 cx,
@@ -410,7 +401,7 @@ impl App {
         for goal in std::mem::take(&mut self.goals) {
             let mut line = match goal.kind {
                 GoalKind::Gone => self.line(None, Outcome::Deleted),
-                GoalKind::Down { slot, outcome } => self.line(Some(slot), outcome),
+                GoalKind::Down { slot, outcome, .. } => self.line(Some(slot), outcome),
                 GoalKind::Up { slot, .. } => {
                     self.failed(Some(slot), "deleted by another command meanwhile", Vec::new())
                 }

@@ -158,6 +158,10 @@ impl App {
     }
 
     fn start_later(&mut self, cx: &mut Cx, slot: Slot, law: &RestartSpec, reason: &str) {
+        if self.circuit.is_tripped() {
+            // It starts when the circuit closes.
+            return;
+        }
         let seed = cx.peek_run();
         let record = self.slot_mut(slot);
         let wait = if record.unstable == 0 {
@@ -178,6 +182,23 @@ impl App {
             None,
             format!("{reason}; next start in {wait}"),
         );
+    }
+
+    /// Opens the circuits of instances that cannot be started.
+    pub fn trip_slots(&mut self, cx: &mut Cx, slots: &[Slot], why: &str) {
+        let law = self.spec().restart.clone();
+        for slot in slots.iter().copied() {
+            let record = self.slot_mut(slot);
+            let kind = if record.circuit.is_tripped() {
+                EventKind::CircuitProbe
+            } else {
+                EventKind::CircuitOpen
+            };
+            record.circuit = record.circuit.tripped(cx.now, &law);
+            record.reason = Some(why.to_owned());
+            let message = format!("{why}{}", self.next_probe(self.slots[slot as usize].circuit, cx));
+            cx.event(self, kind, Some(slot), None, message);
+        }
     }
 
     /// Opens the circuit of the app as a whole.

@@ -34,10 +34,12 @@ pub enum GoalKind {
         /// What is reported.
         outcome: Outcome,
     },
-    /// Nothing of this slot is left.
+    /// Nothing is left of what ran in this slot, whatever was started in it since.
     Down {
         /// Which instance.
         slot: Slot,
+        /// Only runs up to this one count.
+        through: Option<RunId>,
         /// What is reported.
         outcome: Outcome,
     },
@@ -148,14 +150,13 @@ impl App {
     pub fn judge(&self, goal: &GoalKind) -> Option<InstanceResult> {
         match *goal {
             GoalKind::Up { slot, after, outcome } => self.judge_up(slot, after, outcome),
-            GoalKind::Down { slot, outcome } => {
-                if self.runs_in(slot).any(Run::is_stuck) {
-                    return Some(self.failed(Some(slot), STUCK, Vec::new()));
+            GoalKind::Down { slot, through, outcome } => {
+                let mut left = self.runs_in(slot).filter(|run| Some(run.id) <= through).peekable();
+                if left.peek().is_none() {
+                    return Some(self.line(Some(slot), outcome));
                 }
-                self.runs_in(slot)
-                    .next()
-                    .is_none()
-                    .then(|| self.line(Some(slot), outcome))
+                left.any(Run::is_stuck)
+                    .then(|| self.failed(Some(slot), STUCK, Vec::new()))
             }
             GoalKind::Gone => self
                 .runs

@@ -13,7 +13,7 @@ use crate::model::target::{ScaleTo, Target};
 pub type Ticket = u64;
 
 /// One thing that happened outside.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// Somebody asked for something.
     Command(Ticket, Command),

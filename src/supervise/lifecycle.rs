@@ -79,7 +79,11 @@ impl App {
                 }
             }
             Err(missing) => {
-                if waiting.iter().any(|slot| self.is_wanted(*slot)) {
+                let waiting: Vec<Slot> = waiting.into_iter().filter(|slot| self.is_wanted(*slot)).collect();
+                if self.any_stable() {
+                    // What works goes on; only these instances stay away.
+                    self.trip_slots(cx, &waiting, &missing);
+                } else if !waiting.is_empty() {
                     self.trip_app(cx, missing, None, Vec::new());
                 }
             }
@@ -163,7 +167,9 @@ impl App {
         run.exit = Some((cx.now, Exit::bare(ExitStatus::Unknown)));
         run.phase = Phase::Sweeping;
         let slot = run.slot;
-        cx.event(self, EventKind::SpawnFailed, Some(slot), None, reason);
+        if run.cause.is_none() {
+            cx.event(self, EventKind::SpawnFailed, Some(slot), None, reason);
+        }
         self.conclude(cx, id, Some(reason.to_owned()));
     }
 

@@ -18,7 +18,9 @@ pub enum Output {
     Commit(Vec<Change>),
     /// Check the app's `require`, then hand in `Checked`.
     Check(AppId, Arc<AppSpec>),
-    /// Start a process; `Spawned` or `SpawnFailed` follows.
+    /// Start a process; `Spawned` or `SpawnFailed` follows. One that [`super::Core::is_revoked`] by the time
+    /// it is performed is not started; after [`super::Core::resume`], one that the keeper knows already is not
+    /// started again, but `Spawned` is handed in (and `Exited`, if it is gone).
     Spawn {
         /// Its run.
         run: RunId,

@@ -209,6 +209,15 @@ impl App {
             }
             Some(Step::Retiring(old)) if *old == id => {
                 rollout.active.remove(&slot);
+                let planned = rollout.queue.contains(&slot)
+                    || self
+                        .slots
+                        .get(slot as usize)
+                        .is_some_and(|record| record.next_start.is_some() || record.completed);
+                if !planned && self.current(slot).is_none() {
+                    // The replacement has failed here for good: from now on by the restart law.
+                    self.bring_up(cx, &[slot]);
+                }
             }
             Some(Step::Abandoning(new)) if *new == id => {
                 rollout.active.remove(&slot);
@@ -268,7 +277,15 @@ impl App {
             if first {
                 rollout.failure = Some(failure);
             }
-            if self.current(slot).is_none() && self.is_wanted(slot) {
+            let goal = rollout.goal();
+            let current = self.current(slot).map(|run| (run.id, run.generation));
+            if let Some((old, _)) = current.filter(|(_, generation)| *generation != goal) {
+                self.keep_crash_of(cx, run);
+                if let Some(rollout) = self.rollout.as_mut() {
+                    rollout.active.insert(slot, Step::Retiring(old));
+                }
+                self.stop_run(cx, old, Cause::Replaced);
+            } else if self.current(slot).is_none() && self.is_wanted(slot) {
                 self.after_failure(cx, run, spawn_error);
             } else {
                 self.keep_crash_of(cx, run);

@@ -1,0 +1,267 @@
+//! Chosen rollouts: good and broken generations, every order, memory, and what comes between.
+
+use super::scenarios::{all, apply, one, up};
+use super::specs::spec;
+use super::world::World;
+use crate::model::duration::Millis;
+use crate::model::event::EventKind;
+use crate::model::outcome::ErrorKind;
+use crate::model::size::Bytes;
+use crate::model::spec::{AppSpec, Order, RolloutSpec};
+use crate::model::target::ScaleTo;
+use crate::supervise::Command;
+
+fn next(program: &str, count: u32, order: Order, parallel: u32) -> AppSpec {
+    AppSpec {
+        rollout: RolloutSpec {
+            order: Some(order),
+            parallel,
+            ..RolloutSpec::default()
+        },
+        ..spec("api", program, count)
+    }
+}
+
+/// Runs until the answer; returns it and the fewest and most instances that served meanwhile.
+fn watch(world: &mut World, ticket: u64) -> (super::world::Reply, usize, usize) {
+    let (mut least, mut most) = (usize::MAX, 0);
+    while !world.replies.contains_key(&ticket) {
+        assert!(world.step());
+        let serving = world.serving("api").len();
+        least = least.min(serving);
+        most = most.max(world.alive());
+    }
+    (world.replies[&ticket].clone(), least, most)
+}
+
+#[test]
+fn a_good_generation_replaces_the_old_one() {
+    for (order, parallel, fewest, at_most) in [
+        (Order::StartFirst, 1, 4, 5),
+        (Order::StartFirst, 2, 4, 6),
+        (Order::StopFirst, 1, 3, 4),
+        (Order::StopFirst, 2, 2, 4),
+    ] {
+        let mut world = up("good", 4);
+        let ticket = world.ask(apply(vec![next("better", 4, order, parallel)]));
+        let (reply, least, most) = watch(&mut world, ticket);
+        assert_eq!(reply.unwrap().len(), 4);
+        assert!(
+            least >= fewest && most <= at_most,
+            "{order:?} {parallel}: {least} to {most}"
+        );
+        assert_eq!(world.serving("api"), ["better"; 4]);
+        assert_eq!(world.app("api").spec().argv[0], "better".into());
+        assert_eq!(world.count(EventKind::ReloadDone), 1);
+    }
+}
+
+#[test]
+fn a_broken_generation_leaves_the_old_one_serving() {
+    for program in ["crash", "never-ready", "no-spawn", "ready-then-crash"] {
+        for (order, parallel) in [
+            (Order::StartFirst, 1),
+            (Order::StartFirst, 2),
+            (Order::StopFirst, 1),
+            (Order::StopFirst, 2),
+        ] {
+            let mut world = up("good", 4);
+            let ticket = world.ask(apply(vec![next(program, 4, order, parallel)]));
+            let (reply, least, _) = watch(&mut world, ticket);
+            let error = reply.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Failed);
+            let floor = if order == Order::StartFirst {
+                4
+            } else {
+                4 - parallel as usize
+            };
+            assert!(least >= floor, "{program} {order:?} {parallel}: {least}");
+            world.pass(5000);
+            assert_eq!(world.serving("api"), ["good"; 4], "{program} {order:?}");
+            assert_eq!(world.app("api").spec().argv[0], "good".into());
+            assert_eq!(world.disk.values().next().unwrap().spec.argv[0], "good".into());
+            assert_eq!(world.count(EventKind::ReloadRolledBack), 1);
+        }
+    }
+}
+
+#[test]
+fn the_deadline_turns_it_round() {
+    let mut world = up("good", 4);
+    let mut app = next("better", 4, Order::StartFirst, 1);
+    app.rollout.deadline = Millis(5000);
+    let error = world.run(apply(vec![app])).unwrap_err();
+    assert!(error.message.contains("not done within 5s"), "{}", error.message);
+    world.pass(5000);
+    assert_eq!(world.serving("api"), ["good"; 4]);
+}
+
+#[test]
+fn an_inspection_that_never_answers_does_not_hang_it() {
+    let mut world = up("good", 2);
+    world.inspects = false;
+    let mut app = spec("api", "better", 2);
+    app.rollout.deadline = Millis(5000);
+    world.run(apply(vec![app])).unwrap_err();
+    assert_eq!(world.serving("api"), ["good"; 2]);
+}
+
+#[test]
+fn a_kept_generation_stays_though_it_fails() {
+    let mut world = up("good", 3);
+    let apps = vec![next("ready-then-crash", 3, Order::StartFirst, 1)];
+    let error = world
+        .run(Command::Apply {
+            apps,
+            update_env: true,
+            no_rollback: true,
+        })
+        .unwrap_err();
+    assert!(error.message.contains("was kept"), "{}", error.message);
+    assert_eq!(world.app("api").spec().argv[0], "ready-then-crash".into());
+    world.pass(10_000);
+    assert!(world.serving("api").iter().all(|program| program == "ready-then-crash"));
+}
+
+#[test]
+fn a_spec_that_cannot_be_written_is_rolled_back() {
+    for keep in [false, true] {
+        let mut world = up("good", 3);
+        world.bad_disk = 1;
+        let apps = vec![next("better", 3, Order::StartFirst, 3)];
+        let error = world
+            .run(Command::Apply {
+                apps,
+                update_env: true,
+                no_rollback: keep,
+            })
+            .unwrap_err();
+        assert!(error.message.contains("could not be written"), "{}", error.message);
+        assert_eq!(world.serving("api"), ["good"; 3]);
+        assert_eq!(world.app("api").spec().argv[0], "good".into());
+    }
+}
+
+#[test]
+fn scaling_and_restarting_during_a_reload_is_a_conflict() {
+    let mut world = up("good", 3);
+    let ticket = world.ask(apply(vec![next("better", 3, Order::StartFirst, 1)]));
+    world.pass(1000);
+    for command in [
+        Command::Scale {
+            targets: all(),
+            to: ScaleTo::By(1),
+        },
+        Command::Restart {
+            targets: all(),
+            env: None,
+        },
+        Command::Stop { targets: one(1) },
+        apply(vec![spec("api", "crash", 3)]),
+    ] {
+        assert_eq!(world.run(command).unwrap_err().kind, ErrorKind::Conflict);
+    }
+    let joined = world.ask(apply(vec![next("better", 3, Order::StartFirst, 1)]));
+    world
+        .run(Command::Start {
+            targets: all(),
+            env: None,
+        })
+        .unwrap();
+    world.until_answered(ticket).unwrap();
+    world.until_answered(joined).unwrap();
+    assert_eq!(world.serving("api"), ["better"; 3]);
+}
+
+#[test]
+fn a_stop_ends_a_reload_and_both_are_answered() {
+    let mut world = up("good", 3);
+    let ticket = world.ask(apply(vec![next("better", 3, Order::StartFirst, 1)]));
+    world.pass(3000);
+    world.run(Command::Stop { targets: all() }).unwrap();
+    world.until_answered(ticket).unwrap_err();
+    assert_eq!(world.alive(), 0);
+    world
+        .run(Command::Start {
+            targets: all(),
+            env: None,
+        })
+        .unwrap();
+    assert_eq!(world.serving("api"), ["good"; 3], "the old spec is in force");
+}
+
+fn fat(order: Order) -> AppSpec {
+    AppSpec {
+        max_memory_restart: Some(Bytes(1 << 20)),
+        ..next("fat", 2, order, 1)
+    }
+}
+
+#[test]
+fn too_much_memory_is_replaced_one_at_a_time() {
+    for order in [Order::StartFirst, Order::StopFirst] {
+        let mut world = World::new(9);
+        world.run(apply(vec![fat(order)])).unwrap();
+        world.pass(60_000);
+        assert!(world.count(EventKind::MemoryLimit) >= 2);
+        assert!(world.spawns.len() >= 4);
+        assert!((1..=3).contains(&world.serving("api").len()));
+    }
+}
+
+#[test]
+fn a_memory_replacement_gives_way() {
+    for order in [Order::StartFirst, Order::StopFirst] {
+        for command in [
+            Command::Scale {
+                targets: all(),
+                to: ScaleTo::By(1),
+            },
+            Command::Stop { targets: one(0) },
+            Command::Restart {
+                targets: all(),
+                env: None,
+            },
+            apply(vec![next("better", 2, order, 1)]),
+        ] {
+            let mut world = World::new(9);
+            world.run(apply(vec![fat(order)])).unwrap();
+            while world.app("api").rollout.is_none() {
+                assert!(world.step());
+            }
+            world.run(command.clone()).unwrap();
+            world.pass(3000);
+            let wanted = world.app("api").wanted_slots().count();
+            let serving = world.serving("api").len();
+            let busy = usize::from(world.app("api").rollout.is_some());
+            assert!(serving.abs_diff(wanted) <= busy, "{order:?} {command:?}");
+        }
+    }
+}
+
+#[test]
+fn a_failed_memory_replacement_is_not_tried_with_every_sample() {
+    let mut world = World::new(9);
+    world.run(apply(vec![fat(Order::StartFirst)])).unwrap();
+    let id = world.app("api").id;
+    let broken = std::sync::Arc::new(AppSpec {
+        max_memory_restart: Some(Bytes(1)),
+        ..next("no-spawn", 2, Order::StartFirst, 1)
+    });
+    let generation = world.app("api").generation;
+    world
+        .core
+        .apps
+        .get_mut(&id)
+        .unwrap()
+        .specs
+        .insert(generation, std::sync::Arc::clone(&broken));
+    world.disk.get_mut(&id).unwrap().spec = broken;
+    let run = *world.procs.keys().next().unwrap();
+    for _ in 0..30 {
+        world.pass(1000);
+        world.feed(crate::supervise::Input::Memory(run, Bytes(1 << 40)));
+    }
+    assert!(world.spawns.len() <= 4, "{}", world.spawns.len());
+    assert_eq!(world.serving("api").len(), 2);
+}
