@@ -16,6 +16,7 @@
 //! [`policy::breaker`].
 
 pub mod app;
+mod apply;
 mod core;
 mod cx;
 mod ending;

@@ -195,21 +195,21 @@ impl Reference {
                 self.proven(slot, now);
             }
         }
-        if let Fuse::Open(since, Some(wait)) = self.fuse {
-            if since.after(wait) <= now {
-                self.fuse = Fuse::Trying(wait);
-                if let Some(free) = self.instances.iter_mut().find(|instance| instance.run.is_none()) {
-                    free.due = Some((now, now));
-                }
+        if let Fuse::Open(since, Some(wait)) = self.fuse
+            && since.after(wait) <= now
+        {
+            self.fuse = Fuse::Trying(wait);
+            if let Some(free) = self.instances.iter_mut().find(|instance| instance.run.is_none()) {
+                free.due = Some((now, now));
             }
         }
         if self.fuse == Fuse::Closed {
             for instance in &mut self.instances {
-                if let Fuse::Open(since, Some(wait)) = instance.fuse {
-                    if since.after(wait) <= now {
-                        instance.fuse = Fuse::Trying(wait);
-                        instance.due = Some((now, now));
-                    }
+                if let Fuse::Open(since, Some(wait)) = instance.fuse
+                    && since.after(wait) <= now
+                {
+                    instance.fuse = Fuse::Trying(wait);
+                    instance.due = Some((now, now));
                 }
             }
         }
