@@ -37,8 +37,6 @@ pub mod slot;
 
 #[cfg(test)]
 mod sim;
-#[cfg(test)]
-mod tests;
 
 pub use self::core::Core;
 pub use self::input::{Command, Input, Ticket};

@@ -259,7 +259,7 @@ fn history(seed: u64) {
     let mut lives: Vec<(Moment, usize, RunId)> = Vec::new();
     let mut opened = 0;
     let mood = rng.pick(&[2, 4, 20]);
-    for _ in 0..rng.pick(&[10, 10, 10, 60]) {
+    for _ in 0..rng.pick(&[6, 6, 6, 6, 40]) {
         while let Some(output) = core.poll_output() {
             match output {
                 Output::Spawn { run, slot, .. } => {
