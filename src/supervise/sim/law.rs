@@ -195,21 +195,21 @@ impl Reference {
                 self.proven(slot, now);
             }
         }
-        if let Fuse::Open(since, Some(wait)) = self.fuse {
-            if since.after(wait) <= now {
-                self.fuse = Fuse::Trying(wait);
-                if let Some(free) = self.instances.iter_mut().find(|instance| instance.run.is_none()) {
-                    free.due = Some((now, now));
-                }
+        if let Fuse::Open(since, Some(wait)) = self.fuse
+            && since.after(wait) <= now
+        {
+            self.fuse = Fuse::Trying(wait);
+            if let Some(free) = self.instances.iter_mut().find(|instance| instance.run.is_none()) {
+                free.due = Some((now, now));
             }
         }
         if self.fuse == Fuse::Closed {
             for instance in &mut self.instances {
-                if let Fuse::Open(since, Some(wait)) = instance.fuse {
-                    if since.after(wait) <= now {
-                        instance.fuse = Fuse::Trying(wait);
-                        instance.due = Some((now, now));
-                    }
+                if let Fuse::Open(since, Some(wait)) = instance.fuse
+                    && since.after(wait) <= now
+                {
+                    instance.fuse = Fuse::Trying(wait);
+                    instance.due = Some((now, now));
                 }
             }
         }
@@ -259,7 +259,7 @@ fn history(seed: u64) {
     let mut lives: Vec<(Moment, usize, RunId)> = Vec::new();
     let mut opened = 0;
     let mood = rng.pick(&[2, 4, 20]);
-    for _ in 0..rng.pick(&[10, 10, 10, 60]) {
+    for _ in 0..rng.pick(&[6, 6, 6, 6, 40]) {
         while let Some(output) = core.poll_output() {
             match output {
                 Output::Spawn { run, slot, .. } => {
