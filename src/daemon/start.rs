@@ -20,7 +20,7 @@ use crate::logs::sink::Notice;
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::os::home::Home;
-use crate::os::{clock, poll, procfs};
+use crate::os::{clock, memory, poll, procfs};
 use crate::store::{Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
 
@@ -76,6 +76,7 @@ pub fn log_to_stderr() {
 /// # Errors
 /// It could not start, or its keeper was lost and could not be replaced.
 pub fn run(home: Home, link: OwnedFd, ready: Option<OwnedFd>) -> Result<(), DaemonError> {
+    memory::lean();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
