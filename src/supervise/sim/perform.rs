@@ -88,8 +88,11 @@ impl World {
                 }
             }
             Output::Kill(run) => {
-                self.proc(run).told = true;
-                self.later(2, exited(run, ExitStatus::Signal(9)));
+                let proc = self.proc(run);
+                proc.told = true;
+                if proc.spec.argv[0] != "undead".into() {
+                    self.later(2, exited(run, ExitStatus::Signal(9)));
+                }
             }
             Output::Sweep(run, until) => {
                 let now = self.now;

@@ -45,7 +45,7 @@ impl Behaviour {
             },
             "never-ready" => Self { ready: None, ..good },
             "no-spawn" => Self { spawns: false, ..good },
-            "deaf" => Self { stop: None, ..good },
+            "deaf" | "undead" => Self { stop: None, ..good },
             "family" => Self { sweep: 30_000, ..good },
             "fat" => Self { fat: true, ..good },
             "wild" => Self {
