@@ -70,7 +70,7 @@ impl Daemon {
                 () = writable(&self.keeper), if wants_write => {}
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.input(Input::Tick),
                 () = until(quiet_at), if quiet_at.is_some() => {
-                    memory::settle();
+                    memory::settle_soon();
                     quiet_at = None;
                     continue;
                 }
