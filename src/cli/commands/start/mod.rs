@@ -92,9 +92,20 @@ pub struct ProgramArgs {
 }
 
 pub(crate) fn run(args: &StartArgs, context: &mut Context) -> Result<(), Failure> {
+    let args = &program_first(args);
     let mut reply = OperationReply::default();
-    for part in what::sort_out(args)? {
+    for part in what::prepare(what::sort_out(args)?, args)? {
         reply.results.extend(part.start(args, context)?.results);
     }
     report::done_with_table(context, &reply)
+}
+
+/// `start -- sleep 100` means the program `sleep`, as with `env` and `nohup`.
+fn program_first(args: &StartArgs) -> StartArgs {
+    let mut args = args.clone();
+    if args.what.is_empty() && !args.program.args.is_empty() {
+        args.what
+            .push(args.program.args.remove(0).to_string_lossy().into_owned());
+    }
+    args
 }
