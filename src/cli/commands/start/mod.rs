@@ -77,7 +77,7 @@ pub struct ProgramArgs {
     /// Do not start it again when it ends
     #[arg(long)]
     pub no_autorestart: bool,
-    /// When it is ready: spawn, listen, notify or fd:N
+    /// When it is ready: spawn, listen, ipc, notify or fd:N
     #[arg(long, value_name = "HOW")]
     pub ready: Option<String>,
     /// How long it may take to stop before it is killed
