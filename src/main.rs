@@ -73,8 +73,11 @@ fn prepare() -> Result<Home, Box<dyn Error>> {
 
 fn supervise() -> Result<(), Box<dyn Error>> {
     let number = |name| std::env::var(name).ok();
-    let link = number(keeper::LINK_VAR).ok_or("the daemon is started by its keeper; use another command, such as: clmgr status")?;
-    let ready = number(keeper::READY_VAR).map(|number| descriptor(&number)).transpose()?;
+    let link = number(keeper::LINK_VAR)
+        .ok_or("the daemon is started by its keeper; use another command, such as: clmgr status")?;
+    let ready = number(keeper::READY_VAR)
+        .map(|number| descriptor(&number))
+        .transpose()?;
     daemon::log_to_stderr();
     daemon::run(Home::discover()?, descriptor(&link)?, ready)?;
     Ok(())
