@@ -76,6 +76,9 @@ impl Daemon {
                 }
                 _ = samples.tick(), if self.sampling.is_needed() => {
                     self.sample();
+                    if !self.sampling.is_needed() {
+                        quiet_at = Some(Instant::now() + QUIET);
+                    }
                     continue;
                 }
                 () = tokio::time::sleep(ACK_DELAY), if has_acks => self.acknowledge(),
