@@ -41,8 +41,7 @@ pub(crate) fn ensure_running(home: &Home) -> Result<Client, Failure> {
 
 /// Somebody holds the lock of this home.
 fn keeper_lives(home: &Home) -> bool {
-    let path = home.lock();
-    path.exists() && matches!(lock::acquire(&path), Err(lock::LockError::Held { .. }))
+    lock::is_held(&home.lock())
 }
 
 /// Starts `clmgr keeper` in a session of its own; returns the end of its ready pipe.

@@ -125,19 +125,28 @@ impl World {
     pub fn instances(&self, app: &str) -> Vec<Value> {
         let status = self.status();
         let apps = status["apps"].as_array().unwrap();
-        apps.iter().find(|known| known["name"] == app).map(|known| known["instances"].as_array().unwrap().clone()).unwrap_or_default()
+        apps.iter()
+            .find(|known| known["name"] == app)
+            .map(|known| known["instances"].as_array().unwrap().clone())
+            .unwrap_or_default()
     }
 
     /// The states of an app's instances, by slot.
     #[track_caller]
     pub fn states(&self, app: &str) -> Vec<String> {
-        self.instances(app).iter().map(|instance| instance["state"].as_str().unwrap().to_owned()).collect()
+        self.instances(app)
+            .iter()
+            .map(|instance| instance["state"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// The pids of an app's instances, by slot; 0 where there is none.
     #[track_caller]
     pub fn pids(&self, app: &str) -> Vec<i64> {
-        self.instances(app).iter().map(|instance| instance["pid"].as_i64().unwrap_or(0)).collect()
+        self.instances(app)
+            .iter()
+            .map(|instance| instance["pid"].as_i64().unwrap_or(0))
+            .collect()
     }
 
     /// Daemon and keeper.
@@ -151,7 +160,10 @@ impl World {
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {
         let said = self.run(&["events", "--json", "--limit", "10000"]).ok();
-        said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        said.out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// Waits until a condition holds; fails with what is known if it does not.
@@ -183,7 +195,8 @@ impl World {
         pids.filter(|pid| *pid != own)
             .filter(|pid| {
                 let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-                let alive = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+                let alive =
+                    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
                 alive && environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
             })
             .collect()
@@ -197,7 +210,8 @@ impl Drop for World {
         if !gone {
             // Only processes that carry this world's home, and only when clmgr could not end them.
             for pid in self.processes() {
-                let fd = rustix::process::Pid::from_raw(pid).and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+                let fd = rustix::process::Pid::from_raw(pid)
+                    .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
                 if let Some(fd) = fd.filter(|_| self.processes().contains(&pid)) {
                     let _gone = rustix::process::pidfd_send_signal(fd, rustix::process::Signal::KILL);
                 }
@@ -224,10 +238,14 @@ pub fn eventually(holds: &mut dyn FnMut() -> bool) -> bool {
     holds()
 }
 
+/// Runs a command to its end.
 #[track_caller]
-fn said(mut command: Command) -> Said {
+pub fn said(mut command: Command) -> Said {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let args: Vec<String> = command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let args: Vec<String> = command
+        .get_args()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
     finish(child, &args.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
@@ -253,7 +271,11 @@ pub fn finish(mut child: Child, args: &[&str]) -> Said {
         let _gone = child.wait();
         panic!("hung: clmgr {args:?}");
     }
-    let output = Output { status: child.wait().unwrap(), stdout: writer.join().unwrap(), stderr: reader.join().unwrap() };
+    let output = Output {
+        status: child.wait().unwrap(),
+        stdout: writer.join().unwrap(),
+        stderr: reader.join().unwrap(),
+    };
     Said {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -1,4 +1,7 @@
 //! The real program, as a user has it: every test starts its own clmgr in a home of its own.
 
+
+mod bad_days;
+mod bad_input;
 mod harness;
 mod smoke;

@@ -137,6 +137,11 @@ impl Part {
             Self::Known(targets) => known(targets, args),
             Self::KnownOrProgram(word) => match known(vec![Target::Named(word.clone())], args) {
                 Err(failure) if failure.code == exit::NOT_FOUND && world::which(&word) => unknown(word, args, context),
+                Err(failure)
+                    if failure.code == exit::NOT_FOUND && world::file_kind(Path::new(&word)) == FileKind::Folder =>
+                {
+                    Err(failure.hint(format!("{word} is a folder; for the file in it: clmgr start {word}/ecosystem.toml")))
+                }
                 other => other,
             },
             Self::Program(word) => unknown(word, args, context),
