@@ -34,7 +34,13 @@ pub(crate) fn ensure_running(home: &Home) -> Result<Client, Failure> {
         | LaunchError::Failed(_)
         | LaunchError::Silent
         | LaunchError::NoAnswer { .. }) => {
-            Failure::unreachable(chain(&error)).hint(format!("its own log: {}", home.own_log().display()))
+            let failure = Failure::unreachable(chain(&error));
+            let log = home.own_log();
+            if log.exists() {
+                failure.hint(format!("its own log: {}", log.display()))
+            } else {
+                failure
+            }
         }
     })
 }

@@ -22,6 +22,24 @@ fn background(world: &World, args: &[&str]) -> Child {
         .unwrap()
 }
 
+/// The same in a process group of its own, as a shell does.
+fn in_foreground(world: &World, args: &[&str]) -> Child {
+    use std::os::unix::process::CommandExt;
+    let mut command = world.command(args);
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap()
+}
+
+/// Ctrl-C: the whole group gets it, so whatever the command started in it would, too.
+fn interrupt(child: &Child) {
+    let group = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+}
+
 fn signal(pid: i64, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
@@ -155,13 +173,20 @@ fn stale_sockets_and_locks_are_no_obstacle() {
 }
 
 #[test]
-fn a_folder_in_place_of_the_socket_is_told_by_the_command() {
-    let world = World::new();
-    std::fs::create_dir_all(world.home().join("clmgr.sock/x")).unwrap();
-    let said = world.run(&["start", "sleep 1000"]);
-    assert_eq!(said.code, 5, "{}{}", said.out, said.err);
-    assert!(said.err.contains("clmgr.sock"), "{}", said.err);
-    world.until("nothing is left running", || world.processes().is_empty());
+fn whatever_keeps_the_keeper_from_starting_reaches_the_command() {
+    for name in ["clmgr.lock", "clmgr.sock", "notify.sock", "clmgr.db"] {
+        let world = World::new();
+        std::fs::create_dir_all(world.home().join(name).join("x")).unwrap();
+        let said = world.run(&["start", "sleep 1000"]);
+        assert_eq!(said.code, 5, "{name}: {}{}", said.out, said.err);
+        assert!(
+            said.err.contains(world.home().join(name).to_str().unwrap()),
+            "{name}: {}",
+            said.err
+        );
+        assert!(said.err.to_lowercase().contains("directory"), "{name}: {}", said.err);
+        world.until("nothing is left running", || world.processes().is_empty());
+    }
 }
 
 #[test]
@@ -312,9 +337,11 @@ fn an_interrupted_command_ends_and_its_work_goes_on() {
     let world = World::new();
     world.file("slow", SLOW);
     world.file("a.toml", SLOW_TOML);
-    let start = background(&world, &["start", "a.toml"]);
-    world.until("it is starting", || world.states("slow") == ["starting"]);
-    signal(start.id().into(), rustix::process::Signal::INT);
+    let start = in_foreground(&world, &["start", "a.toml"]);
+    world.until("it is starting", || {
+        world.states("slow") == ["starting"] && world.pids("slow") != [0]
+    });
+    interrupt(&start);
     let said = finish(start, &["start"]).refused(130, "interrupted");
     assert!(
         said.err.contains("still going on") && said.err.contains("clmgr status"),
@@ -327,11 +354,11 @@ fn an_interrupted_command_ends_and_its_work_goes_on() {
     world.until("it is up", || world.states("slow") == ["online"]);
     assert_eq!(world.pids("slow"), pids);
     // A reload goes on the same way, and the first one's answer is not needed.
-    let reload = background(&world, &["reload", "slow"]);
+    let reload = in_foreground(&world, &["reload", "slow"]);
     world.until("the reload is under way", || {
         world.events().iter().any(|event| event["kind"] == "reload_started")
     });
-    signal(reload.id().into(), rustix::process::Signal::INT);
+    interrupt(&reload);
     finish(reload, &["reload"]).refused(130, "interrupted");
     world.until("the reload is done", || {
         world.events().iter().any(|event| event["kind"] == "reload_done")
