@@ -20,6 +20,8 @@ const HANG: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct World {
     folder: tempfile::TempDir,
+    /// File systems to be unmounted when nobody uses them any more.
+    mounts: std::cell::RefCell<Vec<PathBuf>>,
 }
 
 /// What a command said.
@@ -57,7 +59,10 @@ impl World {
     /// A fresh home.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("cl").tempdir_in("/tmp").unwrap();
-        Self { folder }
+        Self {
+            folder,
+            mounts: std::cell::RefCell::default(),
+        }
     }
 
     /// The folder; `CLMGR_HOME` is `home` in it, apps live beside that.
@@ -68,6 +73,30 @@ impl World {
     /// The state folder.
     pub fn home(&self) -> PathBuf {
         self.path().join("home")
+    }
+
+    /// Makes a folder (0700) that is a file system of its own, of this many KiB, gone with the world. False where
+    /// nothing may be mounted: the test says so and ends.
+    #[track_caller]
+    pub fn disk(&self, path: &Path, kib: u32) -> bool {
+        std::fs::create_dir_all(path).unwrap();
+        let options = format!("size={kib}k,mode=0700");
+        let flags = nix::mount::MsFlags::empty();
+        let mounted = nix::mount::mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()));
+        match mounted {
+            Ok(()) => self.mounts.borrow_mut().push(path.to_owned()),
+            Err(error) => eprintln!("SKIPPED: a file system cannot be mounted here: {error}"),
+        }
+        mounted.is_ok()
+    }
+
+    /// Changes the size of a [`World::disk`], in KiB, or whether it can be written.
+    #[track_caller]
+    pub fn redisk(&self, path: &Path, kib: u32, writable: bool) {
+        let mut flags = nix::mount::MsFlags::MS_REMOUNT;
+        flags.set(nix::mount::MsFlags::MS_RDONLY, !writable);
+        let options = format!("size={kib}k");
+        nix::mount::mount(None::<&str>, path, None::<&str>, flags, Some(options.as_str())).unwrap();
     }
 
     /// Writes a file beside the home, executable if it begins with `#!`.
@@ -217,6 +246,10 @@ impl Drop for World {
                 }
             }
         }
+        for path in self.mounts.take() {
+            // Detached where somebody still uses it; then it ends with its last user.
+            let _unmounted = nix::mount::umount2(&path, nix::mount::MntFlags::MNT_DETACH);
+        }
         if !std::thread::panicking() {
             assert!(gone, "processes were left: {} {}", said.out, said.err);
         }
@@ -237,8 +270,9 @@ pub fn eventually(holds: &mut dyn FnMut() -> bool) -> bool {
     holds()
 }
 
+/// Runs a command to its end.
 #[track_caller]
-fn said(mut command: Command) -> Said {
+pub fn said(mut command: Command) -> Said {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let args: Vec<String> = command
         .get_args()

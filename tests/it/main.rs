@@ -7,5 +7,9 @@
 )]
 #![expect(unreachable_pub, reason = "one binary; nothing here has users outside")]
 
+mod api;
+mod bad_days;
+mod bad_input;
+mod disk;
 mod harness;
 mod smoke;
