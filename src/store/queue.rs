@@ -23,6 +23,7 @@ pub(crate) enum Job {
     Events(EventQuery, Reply<Vec<Event>>),
     Crashes(AppId, u32, Reply<Vec<Crash>>),
     Flush(Reply<()>),
+    Write(Reply<()>),
     /// Runs on the store thread with its connection.
     #[cfg(test)]
     Inspect(Box<dyn FnOnce(&rusqlite::Connection) + Send>),
@@ -32,7 +33,7 @@ impl Job {
     fn note(&self) -> Option<&Note> {
         match self {
             Self::Note(note) => Some(note),
-            Self::Commit(..) | Self::Events(..) | Self::Crashes(..) | Self::Flush(_) => None,
+            Self::Commit(..) | Self::Events(..) | Self::Crashes(..) | Self::Flush(_) | Self::Write(_) => None,
             #[cfg(test)]
             Self::Inspect(_) => None,
         }
@@ -41,7 +42,7 @@ impl Job {
     /// Answers that nothing will be done.
     pub(crate) fn refuse(self) {
         match self {
-            Self::Commit(_, reply) | Self::Flush(reply) => reply(Err(StoreError::Closed)),
+            Self::Commit(_, reply) | Self::Flush(reply) | Self::Write(reply) => reply(Err(StoreError::Closed)),
             Self::Events(_, reply) => reply(Err(StoreError::Closed)),
             Self::Crashes(_, _, reply) => reply(Err(StoreError::Closed)),
             Self::Note(_) => {}
@@ -59,6 +60,7 @@ impl fmt::Debug for Job {
             Self::Events(..) => "Events",
             Self::Crashes(..) => "Crashes",
             Self::Flush(_) => "Flush",
+            Self::Write(_) => "Write",
             #[cfg(test)]
             Self::Inspect(_) => "Inspect",
         })

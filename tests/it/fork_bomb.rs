@@ -32,7 +32,9 @@ fn alive(keeper: i64) -> usize {
         .split_whitespace()
         .filter(|pid| {
             let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            has(&environ, "CLMGR_APP=broken") && !environ.starts_with(b"CLMGR_EVENT=") && !has(&environ, "CLMGR_EVENT=circuit_open")
+            has(&environ, "CLMGR_APP=broken")
+                && !environ.starts_with(b"CLMGR_EVENT=")
+                && !has(&environ, "CLMGR_EVENT=circuit_open")
         })
         .count()
 }
@@ -67,33 +69,77 @@ fn a_crash_loop_is_contained_reported_once_and_ended_by_one_command() {
     let begin = Instant::now();
     let _whatever = world.run(&["start", "ecosystem.toml"]);
     world.until("the alert", || world.text("alerts.log").contains("circuit_open"));
-    assert!(begin.elapsed() < Duration::from_secs(15), "open after {:?}", begin.elapsed());
-    let observe = if std::env::var_os("CLMGR_LONG").is_some() { 59 } else { 20 };
-    rest(Duration::from_secs(observe).saturating_sub(begin.elapsed()).as_millis().try_into().unwrap());
+    assert!(
+        begin.elapsed() < Duration::from_secs(15),
+        "open after {:?}",
+        begin.elapsed()
+    );
+    let observe = if std::env::var_os("CLMGR_LONG").is_some() {
+        59
+    } else {
+        20
+    };
+    rest(
+        Duration::from_secs(observe)
+            .saturating_sub(begin.elapsed())
+            .as_millis()
+            .try_into()
+            .unwrap(),
+    );
     let share = (cpu(daemon) + cpu(keeper) - used) / begin.elapsed().as_secs_f64();
     over.store(true, Ordering::Relaxed);
     sampler.join().unwrap();
     assert!(share < 0.01, "the supervisor used {:.2} % of a core", share * 100.0);
-    assert!(most.load(Ordering::Relaxed) <= 8, "{} at once", most.load(Ordering::Relaxed));
+    assert!(
+        most.load(Ordering::Relaxed) <= 8,
+        "{} at once",
+        most.load(Ordering::Relaxed)
+    );
     assert_eq!((daemon, keeper), world.manager());
 
     let spawns = world.count_events("started", "broken");
     assert!((8..=24).contains(&spawns), "{spawns} spawns");
     assert_eq!(world.count_events("circuit_open", "broken"), 1);
-    assert_eq!(world.text("alerts.log").lines().count(), 1, "{}", world.text("alerts.log"));
+    assert_eq!(
+        world.text("alerts.log").lines().count(),
+        1,
+        "{}",
+        world.text("alerts.log")
+    );
     let status = world.status();
-    let app = status["apps"].as_array().unwrap().iter().find(|app| app["name"] == "broken").unwrap();
+    let app = status["apps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|app| app["name"] == "broken")
+        .unwrap();
     assert_eq!(app["state"], "errored");
-    assert!(app["instances"].as_array().unwrap().iter().all(|instance| instance["state"] == "errored" && instance["pid"].is_null()));
+    assert!(
+        app["instances"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|instance| instance["state"] == "errored" && instance["pid"].is_null())
+    );
     let table = world.run(&["status"]).ok().out;
     assert!(table.contains("errored"), "{table}");
     let text = world.run(&["describe", "broken"]).ok().out;
-    assert!(text.contains("exit code 1") && text.contains(LINE) && text.contains("circuit is open"), "{text}");
+    assert!(
+        text.contains("exit code 1") && text.contains(LINE) && text.contains("circuit is open"),
+        "{text}"
+    );
     let described = world.describe("broken");
-    assert!(described["reason"].as_str().unwrap().contains("exit code 1"), "{described}");
+    assert!(
+        described["reason"].as_str().unwrap().contains("exit code 1"),
+        "{described}"
+    );
     assert_eq!(described["crashes"][0]["stderr"], serde_json::json!([LINE]));
     assert_eq!(described["crashes"][0]["exit"]["status"]["code"], 1);
-    let event = world.events().into_iter().find(|event| event["kind"] == "circuit_open").unwrap();
+    let event = world
+        .events()
+        .into_iter()
+        .find(|event| event["kind"] == "circuit_open")
+        .unwrap();
     assert_eq!(event["stderr"], serde_json::json!([LINE]));
     assert_eq!(world.states("fine"), ["online"], "nobody else is affected");
 
@@ -110,7 +156,10 @@ fn an_edited_file_brings_all_eight_up_with_one_command() {
     let _whatever = world.run(&["start", "ecosystem.toml"]);
     world.until("an open circuit", || world.status()["apps"][0]["state"] == "errored");
     let text = world.text("ecosystem.toml");
-    world.file("ecosystem.toml", &format!("{text}\nenv = {{ DATABASE_URL = \"postgres://db/app\" }}\n"));
+    world.file(
+        "ecosystem.toml",
+        &format!("{text}\nenv = {{ DATABASE_URL = \"postgres://db/app\" }}\n"),
+    );
     world.run(&["start", "ecosystem.toml"]).ok();
     world.until("all eight", || world.states("broken") == ["online"; 8]);
     assert_eq!(world.count_events("circuit_open", "broken"), 1);
@@ -119,19 +168,28 @@ fn an_edited_file_brings_all_eight_up_with_one_command() {
 #[test]
 fn what_is_required_is_named_and_nothing_is_spawned() {
     let world = world();
-    world.run(&["start", "ecosystem.require.toml"]).refused(1, "DATABASE_URL");
+    world
+        .run(&["start", "ecosystem.require.toml"])
+        .refused(1, "DATABASE_URL");
     assert!(world.pids("broken").iter().all(|pid| *pid == 0));
     assert_eq!(world.count_events("started", "broken"), 0);
     assert!(!eventually_any_started(&world));
     let mut empty = world.command(&["start", "ecosystem.require.toml", "--update-env"]);
     let empty = empty.env("DATABASE_URL", "").output().unwrap();
     assert_eq!(empty.status.code(), Some(1), "an empty variable is none: {empty:?}");
-    assert!(String::from_utf8_lossy(&empty.stderr).contains("DATABASE_URL"), "{empty:?}");
+    assert!(
+        String::from_utf8_lossy(&empty.stderr).contains("DATABASE_URL"),
+        "{empty:?}"
+    );
     assert_eq!(world.count_events("started", "broken"), 0);
     let mut fixed = world.command(&["start", "ecosystem.require.toml", "--update-env"]);
     let fixed = fixed.env("DATABASE_URL", "postgres://db/app").output().unwrap();
     assert!(fixed.status.success(), "{fixed:?}");
-    assert!(eventually(&mut || world.states("broken") == ["online"; 8]), "{}", world.report());
+    assert!(
+        eventually(&mut || world.states("broken") == ["online"; 8]),
+        "{}",
+        world.report()
+    );
 }
 
 /// A moment in which a careless supervisor would start something after all.

@@ -187,13 +187,20 @@ impl World {
     /// How often something happened to an app.
     #[track_caller]
     pub fn count_events(&self, kind: &str, app: &str) -> usize {
-        self.events().iter().filter(|event| event["kind"] == kind && event["app"] == app).count()
+        self.events()
+            .iter()
+            .filter(|event| event["kind"] == kind && event["app"] == app)
+            .count()
     }
 
     /// A command under way. [`finish`] waits for it.
     #[track_caller]
     pub fn begin(&self, args: &[&str]) -> Child {
-        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        self.command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// SIGKILL to a process of this world, and only of this world. False if it is gone already.
@@ -205,7 +212,8 @@ impl World {
             return false;
         };
         // The descriptor is open: the pid cannot be given to somebody else between this look and the signal.
-        self.processes().contains(&number) && rustix::process::pidfd_send_signal(fd, rustix::process::Signal::KILL).is_ok()
+        self.processes().contains(&number)
+            && rustix::process::pidfd_send_signal(fd, rustix::process::Signal::KILL).is_ok()
     }
 
     /// A file's text; empty while there is none.
@@ -312,7 +320,11 @@ pub fn lives(pid: i64) -> bool {
 
 /// A TCP port that is free now.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// What is going on right now has happened: time for those who misbehave, without a sleep.

@@ -71,7 +71,10 @@ fn becomes_ready(kind: &str, ready: &str, more: &str) {
 #[test]
 fn spawn_is_ready_when_the_program_executes() {
     let world = World::new();
-    world.file("ecosystem.toml", "[[apps]]\nname = \"a\"\ncmd = \"sleep 1000\"\nready = \"spawn\"\n");
+    world.file(
+        "ecosystem.toml",
+        "[[apps]]\nname = \"a\"\ncmd = \"sleep 1000\"\nready = \"spawn\"\n",
+    );
     world.run(&["start"]).ok();
     assert_eq!(world.states("a"), ["online"]);
 }
@@ -108,7 +111,11 @@ fn a_closed_descriptor() {
 
 #[test]
 fn a_port_that_accepts() {
-    becomes_ready("tcp", "{ tcp = \"127.0.0.1:{port}\" }", &format!("env = {{ PORT = {} }}", free_port()));
+    becomes_ready(
+        "tcp",
+        "{ tcp = \"127.0.0.1:{port}\" }",
+        &format!("env = {{ PORT = {} }}", free_port()),
+    );
 }
 
 #[test]
@@ -129,7 +136,12 @@ fn a_command_that_succeeds_at_last() {
 #[test]
 fn a_web_server_that_is_ill_at_first() {
     let world = World::new();
-    let command = start(&world, "http", "{ http = \"http://127.0.0.1:{port}/health?x=1\" }", &format!("env = {{ PORT = {} }}", free_port()));
+    let command = start(
+        &world,
+        "http",
+        "{ http = \"http://127.0.0.1:{port}/health?x=1\" }",
+        &format!("env = {{ PORT = {} }}", free_port()),
+    );
     world.file("go", "");
     world.until("two refusals", || world.text("asked").lines().count() >= 2);
     assert_eq!(world.states("a"), ["starting"], "500 is not ready");
@@ -149,7 +161,10 @@ fn node_says_ready_and_is_told_to_shut_down() {
          const t = setInterval(() => { if (require('fs').existsSync('go')) { clearInterval(t); process.send('ready'); setInterval(() => {}, 1e6); } }, 10);\n\
          require('fs').writeFileSync('up', String(process.pid));\n",
     );
-    world.file("ecosystem.toml", "[[apps]]\nname = \"a\"\nscript = \"app.js\"\nwait_ready = true\nshutdown_with_message = true\n");
+    world.file(
+        "ecosystem.toml",
+        "[[apps]]\nname = \"a\"\nscript = \"app.js\"\nwait_ready = true\nshutdown_with_message = true\n",
+    );
     let command = world.begin(&["start"]);
     world.until("its program runs", || !world.text("up").is_empty());
     assert_eq!(world.states("a"), ["starting"]);
@@ -170,7 +185,10 @@ fn who_is_never_ready_fails_the_command_with_its_own_words() {
     );
     let said = world.run(&["start"]);
     assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.err.contains("not ready after 300ms") && said.err.contains("cannot bind to port 80"), "{said:?}");
+    assert!(
+        said.err.contains("not ready after 300ms") && said.err.contains("cannot bind to port 80"),
+        "{said:?}"
+    );
     world.until("it waits", || world.states("a") == ["backoff"]);
     assert_eq!(world.pids("a"), [0]);
     assert_eq!(world.count_events("ready_timeout", "a"), 1);
@@ -202,8 +220,14 @@ fn a_stranger_cannot_say_ready_for_somebody_else() {
 #[test]
 fn who_dies_before_it_is_ready_fails_the_command() {
     let world = World::new();
-    world.file("ecosystem.toml", "[[apps]]\nname = \"a\"\ncmd = [\"sh\", \"-c\", \"echo no database >&2; exit 3\"]\nready = \"listen\"\n");
+    world.file(
+        "ecosystem.toml",
+        "[[apps]]\nname = \"a\"\ncmd = [\"sh\", \"-c\", \"echo no database >&2; exit 3\"]\nready = \"listen\"\n",
+    );
     let said = world.run(&["start"]);
     assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.err.contains("exit code 3") && said.err.contains("no database"), "{said:?}");
+    assert!(
+        said.err.contains("exit code 3") && said.err.contains("no database"),
+        "{said:?}"
+    );
 }

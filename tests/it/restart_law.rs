@@ -14,7 +14,9 @@ fn instance(world: &World) -> Value {
 
 /// Until the running process counts as stable, which the daemon says nothing about.
 fn stable(world: &World) {
-    world.until("a stable life", || instance(world)["uptime_ms"].as_u64().is_some_and(|uptime| uptime > 400));
+    world.until("a stable life", || {
+        instance(world)["uptime_ms"].as_u64().is_some_and(|uptime| uptime > 400)
+    });
 }
 
 #[test]
@@ -36,9 +38,16 @@ fn a_stable_app_that_is_killed_is_back_at_once() {
     assert_eq!(world.count_events("backoff", "a"), 0, "no wait after a stable life");
     assert_eq!(world.count_events("circuit_open", "a"), 0);
     assert_eq!(world.count_events("started", "a"), 4);
-    let exits: Vec<Value> = world.events().into_iter().filter(|event| event["kind"] == "exited").collect();
+    let exits: Vec<Value> = world
+        .events()
+        .into_iter()
+        .filter(|event| event["kind"] == "exited")
+        .collect();
     assert_eq!(exits.len(), 3);
-    assert!(exits.iter().all(|event| event["exit"]["status"]["signal"] == 9), "{exits:?}");
+    assert!(
+        exits.iter().all(|event| event["exit"]["status"]["signal"] == 9),
+        "{exits:?}"
+    );
     world.run(&["reset", "a"]).ok();
     assert_eq!(instance(&world)["restarts"], 0);
 }
@@ -80,21 +89,34 @@ backoff = { first = "10m", max = "10m" }
         assert_eq!(world.count_events("started", name), starts, "{name}");
     }
     world.run(&["start", "once"]).ok();
-    world.until("a second life", || world.count_events("started", "once") == 2 && world.states("once") == ["completed"]);
+    world.until("a second life", || {
+        world.count_events("started", "once") == 2 && world.states("once") == ["completed"]
+    });
 }
 
 #[test]
 fn a_backoff_shows_its_next_start_and_reset_ends_it() {
     let world = World::new();
-    app(&world, "cmd = [\"sh\", \"-c\", \"echo because >&2; test -e ok && exec sleep 1000; exit 9\"]\nbackoff = { first = \"10m\", max = \"10m\", jitter = 0 }");
+    app(
+        &world,
+        "cmd = [\"sh\", \"-c\", \"echo because >&2; test -e ok && exec sleep 1000; exit 9\"]\nbackoff = { first = \"10m\", max = \"10m\", jitter = 0 }",
+    );
     let _whatever = world.run(&["start"]);
     world.until("a wait", || world.states("a") == ["backoff"]);
     let waiting = instance(&world);
-    assert!((1..=600_000).contains(&waiting["next_start_ms"].as_u64().unwrap()), "{waiting}");
+    assert!(
+        (1..=600_000).contains(&waiting["next_start_ms"].as_u64().unwrap()),
+        "{waiting}"
+    );
     assert_eq!(waiting["last_exit"]["status"]["code"], 9);
     assert!(waiting["pid"].is_null());
     let described = world.describe("a");
-    assert!(described["reason"].as_str().is_some_and(|reason| reason.contains("exit code 9")), "{described}");
+    assert!(
+        described["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("exit code 9")),
+        "{described}"
+    );
     assert_eq!(described["crashes"][0]["stderr"], serde_json::json!(["because"]));
     world.run(&["stop", "a"]).ok();
     assert_eq!(world.states("a"), ["stopped"]);
@@ -147,7 +169,9 @@ fn a_program_that_cannot_be_executed_says_so_and_is_not_hammered() {
     std::fs::rename(world.path().join("run.sh"), world.path().join("gone.sh")).unwrap();
     let said = world.run(&["start", "a"]);
     said.refused(1, "run.sh");
-    world.until("it gives up", || world.states("a") == ["errored"] || world.states("a") == ["backoff"]);
+    world.until("it gives up", || {
+        world.states("a") == ["errored"] || world.states("a") == ["backoff"]
+    });
     assert!(world.count_events("spawn_failed", "a") <= 5);
     std::fs::rename(world.path().join("gone.sh"), world.path().join("run.sh")).unwrap();
     world.run(&["start", "a"]).ok();
