@@ -30,6 +30,6 @@ fn apps_are_read_from_standard_input() {
     assert_eq!((world.states("one").len(), world.states("two").len()), (1, 2));
     world
         .run_with_input(&["start", "-"], "[[apps]]\nname = \"three\"\n")
-        .refused(2, "three");
+        .refused(2, "nothing to run");
     assert_eq!(world.status()["apps"].as_array().unwrap().len(), 2);
 }
