@@ -70,12 +70,15 @@ impl Daemon {
                 () = writable(&self.keeper), if wants_write => {}
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.input(Input::Tick),
                 () = until(quiet_at), if quiet_at.is_some() => {
-                    memory::settle();
+                    memory::settle_soon();
                     quiet_at = None;
                     continue;
                 }
                 _ = samples.tick(), if self.sampling.is_needed() => {
                     self.sample();
+                    if !self.sampling.is_needed() {
+                        quiet_at = Some(Instant::now() + QUIET);
+                    }
                     continue;
                 }
                 () = tokio::time::sleep(ACK_DELAY), if has_acks => self.acknowledge(),

@@ -82,7 +82,8 @@ impl Daemon {
             return;
         }
         if self.core.is_revoked(run) {
-            self.mail.input(Input::SpawnFailed(run, "not wanted any more".to_owned()));
+            self.mail
+                .input(Input::SpawnFailed(run, "not wanted any more".to_owned()));
             return;
         }
         let generation = self
