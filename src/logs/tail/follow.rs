@@ -355,7 +355,11 @@ impl Follower {
             let mut seen = BTreeSet::from([identity(&current)?]);
             source.between.push_front(current);
             // It may have been rotated before it was seen for the first time.
-            let born = if std::mem::take(&mut source.unborn) { usize::MAX } else { 0 };
+            let born = if std::mem::take(&mut source.unborn) {
+                usize::MAX
+            } else {
+                0
+            };
             for (name, gzip, _) in all_rotated(&source.path).take(born) {
                 if let Some(file) = open(&name)?.filter(|_| !gzip)
                     && seen.insert(identity(&file)?)
@@ -461,7 +465,11 @@ mod tests {
         append(&path, "3\n");
         assert_eq!(wait(&mut follower, 3), ["1", "2", "3"]);
         let mut later = Follower::new(vec![(path.clone(), From::Beginning)]).unwrap();
-        for (name, older) in [(rotated(&path, 2, false), 3), (rotated(&path, 1, false), 2), (path.clone(), 1)] {
+        for (name, older) in [
+            (rotated(&path, 2, false), 3),
+            (rotated(&path, 1, false), 2),
+            (path.clone(), 1),
+        ] {
             fs::rename(name, rotated(&path, older, false)).unwrap();
         }
         append(&path, "4\n");
