@@ -11,10 +11,9 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use clmgr::cli::failure::chain;
-use clmgr::client::launch::ALREADY_RUNNING;
 use clmgr::keeper::{self, KeeperOptions};
+use clmgr::os::fds;
 use clmgr::os::home::Home;
-use clmgr::os::{fds, lock};
 use clmgr::{cli, daemon};
 
 fn main() -> ExitCode {
@@ -40,14 +39,14 @@ fn version() -> ExitCode {
 fn keep(ready: Option<&str>, link: Option<&str>) -> Result<(), Box<dyn Error>> {
     let ready_fd = ready.map(descriptor).transpose()?;
     let daemon_link = link.map(descriptor).transpose()?;
-    let home = match prepare() {
+    let home = match Home::discover() {
         Ok(home) => home,
         Err(error) => {
             // Whoever started this keeper reads the reason.
             if let Some(ready) = ready_fd {
-                let _ = writeln!(File::from(ready), "{}", chain(&*error));
+                let _ = writeln!(File::from(ready), "{}", chain(&error));
             }
-            return Err(error);
+            return Err(error.into());
         }
     };
     keeper::run(KeeperOptions {
@@ -57,18 +56,6 @@ fn keep(ready: Option<&str>, link: Option<&str>) -> Result<(), Box<dyn Error>> {
         daemon_link,
     })?;
     Ok(())
-}
-
-/// What fails most often is tried before the keeper takes the ready pipe: folders that cannot be made, and
-/// a keeper that is there already. (It looks again by itself.)
-fn prepare() -> Result<Home, Box<dyn Error>> {
-    let home = Home::discover()?;
-    home.create()?;
-    match lock::acquire(&home.lock()) {
-        Err(error @ lock::LockError::Held { .. }) => Err(format!("clmgr is {ALREADY_RUNNING}: {error}").into()),
-        Err(error) => Err(error.into()),
-        Ok(_) => Ok(home),
-    }
 }
 
 fn supervise() -> Result<(), Box<dyn Error>> {

@@ -1,16 +1,19 @@
 //! How commands reach the daemon. Only this file touches `client` and the folders of `os::home`.
 
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::operation::OperationReply;
-use crate::api::routes::Route;
+use crate::api::routes::{self, Route};
+use crate::api::status::Ping;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::{interrupt, launch};
 use crate::client::{Client, ClientError};
 use crate::os::home::Home;
+use crate::os::pidfd;
 
 /// A connection to the daemon.
 #[derive(Debug)]
@@ -41,6 +44,12 @@ impl Daemon {
             Err(ClientError::NotRunning { .. }) => Ok(None),
             Err(error) => Err(failure(error)),
         }
+    }
+
+    /// The keeper, as something that becomes readable when it ends; none where that cannot be told.
+    pub(crate) fn keeper(&mut self) -> Option<OwnedFd> {
+        let ping: Ping = self.get(routes::PING, &[]).ok()?;
+        pidfd::open(ping.keeper_pid).ok()
     }
 
     /// Asks a question.

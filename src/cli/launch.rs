@@ -34,15 +34,20 @@ pub(crate) fn ensure_running(home: &Home) -> Result<Client, Failure> {
         | LaunchError::Failed(_)
         | LaunchError::Silent
         | LaunchError::NoAnswer { .. }) => {
-            Failure::unreachable(chain(&error)).hint(format!("its own log: {}", home.own_log().display()))
+            let failure = Failure::unreachable(chain(&error));
+            let log = home.own_log();
+            if log.exists() {
+                failure.hint(format!("its own log: {}", log.display()))
+            } else {
+                failure
+            }
         }
     })
 }
 
 /// Somebody holds the lock of this home.
 fn keeper_lives(home: &Home) -> bool {
-    let path = home.lock();
-    path.exists() && matches!(lock::acquire(&path), Err(lock::LockError::Held { .. }))
+    lock::is_held(&home.lock())
 }
 
 /// Starts `clmgr keeper` in a session of its own; returns the end of its ready pipe.

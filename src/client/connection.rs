@@ -212,7 +212,11 @@ fn dial(path: &Path) -> Result<UnixStream, ClientError> {
     UnixStream::connect(path).map_err(|source| {
         let path = path.to_owned();
         let kind = source.kind();
-        if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+        // With a file in place of the folder nobody runs either; starting it will say so.
+        if matches!(
+            kind,
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory
+        ) {
             let stale = kind == io::ErrorKind::ConnectionRefused;
             return ClientError::NotRunning { path, stale };
         }
@@ -284,7 +288,10 @@ fn check(path: &Path, response: &Response<()>, body: &[u8]) -> Result<(), Client
         return Ok(());
     }
     match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(error) if error.kind == ErrorKind::Forbidden => Err(ClientError::Refused(error.message)),
+        Ok(error) if error.kind == ErrorKind::Forbidden => {
+            let parts: Vec<String> = std::iter::once(error.message).chain(error.hints).collect();
+            Err(ClientError::Refused(parts.join("; ")))
+        }
         Ok(error) => Err(ClientError::Api(Box::new(error))),
         // A route that an older daemon does not have is answered without a body of ours.
         Err(_) if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {

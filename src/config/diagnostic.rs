@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// Most problems rendered; the rest are counted.
 const MAX_SHOWN: usize = 50;
@@ -226,6 +226,8 @@ impl Diagnostics {
                         .map(|(span, label)| mark(AnnotationKind::Context, span, label)),
                 );
             group = group.element(snippet);
+        } else if !d.message.contains(&self.name) {
+            group = group.element(Origin::path(self.name.as_str()));
         }
         match &d.hint {
             Some(hint) => group.element(Level::HELP.message(hint.as_str())),

@@ -187,9 +187,13 @@ impl Daemon {
         self.leaving = true;
     }
 
-    /// Tells the keeper to leave with us.
+    /// Tells the keeper to leave with us. All apps are stopped; what is left are helpers, such as alert commands.
     pub(crate) async fn leave_keeper(&mut self) {
-        self.keeper_send(&ToKeeper::Exit { force: false }, Vec::new());
+        let helpers: Vec<RunId> = self.helpers.keys().copied().collect();
+        for run in helpers {
+            self.end_helper(run);
+        }
+        self.keeper_send(&ToKeeper::Exit { force: true }, Vec::new());
         for _ in 0..100 {
             match self.keeper.get_mut().flush() {
                 Ok(false) => {

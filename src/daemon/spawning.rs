@@ -70,7 +70,7 @@ impl Daemon {
             env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
         }
         if spec.ready == Ready::Notify {
-            env.insert("NOTIFY_SOCKET".into(), self.home.run.join("notify.sock").into());
+            env.insert("NOTIFY_SOCKET".into(), self.home.notify_socket().into());
         }
         env
     }

@@ -60,9 +60,11 @@ impl DaemonError {
     }
 }
 
-/// Sends the daemon's own log to standard error, which its keeper appends to a file.
+/// Sends the daemon's own log to standard error, which its keeper appends to a file. What does not fit on a full
+/// disk is lost: to complain about that on standard error as well would panic.
 pub fn log_to_stderr() {
     tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_ansi(false)
         .with_target(false)
         .with_writer(std::io::stderr)
@@ -145,10 +147,13 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         tracing::warn!("{note}");
         daemon.hub.announce(clock::wall(), EventKind::StateLost, note);
     }
-    daemon
-        .listen_for_readiness(table.notify.take())
-        .map_err(DaemonError::system("make the notify socket"))?;
-    let listener = http::bind(&daemon.home.socket())?;
+    let listener = match daemon.open_doors(table.notify.take()) {
+        Ok(listener) => listener,
+        Err(error) => {
+            give_up(daemon.keeper.get_mut());
+            return Err(error);
+        }
+    };
     let server = tokio::spawn(http::serve(listener, mail));
     recover::recover(&mut daemon, state, table);
     if let Some(mut pipe) = ready.take() {
@@ -320,9 +325,18 @@ impl Daemon {
         self.alert(id, &event);
     }
 
+    /// Makes both sockets.
+    fn open_doors(&mut self, stored: Option<OwnedFd>) -> Result<tokio::net::UnixListener, DaemonError> {
+        self.listen_for_readiness(stored).map_err(DaemonError::system(format!(
+            "make the socket {}",
+            self.home.notify_socket().display()
+        )))?;
+        http::bind(&self.home.socket())
+    }
+
     fn listen_for_readiness(&mut self, stored: Option<OwnedFd>) -> io::Result<()> {
         use crate::os::notify::NotifySocket;
-        let path = self.home.run.join("notify.sock");
+        let path = self.home.notify_socket();
         let socket = match stored {
             Some(fd) if path.exists() => NotifySocket::from_fd(fd),
             Some(_) | None => {

@@ -1,6 +1,7 @@
 //! How the daemon is started.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -59,8 +60,15 @@ impl ExecDaemon {
     }
 }
 
-impl DaemonStarter for ExecDaemon {
-    fn start(&mut self) -> io::Result<DaemonProcess> {
+impl ExecDaemon {
+    /// Says over the ready pipe, which ends with it, why nothing was started. Once; whoever reads it may have gone.
+    pub(super) fn report(&mut self, why: &dyn std::error::Error) {
+        if let Some(ready) = self.ready.take() {
+            drop(writeln!(File::from(ready), "{}", chain(why)));
+        }
+    }
+
+    fn execute(&mut self) -> io::Result<DaemonProcess> {
         if let Some(link) = self.living.take() {
             return Ok(DaemonProcess { link, process: None });
         }
@@ -71,8 +79,7 @@ impl DaemonStarter for ExecDaemon {
             fsx::open_append(&self.log, 0o600).map_or_else(|_| null.try_clone(), |file| Ok(OwnedFd::from(file)))?;
         let mut env = detach::inherited_env(&[LINK_VAR, READY_VAR]);
         env.push(format!("{LINK_VAR}={LINK_FD}").as_bytes());
-        let ready = self.ready.take();
-        if ready.is_some() {
+        if self.ready.is_some() {
             env.push(format!("{READY_VAR}={READY_FD}").as_bytes());
         }
         let argv = CStrings::from_iter([self.exe.as_os_str().as_bytes(), b"daemon"]);
@@ -83,7 +90,7 @@ impl DaemonStarter for ExecDaemon {
             (2, log.as_fd()),
             (LINK_FD, theirs.as_fd()),
         ];
-        if let Some(ready) = &ready {
+        if let Some(ready) = &self.ready {
             plan.fds.push((READY_FD, ready.as_fd()));
         }
         let process = spawn(&plan).map_err(|error| io::Error::other(format!("{}: {error}", self.exe.display())))?;
@@ -92,4 +99,22 @@ impl DaemonStarter for ExecDaemon {
             process: Some(process),
         })
     }
+}
+
+impl DaemonStarter for ExecDaemon {
+    fn start(&mut self) -> io::Result<DaemonProcess> {
+        let started = self.execute();
+        match &started {
+            // The pipe is the daemon's now.
+            Ok(_) => drop(self.ready.take()),
+            Err(error) => self.report(error),
+        }
+        started
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -18,7 +18,7 @@ use crate::os::home::Home;
 use crate::os::pidfd::{self, Scope};
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawned;
-use crate::os::{clock, lock, memory, reap};
+use crate::os::{clock, lock, memory, poll, reap};
 
 const SIGNALS: u64 = 0;
 const LINK: u64 = 1;
@@ -30,6 +30,10 @@ const BATCH: usize = 8;
 const QUIET: Millis = Millis(2_000);
 /// How long a daemon may live after its link has ended.
 const GRACE: Millis = Millis(5_000);
+
+/// How often a lock that is held is tried again, and after which pause.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Millis = Millis(10);
 
 /// How to run a keeper.
 #[derive(Debug)]
@@ -49,15 +53,26 @@ pub struct KeeperOptions {
 /// # Errors
 /// Start-up failed, most often because another keeper runs. After start-up there are no errors.
 pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
-    options.home.create()?;
-    let _lock = lock::acquire(&options.home.lock())?;
     let log = options.home.own_log();
-    run_with(&mut ExecDaemon::new(
-        options.daemon_exe,
-        log,
-        options.ready_fd,
-        options.daemon_link,
-    ))
+    let mut starter = ExecDaemon::new(options.daemon_exe, log, options.ready_fd, options.daemon_link);
+    let result = prepare(&options.home).and_then(|_lock| run_with(&mut starter));
+    if let Err(error) = &result {
+        starter.report(error);
+    }
+    result
+}
+
+/// The folders, and the lock. Somebody who only asks whether the lock is held makes it seem so for a moment.
+fn prepare(home: &Home) -> Result<lock::Lock, KeeperError> {
+    home.create()?;
+    let mut tries = LOCK_TRIES;
+    loop {
+        match lock::acquire(&home.lock()) {
+            Err(lock::LockError::Held { .. }) if tries > 0 => tries -= 1,
+            result => return Ok(result?),
+        }
+        poll::pause(LOCK_PAUSE);
+    }
 }
 
 /// The same with daemons of the caller's making, without a home.

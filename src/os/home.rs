@@ -36,9 +36,9 @@ pub enum HomeError {
         #[source]
         source: io::Error,
     },
-    /// The control socket's path does not fit the kernel's structure.
+    /// A socket's path does not fit the kernel's structure.
     #[error(
-        "the control socket path {path:?} has {length} bytes, but a Unix socket path can have {MAX_SOCKET_PATH} at most; set CLMGR_HOME to a shorter folder"
+        "the socket path {path:?} has {length} bytes, but a Unix socket path can have {MAX_SOCKET_PATH} at most; set CLMGR_HOME to a shorter folder"
     )]
     SocketPathTooLong {
         /// The path.
@@ -116,7 +116,7 @@ impl Home {
     }
 
     fn checked(self) -> Result<Self, HomeError> {
-        let path = self.socket();
+        let path = self.notify_socket();
         let length = path.as_os_str().as_bytes().len();
         if length > MAX_SOCKET_PATH {
             return Err(HomeError::SocketPathTooLong { path, length });
@@ -128,6 +128,12 @@ impl Home {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.run.join("clmgr.sock")
+    }
+
+    /// Where apps say that they are ready. The longest path of a socket.
+    #[must_use]
+    pub fn notify_socket(&self) -> PathBuf {
+        self.run.join("notify.sock")
     }
 
     /// The database.
@@ -204,9 +210,9 @@ mod tests {
 
     #[test]
     fn refuses_a_path_the_kernel_cannot_bind() {
-        // "/clmgr.sock" has 11 bytes.
-        assert!(Home::under(Path::new(&format!("/{}", "x".repeat(95)))).is_ok());
-        let error = Home::under(Path::new(&format!("/{}", "x".repeat(96))))
+        // "/notify.sock" has 12 bytes.
+        assert!(Home::under(Path::new(&format!("/{}", "x".repeat(94)))).is_ok());
+        let error = Home::under(Path::new(&format!("/{}", "x".repeat(95))))
             .unwrap_err()
             .to_string();
         assert!(error.contains("CLMGR_HOME") && error.contains("107"), "{error}");

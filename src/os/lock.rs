@@ -11,7 +11,7 @@ use rustix::io::{pread, pwrite};
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Somebody alive has it.
-    #[error("another keeper is running{}", pid.map(|pid| format!(" as process {pid}")).unwrap_or_default())]
+    #[error("another keeper is already running{}", pid.map(|pid| format!(" as process {pid}")).unwrap_or_default())]
     Held {
         /// Who, if the file tells.
         pid: Option<i32>,
@@ -73,6 +73,17 @@ pub fn acquire(path: &Path) -> Result<Lock, LockError> {
     ftruncate(&fd, 0).map_err(io)?;
     pwrite(&fd, format!("{}\n", std::process::id()).as_bytes(), 0).map_err(io)?;
     Ok(Lock { fd })
+}
+
+/// Whether somebody alive holds the lock. Changes nothing, the file's content least of all; a lock that is asked
+/// for in this very moment may seem to be held, so whoever takes it tries more than once.
+#[must_use]
+pub fn is_held(path: &Path) -> bool {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let Ok(fd) = open(path, flags, Mode::empty()) else {
+        return false;
+    };
+    flock(&fd, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
 fn holder(fd: &OwnedFd) -> Option<i32> {

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{
@@ -25,17 +26,18 @@ pub struct NotifySocket {
 }
 
 impl NotifySocket {
-    /// Binds a path, which is removed first and again when this is dropped.
+    /// Binds a path (0600), which is removed first and again when this is dropped.
     ///
     /// # Errors
     /// The path is too long or its folder cannot be written.
     pub fn bind_path(path: &Path) -> io::Result<Self> {
         fsx::remove_file(path)?;
-        let fd = Self::bind(&UnixAddr::new(path)?)?;
-        Ok(Self {
-            fd,
+        let bound = Self {
+            fd: Self::bind(&UnixAddr::new(path)?)?,
             path: Some(path.to_owned()),
-        })
+        };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(bound)
     }
 
     /// Binds an abstract name (without the leading NUL, which `NOTIFY_SOCKET` writes as `@`).

@@ -15,6 +15,16 @@ pub fn readable(fd: impl AsFd, wait: Millis) -> io::Result<bool> {
     Ok(events(fd, PollFlags::IN, wait)?.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR))
 }
 
+/// Waits this long, or until a signal comes. For start-up only: who has a loop has timers.
+pub fn pause(wait: Millis) {
+    let timeout = Timespec {
+        tv_sec: i64::try_from(wait.0 / 1000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(wait.0 % 1000 * 1_000_000).unwrap_or(0),
+    };
+    // A signal only makes it shorter.
+    let _interrupted = poll(&mut [], Some(&timeout));
+}
+
 /// The events of `fd` among `interest` (and error and hang-up, always), after waiting for one of them.
 pub(crate) fn events(fd: impl AsFd, interest: PollFlags, wait: Millis) -> io::Result<PollFlags> {
     let mut fds = [PollFd::new(&fd, interest)];

@@ -150,7 +150,9 @@ fn make_private(path: &Path) -> io::Result<()> {
             File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            std::fs::set_permissions(path, Permissions::from_mode(0o600))
+            // Opened, so that what is no file, or may not be written, is told by its own error.
+            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            file.set_permissions(Permissions::from_mode(0o600))
         }
         Err(error) => Err(error),
     }

@@ -20,6 +20,8 @@ const HANG: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct World {
     folder: tempfile::TempDir,
+    /// File systems to be unmounted when nobody uses them any more.
+    mounts: std::cell::RefCell<Vec<PathBuf>>,
 }
 
 /// What a command said.
@@ -57,7 +59,10 @@ impl World {
     /// A fresh home.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("cl").tempdir_in("/tmp").unwrap();
-        Self { folder }
+        Self {
+            folder,
+            mounts: std::cell::RefCell::default(),
+        }
     }
 
     /// The folder; `CLMGR_HOME` is `home` in it, apps live beside that.
@@ -68,6 +73,30 @@ impl World {
     /// The state folder.
     pub fn home(&self) -> PathBuf {
         self.path().join("home")
+    }
+
+    /// Makes a folder (0700) that is a file system of its own, of this many KiB, gone with the world. False where
+    /// nothing may be mounted: the test says so and ends.
+    #[track_caller]
+    pub fn disk(&self, path: &Path, kib: u32) -> bool {
+        std::fs::create_dir_all(path).unwrap();
+        let options = format!("size={kib}k,mode=0700");
+        let flags = nix::mount::MsFlags::empty();
+        let mounted = nix::mount::mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()));
+        match mounted {
+            Ok(()) => self.mounts.borrow_mut().push(path.to_owned()),
+            Err(error) => eprintln!("SKIPPED: a file system cannot be mounted here: {error}"),
+        }
+        mounted.is_ok()
+    }
+
+    /// Changes the size of a [`World::disk`], in KiB, or whether it can be written.
+    #[track_caller]
+    pub fn redisk(&self, path: &Path, kib: u32, writable: bool) {
+        let mut flags = nix::mount::MsFlags::MS_REMOUNT;
+        flags.set(nix::mount::MsFlags::MS_RDONLY, !writable);
+        let options = format!("size={kib}k");
+        nix::mount::mount(None::<&str>, path, None::<&str>, flags, Some(options.as_str())).unwrap();
     }
 
     /// Writes a file beside the home, executable if it begins with `#!`.
@@ -149,6 +178,49 @@ impl World {
             .collect()
     }
 
+    /// `describe --json` of one app.
+    #[track_caller]
+    pub fn describe(&self, app: &str) -> Value {
+        self.run(&["describe", app, "--json"]).ok().json()["apps"][0].clone()
+    }
+
+    /// How often something happened to an app.
+    #[track_caller]
+    pub fn count_events(&self, kind: &str, app: &str) -> usize {
+        self.events()
+            .iter()
+            .filter(|event| event["kind"] == kind && event["app"] == app)
+            .count()
+    }
+
+    /// A command under way. [`finish`] waits for it.
+    #[track_caller]
+    pub fn begin(&self, args: &[&str]) -> Child {
+        self.command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// SIGKILL to a process of this world, and only of this world. False if it is gone already.
+    pub fn kill9(&self, pid: i64) -> bool {
+        let number = i32::try_from(pid).unwrap();
+        let Some(fd) = rustix::process::Pid::from_raw(number)
+            .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok())
+        else {
+            return false;
+        };
+        // The descriptor is open: the pid cannot be given to somebody else between this look and the signal.
+        self.processes().contains(&number)
+            && rustix::process::pidfd_send_signal(fd, rustix::process::Signal::KILL).is_ok()
+    }
+
+    /// A file's text; empty while there is none.
+    pub fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name)).unwrap_or_default()
+    }
+
     /// Daemon and keeper.
     #[track_caller]
     pub fn manager(&self) -> (i64, i64) {
@@ -217,10 +289,48 @@ impl Drop for World {
                 }
             }
         }
+        for path in self.mounts.take() {
+            // Detached where somebody still uses it; then it ends with its last user.
+            let _unmounted = nix::mount::umount2(&path, nix::mount::MntFlags::MNT_DETACH);
+        }
         if !std::thread::panicking() {
             assert!(gone, "processes were left: {} {}", said.out, said.err);
         }
     }
+}
+
+/// Living processes whose command line has this text. Ours is not one of them, nor is a clmgr.
+pub fn tagged(tag: &str) -> Vec<i32> {
+    let own = i32::try_from(std::process::id()).unwrap();
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| *pid != own)
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let text = String::from_utf8_lossy(&line);
+            text.contains(tag) && !text.contains(env!("CARGO_BIN_EXE_clmgr"))
+        })
+        .collect()
+}
+
+/// True while a process lives (a zombie does not).
+pub fn lives(pid: i64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// A TCP port that is free now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// What is going on right now has happened: time for those who misbehave, without a sleep.
+pub fn rest(millis: u64) {
+    let (_keep, quiet) = std::sync::mpsc::channel::<()>();
+    let _nothing = quiet.recv_timeout(Duration::from_millis(millis));
 }
 
 /// Waits until a condition holds; false if it does not in time. Looks again every 10 ms: what is waited for here
@@ -237,8 +347,9 @@ pub fn eventually(holds: &mut dyn FnMut() -> bool) -> bool {
     holds()
 }
 
+/// Runs a command to its end.
 #[track_caller]
-fn said(mut command: Command) -> Said {
+pub fn said(mut command: Command) -> Said {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let args: Vec<String> = command
         .get_args()

@@ -7,5 +7,13 @@
 )]
 #![expect(unreachable_pub, reason = "one binary; nothing here has users outside")]
 
+mod api;
+mod bad_days;
+mod bad_input;
+mod disk;
+mod fork_bomb;
 mod harness;
+mod readiness;
+mod restart_law;
 mod smoke;
+mod stop;

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -21,13 +22,14 @@ use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 
 use crate::api::routes;
 use crate::daemon::mail::Mail;
 use crate::daemon::start::DaemonError;
 use crate::model::event::EventKind;
 use crate::model::outcome::{ErrorBody, ErrorKind};
-use crate::os::{clock, fds};
+use crate::os::{clock, fds, limits};
 
 /// Largest request body: specs of a thousand apps with large environments fit.
 const MAX_BODY: usize = 16 << 20;
@@ -59,13 +61,29 @@ pub(crate) async fn drained() {
     }
 }
 
+/// How many connections may be open at once; more wait until others end. Descriptors are needed for apps, too: a
+/// daemon without free ones loses those that its keeper sends.
+fn most_connections() -> usize {
+    let limit = limits::nofile().unwrap_or(u64::MAX) / 4;
+    usize::try_from(limit).unwrap_or(usize::MAX).clamp(16, 4096)
+}
+
 /// Serves until the daemon ends.
 pub(crate) async fn serve(listener: UnixListener, mail: Mail) {
     let router = router(mail.clone());
+    let room = Arc::new(Semaphore::new(most_connections()));
     loop {
+        // Never closed.
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(connection(stream, router.clone(), mail.clone()));
+                let (router, mail) = (router.clone(), mail.clone());
+                tokio::spawn(async move {
+                    connection(stream, router, mail).await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 // Out of descriptors: wait for some to be given back.

@@ -156,6 +156,13 @@ pub(super) fn prepare(parts: Vec<Part>, args: &StartArgs) -> Result<Vec<Prepared
                 Err(failure) if failure.code == exit::NOT_FOUND && world::which(&word) => {
                     Ok(Prepared::Apps(load::adhoc(&program::describe(word, args))?))
                 }
+                Err(failure)
+                    if failure.code == exit::NOT_FOUND && world::file_kind(Path::new(&word)) == FileKind::Folder =>
+                {
+                    Err(failure.hint(format!(
+                        "{word} is a folder; for the file in it: clmgr start {word}/ecosystem.toml"
+                    )))
+                }
                 Err(failure) => Err(failure),
             }
         }
