@@ -50,7 +50,7 @@ pub struct Cli {
     pub color: Colour,
     /// Print the version
     #[arg(long, short = 'V', short_alias = 'v', action = clap::ArgAction::Version)]
-    version: (),
+    pub version: (),
     /// What to do
     #[command(subcommand)]
     pub command: Option<Command>,
