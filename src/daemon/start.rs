@@ -174,7 +174,10 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
             }
         }
     }
-    drop(http::unbind(&daemon.home.socket()));
+    for door in [daemon.home.socket(), daemon.home.notify_socket()] {
+        // Left behind, it is replaced by the next daemon.
+        let _left = http::unbind(&door);
+    }
     daemon.leave_keeper().await;
     // Answers that are on their way get the time to arrive.
     let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained()).await;

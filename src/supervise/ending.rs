@@ -10,6 +10,16 @@ use crate::supervise::output::Output;
 use crate::supervise::rollout::{Purpose, Rollout};
 use crate::supervise::run::Cause;
 
+/// `1 instance`, `2 instances`.
+#[must_use]
+pub(super) fn instances(count: usize) -> String {
+    if count == 1 {
+        "1 instance".to_owned()
+    } else {
+        format!("{count} instances")
+    }
+}
+
 impl App {
     /// The new spec is on disk (or needed no writing): the new generation is in force.
     pub fn rollout_written(&mut self, cx: &mut Cx) {
@@ -34,7 +44,7 @@ impl App {
                 EventKind::ReloadDone,
                 None,
                 None,
-                format!("{} instances replaced", rollout.done.len()),
+                format!("{} replaced", instances(rollout.done.len())),
             ),
             (None, Purpose::Memory) => {}
             (Some(failure), purpose) => {
@@ -42,9 +52,9 @@ impl App {
                     self.rest_after(cx, failure.slot);
                 }
                 let kept = if rollout.rolling_back {
-                    "the old generation was restored"
+                    self.serving()
                 } else {
-                    "the new generation was kept"
+                    "the new generation was kept".to_owned()
                 };
                 let mut draft = Cx::draft(
                     self,
@@ -80,6 +90,21 @@ impl App {
         }
     }
 
+    /// What is left after going back: everything, or what of it. An instance that had to be stopped first may
+    /// fail to come back, when what it runs was changed on disk.
+    fn serving(&self) -> String {
+        let wanted = self.wanted_slots().count();
+        let serving = self
+            .wanted_slots()
+            .filter(|slot| self.current(*slot).is_some_and(crate::supervise::run::Run::is_serving))
+            .count();
+        if serving == wanted {
+            "the old generation keeps serving".to_owned()
+        } else {
+            format!("{serving} of {} of the old generation keep serving", instances(wanted))
+        }
+    }
+
     fn rollout_lines(&self, rollout: &Rollout) -> Vec<InstanceResult> {
         let outcome = if rollout.failure.is_some() && rollout.rolling_back {
             Outcome::Unchanged
@@ -89,9 +114,9 @@ impl App {
         let mut lines: Vec<InstanceResult> = self.wanted_slots().map(|slot| self.line(Some(slot), outcome)).collect();
         if let Some(failure) = &rollout.failure {
             let kept = if rollout.rolling_back {
-                "the old generation keeps serving"
+                self.serving()
             } else {
-                "the new generation was kept as asked"
+                "the new generation was kept as asked".to_owned()
             };
             let failed = self.failed(
                 failure.slot,

@@ -32,7 +32,7 @@ impl Core {
                             EventKind::AppAdded,
                             None,
                             None,
-                            format!("{} instances", app.desired),
+                            crate::supervise::ending::instances(app.desired as usize),
                         );
                         let all: Vec<Slot> = (0..app.desired).collect();
                         app.up(cx, ticket, &all);
@@ -270,7 +270,11 @@ impl App {
             EventKind::Scaled,
             None,
             None,
-            format!("{} to {desired} instances", self.desired),
+            format!(
+                "{} to {}",
+                self.desired,
+                crate::supervise::ending::instances(desired as usize)
+            ),
         );
         self.desired = desired;
         self.held.retain(|slot| *slot < desired);

@@ -37,7 +37,7 @@ impl App {
                 EventKind::ReloadStarted,
                 None,
                 None,
-                format!("replacing {} instances", slots.len()),
+                format!("replacing {}", crate::supervise::ending::instances(slots.len())),
             );
         }
         self.rollout = Some(Rollout {
