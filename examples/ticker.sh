@@ -7,5 +7,6 @@ trap 'echo "instance $instance: stopping after $ticks ticks"; exit 0' TERM
 while :; do
     ticks=$((ticks + 1))
     echo "instance $instance: tick $ticks"
-    sleep "$period"
+    sleep "$period" &
+    wait "$!" # unlike a plain sleep, it lets the trap run at once
 done

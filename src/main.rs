@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 use clmgr::cli::failure::chain;
 use clmgr::keeper::{self, KeeperOptions};
-use clmgr::os::home::Home;
 use clmgr::os::fds;
+use clmgr::os::home::Home;
 use clmgr::{cli, daemon};
 
 fn main() -> ExitCode {
@@ -60,8 +60,11 @@ fn keep(ready: Option<&str>, link: Option<&str>) -> Result<(), Box<dyn Error>> {
 
 fn supervise() -> Result<(), Box<dyn Error>> {
     let number = |name| std::env::var(name).ok();
-    let link = number(keeper::LINK_VAR).ok_or("the daemon is started by its keeper; use another command, such as: clmgr status")?;
-    let ready = number(keeper::READY_VAR).map(|number| descriptor(&number)).transpose()?;
+    let link = number(keeper::LINK_VAR)
+        .ok_or("the daemon is started by its keeper; use another command, such as: clmgr status")?;
+    let ready = number(keeper::READY_VAR)
+        .map(|number| descriptor(&number))
+        .transpose()?;
     daemon::log_to_stderr();
     daemon::run(Home::discover()?, descriptor(&link)?, ready)?;
     Ok(())

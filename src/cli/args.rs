@@ -18,6 +18,7 @@ use crate::cli::ui::Colour;
     version,
     about = "Keeps programs running: starts, scales, reloads, logs, and brings them back after a reboot",
     disable_help_subcommand = true,
+    disable_version_flag = true,
     max_term_width = 100,
     after_help = "Examples:
   clmgr start                            # the apps of ./ecosystem.toml
@@ -43,6 +44,9 @@ pub struct Cli {
         hide = true
     )]
     pub color: Colour,
+    /// Print the version
+    #[arg(long, short = 'V', short_alias = 'v', action = clap::ArgAction::Version)]
+    version: (),
     /// What to do
     #[command(subcommand)]
     pub command: Option<Command>,

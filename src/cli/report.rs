@@ -6,8 +6,10 @@ use crate::api::status::StatusReply;
 use crate::cli::commands::ping;
 use crate::cli::connect::Daemon;
 use crate::cli::context::Context;
+use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::render::{results, table};
+use crate::config::closest;
 
 /// Shows what was done: JSON, or one line an app.
 pub(crate) fn done(context: &mut Context, reply: &OperationReply) -> Result<(), Failure> {
@@ -44,6 +46,9 @@ pub(crate) fn failure(context: &mut Context, failure: &Failure) -> u8 {
     } else {
         context.ui.error(&failure.message);
     }
+    if let Some(name) = meant(failure) {
+        context.ui.hint(&format!("did you mean {name}?"));
+    }
     for hint in hints(failure) {
         context.ui.hint(&hint);
     }
@@ -66,6 +71,20 @@ fn show(context: &mut Context, failure: &Failure) -> Result<(), Failure> {
         }
     }
     context.ui.flush()
+}
+
+/// The app or namespace that was probably meant by a target that means nothing.
+fn meant(failure: &Failure) -> Option<String> {
+    if failure.code != exit::NOT_FOUND || !failure.from_daemon {
+        return None;
+    }
+    // The daemon quotes the target. Without a quote there is no suggestion, and nothing is lost.
+    let typed = failure.message.split('"').nth(1)?;
+    let name = typed.split(':').next().unwrap_or(typed);
+    let status: StatusReply = Daemon::running().ok()??.get(routes::STATUS, &[]).ok()?;
+    let apps = status.apps.iter().map(|app| app.name.as_str());
+    let namespaces = status.apps.iter().map(|app| app.namespace.as_str());
+    closest(name, apps.chain(namespaces)).map(str::to_owned)
 }
 
 /// The daemon's hints, or where to look next.

@@ -290,7 +290,7 @@ fn clamp(text: &str, span: &Span) -> Span {
 }
 
 /// The candidate that somebody who wrote `word` most likely meant.
-pub(super) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     if word.len() > 200 {
         return None;
     }

@@ -42,6 +42,7 @@ mod values;
 
 pub use adhoc::{AdHoc, adhoc};
 pub use context::{Context, FileKind, ListDir, Parsed, Syntax};
+pub(crate) use diagnostic::closest;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use docs::key_table_markdown;
 pub use document::parse;

@@ -9,13 +9,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::daemon::mail::Letter;
 use crate::daemon::{Daemon, sampling};
 use crate::keeper::link::{Link, LinkError};
-use crate::os::clock;
+use crate::os::{clock, memory};
 use crate::supervise::Input;
 
 /// Letters taken in one go before outputs are performed.
 const BATCH: usize = 256;
 /// How long exits may wait for their acknowledgement: many share one.
 const ACK_DELAY: Duration = Duration::from_millis(500);
+
+/// After this long without anything to do, memory is given back.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// Why the loop ended.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ impl Daemon {
     pub(crate) async fn go_round(&mut self, letters: &mut UnboundedReceiver<Letter>) -> End {
         let mut samples = interval_at(Instant::now() + sampling::PERIOD, sampling::PERIOD);
         samples.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut quiet_at = Some(Instant::now() + QUIET);
         loop {
             self.perform_all();
             self.persist();
@@ -65,9 +69,18 @@ impl Daemon {
                 }
                 () = writable(&self.keeper), if wants_write => {}
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.input(Input::Tick),
-                _ = samples.tick(), if self.sampling.is_needed() => self.sample(),
+                () = until(quiet_at), if quiet_at.is_some() => {
+                    memory::settle_soon();
+                    quiet_at = None;
+                    continue;
+                }
+                _ = samples.tick(), if self.sampling.is_needed() => {
+                    self.sample();
+                    continue;
+                }
                 () = tokio::time::sleep(ACK_DELAY), if has_acks => self.acknowledge(),
             }
+            quiet_at = Some(Instant::now() + QUIET);
         }
     }
 }
@@ -77,6 +90,12 @@ impl Daemon {
 async fn readable(link: &AsyncFd<Link>) {
     if let Ok(mut guard) = link.readable().await {
         guard.clear_ready();
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
     }
 }
 

@@ -78,7 +78,6 @@ impl Daemon {
                     held,
                 } => {
                     let created_at = *self.created.entry(id).or_insert(now);
-                    let spec = self.interned(&spec);
                     StoreChange::PutApps(vec![AppRow {
                         id,
                         spec,
@@ -106,7 +105,7 @@ impl Daemon {
             Box::new(move |result| {
                 mail.input(Input::Committed(
                     result.map_err(|error| crate::daemon::text::chain(&error)),
-                ))
+                ));
             }),
         );
     }
@@ -145,11 +144,6 @@ impl Daemon {
                 Vec::new(),
             );
         }
-    }
-
-    /// The same spec with an inherited environment that is shared with every other app that has an equal one.
-    pub(crate) fn interned(&mut self, spec: &Arc<crate::model::spec::AppSpec>) -> Arc<crate::model::spec::AppSpec> {
-        Arc::clone(spec)
     }
 
     /// Writes the records of apps that changed.

@@ -90,9 +90,7 @@ fn load(daemon: &mut Daemon, state: &LoadedState) {
             .find(|record| record.app == row.id && record.boot == daemon.boot);
         let known = record.and_then(|record| App::import(&record.json, Arc::clone(&row.spec)));
         let mut app = known.unwrap_or_else(|| App::new(row.id, Arc::clone(&row.spec), row.desired, row.wanted));
-        app.desired = row.desired;
-        app.wanted = row.wanted;
-        app.held = row.held.iter().copied().collect();
+        app.set_wanted(row.desired, row.wanted, row.held.iter().copied());
         daemon.core.insert(app);
     }
 }

@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-
 use crate::daemon::Daemon;
 use crate::daemon::runs::Pipes;
 use crate::daemon::start::DaemonError;

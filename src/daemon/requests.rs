@@ -8,6 +8,7 @@ use crate::api::operation::{ApplyRequest, OperationReply, SendRequest, SignalReq
 use crate::daemon::mail::Mail;
 use crate::daemon::{Answer, Daemon, require, sinks};
 use crate::keeper::protocol::ToKeeper;
+use crate::model::env::EnvMap;
 use crate::model::names::RunId;
 use crate::model::outcome::{ErrorBody, ErrorKind, InstanceResult, Outcome};
 use crate::model::spec::AppSpec;
@@ -44,6 +45,8 @@ pub(crate) async fn command(mail: &Mail, command: Command) -> Reply {
 /// `apply`.
 pub(crate) async fn apply(mail: &Mail, request: ApplyRequest) -> Reply {
     let mut apps = request.apps;
+    let base = Arc::clone(&request.env_base);
+    let base = mail.ask(move |daemon| daemon.shared(base)).await.ok_or_else(leaving)?;
     let mut seen = std::collections::BTreeSet::new();
     for spec in &mut apps {
         if !seen.insert(spec.name.clone()) {
@@ -53,7 +56,7 @@ pub(crate) async fn apply(mail: &Mail, request: ApplyRequest) -> Reply {
             ));
         }
         if spec.env_base.is_empty() {
-            spec.env_base = Arc::clone(&request.env_base);
+            spec.env_base = Arc::clone(&base);
         }
         if let Err(error) = validate(spec) {
             return Err(Box::new(ErrorBody::new(
@@ -201,6 +204,18 @@ impl Daemon {
                 Ok(true) | Err(_) => return,
             }
         }
+    }
+
+    /// An inherited environment: the one that some app has already, if it is equal, so that hundreds of apps
+    /// started one by one share it.
+    fn shared(&self, env: Arc<EnvMap>) -> Arc<EnvMap> {
+        let known = self
+            .core
+            .apps
+            .values()
+            .map(|app| &app.spec().env_base)
+            .find(|known| **known == env);
+        known.map_or(env, Arc::clone)
     }
 
     /// A spec as it will be in force: a known app keeps its inherited environment unless asked otherwise.

@@ -77,6 +77,15 @@ impl Daemon {
 
     /// Asks the keeper for a process of an app.
     pub(crate) fn spawn(&mut self, run: RunId, app: AppId, slot: Slot, spec: &Arc<AppSpec>) {
+        if self.handles.contains_key(&run) {
+            // The keeper has it already: the order was given by a daemon before this one.
+            return;
+        }
+        if self.core.is_revoked(run) {
+            self.mail
+                .input(Input::SpawnFailed(run, "not wanted any more".to_owned()));
+            return;
+        }
         let generation = self
             .core
             .owner(run)

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-
 use crate::daemon::daemon_loop::End;
 use crate::daemon::hub::Hub;
 use crate::daemon::mail::Mail;
@@ -21,7 +20,7 @@ use crate::logs::sink::Notice;
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::os::home::Home;
-use crate::os::{clock, poll, procfs};
+use crate::os::{clock, memory, poll, procfs};
 use crate::store::{Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
 
@@ -41,7 +40,7 @@ pub enum DaemonError {
         path: PathBuf,
         /// The cause.
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// A system call that start-up needs.
     #[error("cannot {doing}")]
@@ -64,7 +63,12 @@ impl DaemonError {
 /// Sends the daemon's own log to standard error, which its keeper appends to a file. What does not fit on a full
 /// disk is lost: to complain about that on standard error as well would panic.
 pub fn log_to_stderr() {
-    tracing_subscriber::fmt().log_internal_errors(false).with_ansi(false).with_target(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// Runs a daemon until it is asked to leave.
@@ -74,6 +78,7 @@ pub fn log_to_stderr() {
 /// # Errors
 /// It could not start, or its keeper was lost and could not be replaced.
 pub fn run(home: Home, link: OwnedFd, ready: Option<OwnedFd>) -> Result<(), DaemonError> {
+    memory::lean();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -196,7 +201,10 @@ fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
         now: clock::wall(),
         on_trouble,
     };
-    Store::open(&path, options).map_err(|source| DaemonError::Store { path, source })
+    Store::open(&path, options).map_err(|source| DaemonError::Store {
+        path,
+        source: Box::new(source),
+    })
 }
 
 /// A keeper without children has no reason to stay when its first daemon cannot work.

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use crate::daemon::Daemon;
 use crate::daemon::helper::HelperPlan;
 use crate::daemon::mail::Mail;

@@ -18,7 +18,7 @@ use crate::os::home::Home;
 use crate::os::pidfd::{self, Scope};
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawned;
-use crate::os::{clock, lock, poll, reap};
+use crate::os::{clock, lock, memory, poll, reap};
 
 const SIGNALS: u64 = 0;
 const LINK: u64 = 1;
@@ -26,6 +26,8 @@ const LINK: u64 = 1;
 const FOREIGN: u64 = 1 << 32;
 /// Messages acted upon between two looks at signals and the outgoing queue.
 const BATCH: usize = 8;
+/// Memory is given back when nothing has happened for this long.
+const QUIET: Millis = Millis(2_000);
 /// How long a daemon may live after its link has ended.
 const GRACE: Millis = Millis(5_000);
 
@@ -97,6 +99,7 @@ pub fn run_with(starter: &mut dyn DaemonStarter) -> Result<(), KeeperError> {
         restart: Restart::default(),
         start_at: Some(Moment(0)),
         kill_at: None,
+        quiet_at: None,
         leaving: false,
     }
     .serve();
@@ -124,6 +127,8 @@ struct Keeper<'a> {
     start_at: Option<Moment>,
     /// When to kill a daemon that has closed its link.
     kill_at: Option<Moment>,
+    /// When to give memory back.
+    quiet_at: Option<Moment>,
     leaving: bool,
 }
 
@@ -135,14 +140,27 @@ impl Keeper<'_> {
             if self.leaving && self.daemon.is_none() {
                 return;
             }
-            let wait = self.next_timer().map(|at| Millis(at.since(clock::monotonic()).0 + 1));
+            let due = [self.next_timer(), self.quiet_at].into_iter().flatten().min();
+            let wait = due.map(|at| Millis(at.since(clock::monotonic()).0 + 1));
             if let Err(error) = self.epoll.wait(wait, &mut events) {
                 note(&format!("cannot wait for events: {error}"));
             }
+            self.rest(events.is_empty());
             for event in &events {
                 self.event(*event);
             }
             self.flush();
+        }
+    }
+
+    /// Gives memory back once, some time after the last event.
+    fn rest(&mut self, idle: bool) {
+        let now = clock::monotonic();
+        if !idle {
+            self.quiet_at = Some(now.after(QUIET));
+        } else if self.quiet_at.is_some_and(|at| at <= now) {
+            self.quiet_at = None;
+            memory::settle();
         }
     }
 

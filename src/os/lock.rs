@@ -80,7 +80,9 @@ pub fn acquire(path: &Path) -> Result<Lock, LockError> {
 #[must_use]
 pub fn is_held(path: &Path) -> bool {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let Ok(fd) = open(path, flags, Mode::empty()) else { return false };
+    let Ok(fd) = open(path, flags, Mode::empty()) else {
+        return false;
+    };
     flock(&fd, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
 }
 

@@ -18,6 +18,7 @@ pub mod home;
 pub mod limits;
 pub mod listening;
 pub mod lock;
+pub mod memory;
 pub mod notify;
 pub mod pidfd;
 pub mod poll;

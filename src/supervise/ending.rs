@@ -117,9 +117,8 @@ impl App {
 
     /// Gives a rollout up because something stronger happens to the app. Runs that were to come are stopped.
     pub fn abort_rollout(&mut self, cx: &mut Cx, why: &str) {
-        if self.rollout.take().is_none() {
-            return;
-        }
+        let Some(rollout) = self.rollout.take() else { return };
+        self.recheck |= rollout.checking && self.checking;
         let incoming: Vec<RunId> = self
             .slots
             .iter_mut()

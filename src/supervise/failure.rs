@@ -345,6 +345,19 @@ impl App {
         if self.rollout.is_some() || self.circuit.is_open() {
             return;
         }
+        // Mostly nothing is to be done, and this is looked at after every input: no allocation before.
+        let behind = |slot: Slot| {
+            self.slots.get(slot as usize).is_none_or(|record| {
+                record.current.is_none()
+                    && record.next_start.is_none()
+                    && !record.unchecked
+                    && !record.completed
+                    && !record.circuit.is_open()
+            })
+        };
+        if !self.circuit.is_tripped() && !self.wanted_slots().any(behind) {
+            return;
+        }
         let busy = self.busy_slots();
         let left: Vec<Slot> = self
             .wanted_slots()

@@ -151,6 +151,13 @@ impl App {
         match *goal {
             GoalKind::Up { slot, after, outcome } => self.judge_up(slot, after, outcome),
             GoalKind::Down { slot, through, outcome } => {
+                // The usual case, without a look at all runs: thousands may wait at once.
+                if self
+                    .current(slot)
+                    .is_some_and(|run| Some(run.id) <= through && !run.is_stuck())
+                {
+                    return None;
+                }
                 let mut left = self.runs_in(slot).filter(|run| Some(run.id) <= through).peekable();
                 if left.peek().is_none() {
                     return Some(self.line(Some(slot), outcome));
@@ -174,12 +181,12 @@ impl App {
         if !self.is_wanted(slot) {
             return Some(self.failed(Some(slot), "stopped by another command meanwhile", Vec::new()));
         }
-        if self.runs_in(slot).any(Run::is_stuck) {
-            return Some(self.failed(Some(slot), STUCK, Vec::new()));
-        }
         let record = self.slots.get(slot as usize)?;
         let is_new = |run: Option<RunId>| run.is_some() && run > after;
         if let Some(run) = self.current(slot) {
+            if run.is_stuck() {
+                return Some(self.failed(Some(slot), STUCK, Vec::new()));
+            }
             return (is_new(Some(run.id)) && run.phase == Phase::Online && run.cause.is_none())
                 .then(|| self.line(Some(slot), outcome));
         }

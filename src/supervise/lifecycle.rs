@@ -51,17 +51,43 @@ impl App {
             record.next_start = None;
         }
         if !self.checking {
-            self.checking = true;
-            cx.emit(Output::Check(self.id, Arc::clone(self.spec())));
+            self.ask_check(cx);
         }
+    }
+
+    /// Has a `require` checked: of the generation to come if a rollout waits for it, else of the one in force.
+    /// One at a time: if an answer is under way, it is void, and the question is asked again then.
+    pub fn ask_check(&mut self, cx: &mut Cx) {
+        if self.checking {
+            self.recheck = true;
+            return;
+        }
+        let coming = self
+            .rollout
+            .as_ref()
+            .filter(|rollout| rollout.checking)
+            .map(|rollout| rollout.to);
+        let spec = coming.and_then(|to| self.specs.get(&to)).unwrap_or_else(|| self.spec());
+        cx.emit(Output::Check(self.id, Arc::clone(spec)));
+        self.checking = true;
     }
 
     /// The answer to `Check`.
     pub fn on_checked(&mut self, cx: &mut Cx, result: Result<(), String>) {
         self.checking = false;
+        let for_rollout = self.rollout.as_ref().is_some_and(|rollout| rollout.checking);
+        let for_slots = self.slots.iter().any(|record| record.unchecked);
         if std::mem::take(&mut self.recheck) {
-            self.checking = true;
-            cx.emit(Output::Check(self.id, Arc::clone(self.spec())));
+            if for_rollout || for_slots {
+                self.ask_check(cx);
+            }
+            return;
+        }
+        if for_rollout {
+            self.on_rollout_checked(cx, result);
+            if for_slots && !self.checking {
+                self.ask_check(cx);
+            }
             return;
         }
         let waiting: Vec<Slot> = (0..self.desired)

@@ -16,6 +16,7 @@
 //! [`policy::breaker`].
 
 pub mod app;
+mod apply;
 mod core;
 mod cx;
 mod ending;
@@ -36,8 +37,6 @@ pub mod slot;
 
 #[cfg(test)]
 mod sim;
-#[cfg(test)]
-mod tests;
 
 pub use self::core::Core;
 pub use self::input::{Command, Input, Ticket};

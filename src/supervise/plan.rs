@@ -52,9 +52,13 @@ pub(super) enum Step {
     Shutdown,
 }
 
-type Planned = Result<Plan, Box<ErrorBody>>;
+pub(super) type Planned = Result<Plan, Box<ErrorBody>>;
 
-fn refuse<T>(kind: ErrorKind, message: impl Into<String>, hint: impl Into<String>) -> Result<T, Box<ErrorBody>> {
+pub(super) fn refuse<T>(
+    kind: ErrorKind,
+    message: impl Into<String>,
+    hint: impl Into<String>,
+) -> Result<T, Box<ErrorBody>> {
     Err(Box::new(ErrorBody::new(kind, message).hint(hint)))
 }
 
@@ -140,27 +144,6 @@ impl Core {
 
     fn app(&self, id: AppId) -> Option<&App> {
         self.apps.get(&id)
-    }
-
-    fn plan_apply(&mut self, specs: &[AppSpec], update_env: bool, no_rollback: bool) -> Planned {
-        let mut plan = Plan::default();
-        for spec in specs {
-            if let Some(app) = self.named(&spec.name) {
-                plan_known(app, spec, update_env, no_rollback, &mut plan)?;
-                continue;
-            }
-            let id = self.take_app_id();
-            let spec = Arc::new(spec.clone());
-            plan.changes.push(Change::Put {
-                id,
-                spec: Arc::clone(&spec),
-                desired: spec.instances,
-                wanted: true,
-                held: Vec::new(),
-            });
-            plan.steps.push(Step::Create(id, spec));
-        }
-        Ok(plan)
     }
 
     fn plan_start(&mut self, targets: &[Target], env: Option<&Arc<EnvMap>>) -> Planned {
@@ -400,80 +383,6 @@ impl Core {
     }
 }
 
-/// An app of the file that is known already.
-fn plan_known(
-    app: &App,
-    spec: &AppSpec,
-    update_env: bool,
-    no_rollback: bool,
-    plan: &mut Plan,
-) -> Result<(), Box<ErrorBody>> {
-    if app.deleting {
-        return refuse(
-            ErrorKind::Conflict,
-            format!("{} is being deleted", app.name()),
-            "try again when it is gone",
-        );
-    }
-    let id = app.id;
-    let old = app.spec();
-    let mut spec = spec.clone();
-    if !update_env {
-        spec.env_base = Arc::clone(&old.env_base);
-    }
-    let desired = if spec.instances == old.instances {
-        app.desired
-    } else {
-        spec.instances
-    };
-    let same_but_count = AppSpec {
-        instances: old.instances,
-        ..spec.clone()
-    } == **old;
-    let count_changed = spec.instances != old.instances;
-    let spec = Arc::new(spec);
-    if let Some(rollout) = app.user_rollout() {
-        if app.specs.get(&rollout.to).is_some_and(|to| **to == *spec) && !rollout.rolling_back {
-            plan.steps.push(Step::Join(id, spec));
-            return Ok(());
-        }
-        return refuse(
-            ErrorKind::Conflict,
-            format!("{} is being reloaded", app.name()),
-            format!("wait for it, or stop it with: clmgr stop {}", app.name()),
-        );
-    }
-    let want = Change::Want {
-        id,
-        desired,
-        wanted: true,
-        held: Vec::new(),
-    };
-    if !same_but_count && app.is_serving() {
-        let reshaped = desired != app.desired || !app.held.is_empty();
-        if reshaped {
-            plan.changes.push(want);
-        }
-        let shape = reshaped.then(|| (desired, Vec::new()));
-        plan.steps.push(Step::Rollout(id, spec, no_rollback, shape));
-        return Ok(());
-    }
-    if !same_but_count || count_changed {
-        plan.changes.push(Change::Put {
-            id,
-            spec: Arc::clone(&spec),
-            desired,
-            wanted: true,
-            held: Vec::new(),
-        });
-        plan.steps.push(Step::Respec(id, spec, desired));
-    } else if !app.wanted || !app.held.is_empty() {
-        plan.changes.push(want);
-    }
-    plan.steps.push(Step::Up(id, (0..desired).collect()));
-    Ok(())
-}
-
 impl App {
     /// The rollout under way, if a user asked for it.
     #[must_use]
@@ -484,7 +393,7 @@ impl App {
     }
 
     /// Any instance of it is in service, or on the way there.
-    fn is_serving(&self) -> bool {
+    pub(super) fn is_serving(&self) -> bool {
         self.runs.values().any(super::run::Run::is_serving)
     }
 

@@ -28,8 +28,9 @@ impl App {
     /// Asks again for everything that is under way.
     pub(super) fn resume(&mut self, cx: &mut Cx) {
         if self.checking {
+            self.checking = false;
             self.recheck = false;
-            cx.emit(Output::Check(self.id, Arc::clone(self.spec())));
+            self.ask_check(cx);
         }
         for run in self.runs.values() {
             if let Some(output) = self.open_request(run, cx) {

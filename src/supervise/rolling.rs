@@ -51,11 +51,15 @@ impl App {
             active: BTreeMap::new(),
             done: Vec::new(),
             deadline: Some(cx.now.after(spec.rollout.deadline)),
+            checking: purpose == Purpose::Reload && !spec.require.is_empty(),
             rolling_back: false,
             finishing: false,
             keep: keep || !spec.rollout.rollback,
             failure: None,
         });
+        if self.rollout.as_ref().is_some_and(|rollout| rollout.checking) {
+            self.ask_check(cx);
+        }
         self.advance(cx);
     }
 
@@ -68,12 +72,32 @@ impl App {
         }
     }
 
+    /// The answer about the `require` of the generation to come. What it misses, it would not run without, even
+    /// where a failing generation is to be kept.
+    pub fn on_rollout_checked(&mut self, cx: &mut Cx, result: Result<(), String>) {
+        if let Some(rollout) = self.rollout.as_mut() {
+            rollout.checking = false;
+        }
+        match result {
+            Ok(()) => self.advance(cx),
+            Err(message) => {
+                self.forbid_keeping();
+                let why = Failure {
+                    slot: None,
+                    message,
+                    stderr: Vec::new(),
+                };
+                self.fail_rollout(cx, why);
+            }
+        }
+    }
+
     /// Starts as many steps as may run side by side; ends the rollout when none is left.
     pub fn advance(&mut self, cx: &mut Cx) {
         loop {
             let Some(rollout) = self.rollout.as_mut() else { return };
             let Some(order) = rollout.order else { return };
-            if rollout.finishing {
+            if rollout.finishing || rollout.checking {
                 return;
             }
             if rollout.queue.is_empty() && rollout.active.is_empty() {
@@ -327,6 +351,7 @@ impl App {
         rollout.failure.get_or_insert(why);
         // If the answer about the running instance never came, the way back does not wait for it.
         rollout.inspecting = None;
+        self.recheck |= std::mem::take(&mut rollout.checking) && self.checking;
         rollout.order.get_or_insert(Order::StartFirst);
         rollout.rolling_back = true;
         rollout.finishing = false;

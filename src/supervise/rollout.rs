@@ -4,10 +4,13 @@
 //!   per slot, start-first:  spawn new ─▶ Proving ──ready + min_healthy──▶ promote ─▶ Retiring old ─▶ done
 //!   per slot, stop-first:   Clearing old ─▶ spawn new ─▶ Proving ──ready + min_healthy──▶ promote ─▶ done
 //!
-//!   Inspecting ─▶ Rolling ──all done──▶ Finishing ──spec on disk──▶ over, well
-//!                    │ a new instance fails, or the deadline passes
-//!                    ▼
-//!                RollingBack (the same steps towards the old generation) ─▶ over, failed
+//!   Checking `require`, Inspecting ─▶ Rolling ──all done──▶ Finishing ──spec on disk──▶ over, well
+//!        │ something is missing          │ a new instance     │ the spec cannot be written
+//!        │                               │ fails, or the      │
+//!        ▼                               ▼ deadline passes    ▼
+//!      RollingBack (the same steps towards the old generation) ─▶ over, failed
+//!
+//!   kept although it fails: the old run retires, the new generation's restarts follow the restart law
 //! ```
 //!
 //! The new spec is written only after every slot is done, so whatever interrupts a rollout leaves the old one
@@ -83,6 +86,9 @@ pub struct Rollout {
     pub done: Vec<Slot>,
     /// It fails if it is not over by then.
     pub deadline: Option<Moment>,
+    /// The `require` of the generation to come is being checked; nothing of it is started before.
+    #[serde(default)]
+    pub checking: bool,
     /// On the way back.
     pub rolling_back: bool,
     /// All slots are done; the new spec is being written.

@@ -1,5 +1,11 @@
 //! The real program, as a user has it: every test starts its own clmgr in a home of its own.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests write files and guard against hanging; the program has no such excuse"
+)]
+#![expect(unreachable_pub, reason = "one binary; nothing here has users outside")]
 
 mod api;
 mod bad_days;

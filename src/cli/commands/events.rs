@@ -12,6 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::render::event;
 use crate::cli::since::Since;
 use crate::cli::{complete, targets};
+use crate::config::closest;
 use crate::model::event::{Event, EventKind};
 use crate::os::clock;
 
@@ -32,7 +33,7 @@ pub struct EventsArgs {
     #[arg(long, short, value_name = "TARGET", value_delimiter = ',', add = ArgValueCompleter::new(complete::targets))]
     pub app: Vec<String>,
     /// Only of these kinds
-    #[arg(long, short, value_name = "KIND", value_delimiter = ',', add = ArgValueCandidates::new(complete::kinds))]
+    #[arg(long, short, value_name = "KIND", value_delimiter = ',', value_parser = read_kind, add = ArgValueCandidates::new(complete::kinds))]
     pub kind: Vec<EventKind>,
     /// Only after this: 5m ago, or a date and time
     #[arg(long, value_name = "TIME")]
@@ -40,6 +41,16 @@ pub struct EventsArgs {
     /// At most so many of the newest
     #[arg(long, short = 'n', value_name = "N")]
     pub limit: Option<u32>,
+}
+
+fn read_kind(text: &str) -> Result<EventKind, String> {
+    text.parse().map_err(|error: String| {
+        let kinds = EventKind::ALL.iter().map(|kind| kind.as_str());
+        match closest(text, kinds.clone()) {
+            Some(kind) => format!("{error}; did you mean {kind}?"),
+            None => format!("{error}; there are {}", kinds.collect::<Vec<_>>().join(", ")),
+        }
+    })
 }
 
 /// Events shown if neither `--since` nor `--limit` is given.

@@ -52,7 +52,18 @@ fn page(command: clap::Command, name: String) -> io::Result<(String, Vec<u8>)> {
         .version(env!("CARGO_PKG_VERSION"));
     let mut text = Vec::new();
     clap_mangen::Man::new(command).manual("clmgr").render(&mut text)?;
-    Ok((file, text))
+    Ok((file, with_examples(text)))
+}
+
+/// The section the generator calls EXTRA is our examples; the word need not stand there twice.
+fn with_examples(text: Vec<u8>) -> Vec<u8> {
+    match String::from_utf8(text) {
+        Ok(text) => text
+            .replacen(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n", 1)
+            .replacen(".SH EXTRA\n", ".SH EXAMPLES\n", 1)
+            .into_bytes(),
+        Err(error) => error.into_bytes(),
+    }
 }
 
 pub(crate) fn run(args: &ManArgs, context: &mut Context) -> Result<(), Failure> {

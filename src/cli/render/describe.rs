@@ -1,6 +1,7 @@
 //! The page about one app: what it is, how it does, why it failed, where its logs are.
 
-use crate::api::status::{AppDescription, Crash};
+use crate::api::logs::LogSource;
+use crate::api::status::{AppDescription, Crash, InstanceStatus};
 use crate::cli::render::human::{count, local_time, uptime};
 use crate::cli::render::results::safe;
 use crate::cli::render::{event, table};
@@ -11,6 +12,8 @@ use crate::model::spec::{AppSpec, Order, Ready, RestartMode};
 
 /// Crashes and events shown.
 const NEWEST: usize = 5;
+/// Files of one stream that are named one by one.
+const FEW_LOGS: usize = 2;
 
 /// The page, with styles.
 #[must_use]
@@ -27,21 +30,14 @@ pub fn page(app: &AppDescription, width: usize, coloured: bool) -> String {
         apps: vec![status.clone()],
     };
     page.line(&table::render(&one, width, coloured));
-    for instance in &status.instances {
-        if let Some(exit) = instance.last_exit {
-            page.line(&format!(
-                "{DIM}{}:{} ended last with {exit}{DIM:#}",
-                status.name, instance.slot
-            ));
-        }
+    for (exit, instances) in last_exits(&status.instances) {
+        page.line(&format!("{DIM}last end of {instances}: {exit}{DIM:#}"));
     }
     crashes(&mut page, &app.crashes);
     if !app.logs.is_empty() {
         page.title("logs");
-        for source in &app.logs {
-            let stream = source.stream.map_or("both", crate::model::logspec::Stream::as_str);
-            let slot = source.slot.map_or_else(|| "all".to_owned(), |slot| slot.to_string());
-            page.fact(&format!("{slot} {stream}"), &source.path.to_text());
+        for (name, path) in log_files(&app.logs) {
+            page.fact(&name, &path);
         }
     }
     if !app.events.is_empty() {
@@ -83,6 +79,52 @@ fn facts(page: &mut Page, app: &AppDescription) {
     if let Some(created) = app.created {
         page.fact("created", &local_time(created));
     }
+}
+
+/// How the last runs ended, instances that ended alike together: `instance 2`, `instances 0, 1, 3`.
+fn last_exits(instances: &[InstanceStatus]) -> Vec<(String, String)> {
+    let mut alike: Vec<(String, Vec<String>)> = Vec::new();
+    for instance in instances {
+        let Some(exit) = instance.last_exit else { continue };
+        let (exit, slot) = (exit.to_string(), instance.slot.to_string());
+        match alike.iter_mut().find(|(known, _)| *known == exit) {
+            Some((_, slots)) => slots.push(slot),
+            None => alike.push((exit, vec![slot])),
+        }
+    }
+    let named = |slots: Vec<String>| match slots.as_slice() {
+        [slot] => format!("instance {slot}"),
+        _ => format!("instances {}", slots.join(", ")),
+    };
+    alike.into_iter().map(|(exit, slots)| (exit, named(slots))).collect()
+}
+
+/// Names and paths of log files. The files of many instances become one line with a `*`, as a shell reads it.
+fn log_files(logs: &[LogSource]) -> Vec<(String, String)> {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for source in logs {
+        let stream = source.stream.map_or("both", crate::model::logspec::Stream::as_str);
+        let path = source.path.to_text();
+        let common = |slot| {
+            let (folder, name) = path.rsplit_once('/')?;
+            let starred = name.replacen(&format!("-{slot}-"), "-*-", 1);
+            (starred != name).then(|| (format!("all {stream}"), format!("{folder}/{starred}")))
+        };
+        let many = logs.iter().filter(|other| other.stream == source.stream).count() > FEW_LOGS;
+        let one = |slot: Option<u32>| {
+            let slot = slot.map_or_else(|| "all".to_owned(), |slot| slot.to_string());
+            (format!("{slot} {stream}"), path.to_string())
+        };
+        let line = source
+            .slot
+            .filter(|_| many)
+            .and_then(common)
+            .unwrap_or_else(|| one(source.slot));
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 fn crashes(page: &mut Page, crashes: &[Crash]) {

@@ -147,7 +147,7 @@ fn name(app: &AppStatus, instance: Option<&InstanceStatus>) -> String {
 
 fn state_text(state: State, instance: Option<&InstanceStatus>) -> String {
     match instance.and_then(|instance| instance.next_start_ms) {
-        Some(wait) => format!("{state} {}", uptime(wait.saturating_add(999))),
+        Some(wait) => format!("{state}, retry {}", uptime(wait.saturating_add(999))),
         None => state.to_string(),
     }
 }

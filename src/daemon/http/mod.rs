@@ -74,7 +74,9 @@ pub(crate) async fn serve(listener: UnixListener, mail: Mail) {
     let room = Arc::new(Semaphore::new(most_connections()));
     loop {
         // Never closed.
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (router, mail) = (router.clone(), mail.clone());

@@ -155,7 +155,7 @@ pub(super) async fn save(State(mail): State<Mail>) -> Res {
         mail.post(move |daemon| {
             daemon.persist();
             daemon.store.flush(Box::new(move |result| {
-                drop(sender.send(result.map_err(|error| crate::daemon::text::chain(&error))))
+                drop(sender.send(result.map_err(|error| crate::daemon::text::chain(&error))));
             }));
         });
         match receiver.await {

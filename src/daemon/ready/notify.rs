@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
-
 use crate::daemon::mail::Mail;
 use crate::model::names::RunId;
 use crate::os::notify::NotifySocket;

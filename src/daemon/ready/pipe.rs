@@ -3,7 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-
 use crate::daemon::mail::Mail;
 use crate::model::names::RunId;
 use crate::supervise::Input;

@@ -64,6 +64,7 @@ pub(crate) fn read_small(path: &str, buffer: &mut [u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::{boot_id, children, environ_has, identity, stat};
+    use crate::os::clock;
     use std::process::Command;
 
     #[test]
@@ -82,7 +83,12 @@ mod tests {
         );
         assert_eq!(ours.ppid, i32::try_from(std::process::id()).unwrap());
         assert!(children(ours.ppid).contains(&pid));
-        assert!(environ_has(pid, b"CLMGR_TEST_MARK=one two"));
+        // The kernel lets the parent go on a moment before the new program has its environment.
+        let begin = clock::monotonic();
+        while !environ_has(pid, b"CLMGR_TEST_MARK=one two") {
+            assert!(clock::monotonic().since(begin).0 < 10_000);
+            std::thread::yield_now();
+        }
         assert!(!environ_has(pid, b"CLMGR_TEST_MARK=one"));
         assert_eq!(identity(pid).unwrap().start_ticks, theirs.starttime);
         assert_eq!(boot_id().len(), 36);

@@ -132,7 +132,7 @@ mod tests {
             .iter()
             .map(|s| window.record(at(s * 1000), Millis(30_000), 99))
             .collect();
-        assert_eq!(counts, [1, 2, 3, 3, 3, 1], "an exit 30 s ago is outside");
+        assert_eq!(counts, [1, 2, 3, 3, 4, 1], "an exit 30 s ago is outside");
     }
 
     #[test]

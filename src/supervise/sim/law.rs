@@ -195,21 +195,21 @@ impl Reference {
                 self.proven(slot, now);
             }
         }
-        if let Fuse::Open(since, Some(wait)) = self.fuse {
-            if since.after(wait) <= now {
-                self.fuse = Fuse::Trying(wait);
-                if let Some(free) = self.instances.iter_mut().find(|instance| instance.run.is_none()) {
-                    free.due = Some((now, now));
-                }
+        if let Fuse::Open(since, Some(wait)) = self.fuse
+            && since.after(wait) <= now
+        {
+            self.fuse = Fuse::Trying(wait);
+            if let Some(free) = self.instances.iter_mut().find(|instance| instance.run.is_none()) {
+                free.due = Some((now, now));
             }
         }
         if self.fuse == Fuse::Closed {
             for instance in &mut self.instances {
-                if let Fuse::Open(since, Some(wait)) = instance.fuse {
-                    if since.after(wait) <= now {
-                        instance.fuse = Fuse::Trying(wait);
-                        instance.due = Some((now, now));
-                    }
+                if let Fuse::Open(since, Some(wait)) = instance.fuse
+                    && since.after(wait) <= now
+                {
+                    instance.fuse = Fuse::Trying(wait);
+                    instance.due = Some((now, now));
                 }
             }
         }
@@ -259,7 +259,7 @@ fn history(seed: u64) {
     let mut lives: Vec<(Moment, usize, RunId)> = Vec::new();
     let mut opened = 0;
     let mood = rng.pick(&[2, 4, 20]);
-    for _ in 0..rng.pick(&[10, 10, 10, 60]) {
+    for _ in 0..rng.pick(&[6, 6, 6, 6, 40]) {
         while let Some(output) = core.poll_output() {
             match output {
                 Output::Spawn { run, slot, .. } => {
@@ -325,5 +325,44 @@ fn a_hundred_thousand_histories_follow_the_law() {
             println!("seed {seed}");
             std::panic::resume_unwind(panic);
         }
+    }
+}
+
+/// Not quadratic: every input of one of thousands of instances is cheap.
+#[test]
+fn a_thousand_instances_start_and_stop() {
+    let now = Moment(1);
+    let mut core = Core::new(0, 0);
+    let mut app = spec("api", "good", 1000);
+    app.ready = Ready::Spawn;
+    let apps = vec![app];
+    let apply = Command::Apply {
+        apps,
+        update_env: true,
+        no_rollback: false,
+    };
+    let targets = vec![crate::model::target::Target::All];
+    for (ticket, command) in [(1, apply), (2, Command::Stop { targets })] {
+        core.handle(now, Input::Command(ticket, command));
+        let mut answered = false;
+        while let Some(output) = core.poll_output() {
+            match output {
+                Output::Commit(_) => core.handle(now, Input::Committed(Ok(()))),
+                Output::Spawn { run, .. } => core.handle(now, Input::Spawned(run, 1)),
+                Output::Stop(run) => core.handle(now, Input::Exited(run, Exit::bare(ExitStatus::Code(0)), Vec::new())),
+                Output::Sweep(run, _) => core.handle(now, Input::Swept(run)),
+                Output::Release(run) => core.release(run),
+                Output::Reply(_, reply) => answered = reply.is_ok_and(|lines| lines.len() == 1000),
+                Output::Check(..)
+                | Output::Probe(_)
+                | Output::EndProbe(_)
+                | Output::PreStop(_)
+                | Output::Kill(_)
+                | Output::Inspect(_)
+                | Output::Event(_)
+                | Output::Crash(_) => {}
+            }
+        }
+        assert!(answered);
     }
 }

@@ -1,12 +1,16 @@
 //! The core against a fake world in virtual time.
 //!
-//! [`world`] performs what the core asks for, kills the daemon when told to, and checks after every step what
-//! must always hold. [`random`] drives it with random commands, [`scenarios`] and [`reloads`] with chosen ones,
+//! [`world`] is the clock, the keeper and the disk; [`perform`] does what the core asks for; [`check`] looks after
+//! every step at what must always hold; [`succession`] kills the daemon and has every decision made twice. [`random`] drives it with random commands, [`scenarios`] and [`reloads`] with chosen ones,
 //! and [`law`] holds the restart law against an independent implementation.
 
+mod check;
 mod law;
+mod perform;
+mod programs;
 mod random;
 mod reloads;
 mod scenarios;
 mod specs;
+mod succession;
 mod world;

@@ -265,3 +265,21 @@ fn a_failed_memory_replacement_is_not_tried_with_every_sample() {
     assert!(world.spawns.len() <= 4, "{}", world.spawns.len());
     assert_eq!(world.serving("api").len(), 2);
 }
+
+#[test]
+fn a_generation_that_misses_a_variable_is_never_started() {
+    for keep in [false, true] {
+        let mut world = up("good", 3);
+        let mut app = next("better", 3, Order::StopFirst, 1);
+        app.require.env = vec!["DATABASE_URL".into()];
+        let command = Command::Apply {
+            apps: vec![app],
+            update_env: true,
+            no_rollback: keep,
+        };
+        let error = world.run(command).unwrap_err();
+        assert!(error.message.contains("DATABASE_URL is not set"), "{}", error.message);
+        assert_eq!(world.spawns.len(), 3);
+        assert_eq!(world.serving("api"), ["good"; 3]);
+    }
+}

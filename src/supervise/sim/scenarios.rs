@@ -379,3 +379,22 @@ fn a_start_overtaken_stop_is_answered() {
     world.until_answered(begin).unwrap();
     assert_eq!(states(&world), [State::Online]);
 }
+
+#[test]
+fn what_sigkill_does_not_end_is_reported_and_nothing_hangs() {
+    for command in [
+        Command::Stop { targets: all() },
+        Command::Restart {
+            targets: all(),
+            env: None,
+        },
+        Command::Delete { targets: all() },
+        Command::Shutdown,
+    ] {
+        let mut world = up("undead", 2);
+        let error = world.run(command).unwrap_err();
+        assert!(error.message.contains("SIGKILL"), "{}", error.message);
+        world.pass(60_000);
+        assert_eq!(world.alive(), 2, "nothing takes their place");
+    }
+}

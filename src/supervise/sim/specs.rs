@@ -34,7 +34,7 @@ impl Rng {
     }
 }
 
-/// An app that behaves as its program's name says; see [`super::world::Behaviour`].
+/// An app that behaves as its program's name says; see [`super::programs::Behaviour`].
 pub(super) fn spec(name: &str, program: &str, instances: u32) -> AppSpec {
     AppSpec {
         name: name.parse().unwrap(),

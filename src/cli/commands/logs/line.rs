@@ -21,19 +21,21 @@ pub(super) enum Printer {
 
 impl Printer {
     pub(super) fn new(sources: &[LogSource], raw: bool, json: bool) -> Self {
-        if json {
-            return Self::Json;
+        let mut printer = match (json, raw) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Raw,
+            (false, false) => Self::Prefixed(0),
+        };
+        printer.make_room(sources);
+        printer
+    }
+
+    /// Widens the prefix for the names of these.
+    pub(super) fn make_room(&mut self, sources: &[LogSource]) {
+        if let Self::Prefixed(width) = self {
+            let names = sources.iter().map(|source| name(source).chars().count());
+            *width = names.max().unwrap_or(0).max(*width);
         }
-        if raw {
-            return Self::Raw;
-        }
-        Self::Prefixed(
-            sources
-                .iter()
-                .map(|source| name(source).chars().count())
-                .max()
-                .unwrap_or(0),
-        )
     }
 
     /// Shows one line, given without its newline.

@@ -1,5 +1,6 @@
 //! Shows log lines. Reads the files themselves, so that reading costs the daemon and the apps nothing.
 
+mod arrivals;
 mod line;
 
 use clap::Args;
@@ -13,6 +14,8 @@ use crate::cli::failure::Failure;
 use crate::cli::{complete, follow, targets};
 use crate::logs::tail::Line;
 use crate::model::logspec::Stream;
+use crate::os::clock;
+use arrivals::Arrivals;
 use line::Printer;
 
 /// For the help text.
@@ -50,38 +53,80 @@ pub struct LogsArgs {
 }
 
 pub(crate) fn run(args: &LogsArgs, context: &mut Context) -> Result<(), Failure> {
+    let began = clock::wall();
     let query = targets::query(&targets::resolve(&args.targets)?);
     let LogSources { sources } = Daemon::start()?.get(routes::LOG_SOURCES, &query)?;
-    let sources = chosen(sources, args);
-    if sources.is_empty() {
-        return nothing(args, context);
-    }
-    let printer = Printer::new(&sources, args.raw, context.json);
+    let mut shown = Shown {
+        printer: Printer::new(&[], args.raw, context.json),
+        sources: Vec::new(),
+    };
+    shown.add(chosen(sources, args));
     let follows = args.follow || (context.ui.is_tty() && !args.nostream);
-    let mut tail = follow::tail(&sources, args.lines, follows)?;
-    let mut show = |lines: Vec<Line>| {
+    if shown.sources.is_empty() {
+        nothing(args, follows, context);
+    }
+    let mut tail = follow::tail(&shown.sources, args.lines, follows)?;
+    shown.print(&std::mem::take(&mut tail.lines), context)?;
+    if !follows {
+        return Ok(());
+    }
+    let arrivals = Arrivals::listen(query, began);
+    tail.follow(|lines| {
+        shown.print(&lines, context)?;
+        let first = shown.sources.len();
+        let Some(new) = shown.add(chosen(arrivals.sources().unwrap_or_default(), args)) else {
+            return Ok(Vec::new());
+        };
+        let (lines, files) = follow::tail_later(new, args.lines, first, began)?;
+        shown.print(&lines, context)?;
+        Ok(files)
+    })
+}
+
+/// The files that are read, and how their lines look.
+struct Shown {
+    printer: Printer,
+    sources: Vec<LogSource>,
+}
+
+impl Shown {
+    /// Adds the files that are not there yet, and returns those.
+    fn add(&mut self, found: Vec<LogSource>) -> Option<&[LogSource]> {
+        let first = self.sources.len();
+        for source in found {
+            if self.sources.iter().all(|known| known.path != source.path) {
+                self.sources.push(source);
+            }
+        }
+        let new = self.sources.get(first..).filter(|new| !new.is_empty())?;
+        self.printer.make_room(new);
+        Some(new)
+    }
+
+    fn print(&self, lines: &[Line], context: &mut Context) -> Result<(), Failure> {
         context.ui.check_reader()?;
         for line in lines {
-            if let Some(source) = sources.get(line.source) {
-                printer.print(source, &line.bytes, &mut context.ui)?;
+            if let Some(source) = self.sources.get(line.source) {
+                self.printer.print(source, &line.bytes, &mut context.ui)?;
             }
         }
         context.ui.flush()
-    };
-    show(std::mem::take(&mut tail.lines))?;
-    if follows { tail.follow(show) } else { Ok(()) }
+    }
 }
 
-fn nothing(args: &LogsArgs, context: &mut Context) -> Result<(), Failure> {
-    if !context.json {
-        let whose = if args.targets.is_empty() {
-            "no apps"
-        } else {
-            "no log files"
-        };
+fn nothing(args: &LogsArgs, follows: bool, context: &mut Context) {
+    let whose = if args.targets.is_empty() {
+        "no apps"
+    } else {
+        "no log files"
+    };
+    if follows {
+        context
+            .ui
+            .note(&format!("{whose} yet; waiting for some (Ctrl-C ends it)"));
+    } else if !context.json {
         context.ui.note(&format!("{whose}; clmgr status shows what is there"));
     }
-    Ok(())
 }
 
 /// The files to read: of the streams asked for, and no line twice where a third file gets both.

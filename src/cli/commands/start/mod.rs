@@ -77,7 +77,7 @@ pub struct ProgramArgs {
     /// Do not start it again when it ends
     #[arg(long)]
     pub no_autorestart: bool,
-    /// When it is ready: spawn, listen, notify or fd:N
+    /// When it is ready: spawn, listen, ipc, notify or fd:N
     #[arg(long, value_name = "HOW")]
     pub ready: Option<String>,
     /// How long it may take to stop before it is killed
@@ -92,9 +92,20 @@ pub struct ProgramArgs {
 }
 
 pub(crate) fn run(args: &StartArgs, context: &mut Context) -> Result<(), Failure> {
+    let args = &program_first(args);
     let mut reply = OperationReply::default();
-    for part in what::sort_out(args)? {
+    for part in what::prepare(what::sort_out(args)?, args)? {
         reply.results.extend(part.start(args, context)?.results);
     }
     report::done_with_table(context, &reply)
+}
+
+/// `start -- sleep 100` means the program `sleep`, as with `env` and `nohup`.
+fn program_first(args: &StartArgs) -> StartArgs {
+    let mut args = args.clone();
+    if args.what.is_empty() && !args.program.args.is_empty() {
+        args.what
+            .push(args.program.args.remove(0).to_string_lossy().into_owned());
+    }
+    args
 }

@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use crate::api::operation::{OperationReply, TargetRequest};
 use crate::api::routes;
+use crate::api::status::StatusReply;
 use crate::cli::commands::start::{ProgramArgs, StartArgs, apply, program};
 use crate::cli::connect::Daemon;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::load::Loaded;
 use crate::cli::{exit, load, targets, world};
 use crate::config::FileKind;
 use crate::model::target::Target;
@@ -122,45 +124,86 @@ fn default_file(args: &StartArgs) -> Result<String, Failure> {
         })
 }
 
-impl Part {
-    /// Does it.
-    pub(super) fn start(self, args: &StartArgs, context: &mut Context) -> Result<OperationReply, Failure> {
-        match self {
-            Self::File(file) => {
-                let options = load::Options {
-                    profile: args.env.clone(),
-                    only: args.only.clone(),
-                };
-                let apps = load::file(Path::new(&file), &options)?;
-                apply::loaded(apps, args.update_env, args.no_rollback, context)
-            }
-            Self::Known(targets) => known(targets, args),
-            Self::KnownOrProgram(word) => match known(vec![Target::Named(word.clone())], args) {
-                Err(failure) if failure.code == exit::NOT_FOUND && world::which(&word) => unknown(word, args, context),
+/// A part that was found good.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    /// Apps of a file, or of a command line.
+    Apps(Loaded),
+    /// Apps that are known.
+    Known(Vec<Target>),
+}
+
+/// Reads and checks every part, so that nothing is started if one of them is wrong.
+pub(super) fn prepare(parts: Vec<Part>, args: &StartArgs) -> Result<Vec<Prepared>, Failure> {
+    let several = parts.len() > 1;
+    let program = parts.iter().find_map(|part| match part {
+        Part::Program(word) | Part::KnownOrProgram(word) => Some(word.clone()),
+        Part::File(_) | Part::Known(_) => None,
+    });
+    let prepared = |part| match part {
+        Part::File(file) => {
+            let options = load::Options {
+                profile: args.env.clone(),
+                only: args.only.clone(),
+            };
+            Ok(Prepared::Apps(load::file(Path::new(&file), &options)?))
+        }
+        Part::Program(word) => Ok(Prepared::Apps(load::adhoc(&program::describe(word, args))?)),
+        Part::KnownOrProgram(word) => {
+            let target = Target::Named(word.clone());
+            match check(std::slice::from_ref(&target)) {
+                Ok(()) => Ok(Prepared::Known(vec![target])),
+                Err(failure) if failure.code == exit::NOT_FOUND && world::which(&word) => {
+                    Ok(Prepared::Apps(load::adhoc(&program::describe(word, args))?))
+                }
                 Err(failure)
                     if failure.code == exit::NOT_FOUND && world::file_kind(Path::new(&word)) == FileKind::Folder =>
                 {
-                    Err(failure.hint(format!("{word} is a folder; for the file in it: clmgr start {word}/ecosystem.toml")))
+                    Err(failure.hint(format!(
+                        "{word} is a folder; for the file in it: clmgr start {word}/ecosystem.toml"
+                    )))
                 }
-                other => other,
-            },
-            Self::Program(word) => unknown(word, args, context),
+                Err(failure) => Err(failure),
+            }
+        }
+        // Alone, the request itself says what is wrong.
+        Part::Known(targets) => {
+            if several {
+                check(&targets)?;
+            }
+            Ok(Prepared::Known(targets))
+        }
+    };
+    let all: Result<Vec<_>, Failure> = parts.into_iter().map(prepared).collect();
+    all.map_err(|failure| match (&program, several && failure.code == exit::NOT_FOUND) {
+        (Some(program), true) => failure
+            .hint(format!("arguments for a program: clmgr start {program} -- ARGUMENTS"))
+            .hint("nothing was started"),
+        (Some(_) | None, _) => failure,
+    })
+}
+
+/// Every target means something.
+fn check(targets: &[Target]) -> Result<(), Failure> {
+    let query = targets::query(targets);
+    Daemon::start()?.get::<StatusReply>(routes::STATUS, &query).map(drop)
+}
+
+impl Prepared {
+    /// Does it.
+    pub(super) fn start(self, args: &StartArgs, context: &mut Context) -> Result<OperationReply, Failure> {
+        match self {
+            Self::Apps(apps) => apply::loaded(apps, args.update_env, args.no_rollback, context),
+            Self::Known(targets) => {
+                let request = TargetRequest {
+                    targets,
+                    update_env: args.update_env.then(|| Arc::new(world::environment())),
+                    no_rollback: args.no_rollback,
+                };
+                Daemon::start()?.change(routes::START, request)
+            }
         }
     }
-}
-
-fn known(targets: Vec<Target>, args: &StartArgs) -> Result<OperationReply, Failure> {
-    let request = TargetRequest {
-        targets,
-        update_env: args.update_env.then(|| Arc::new(world::environment())),
-        no_rollback: args.no_rollback,
-    };
-    Daemon::start()?.change(routes::START, request)
-}
-
-fn unknown(word: String, args: &StartArgs, context: &mut Context) -> Result<OperationReply, Failure> {
-    let apps = load::adhoc(&program::describe(word, args))?;
-    apply::loaded(apps, args.update_env, args.no_rollback, context)
 }
 
 #[cfg(test)]
