@@ -231,7 +231,7 @@ fn requests_that_make_no_sense_are_refused_in_json() {
         ("/v1/status", "{}", 405),
     ] {
         let (got, text) = post(path, body);
-        assert_eq!(got, status, "{path} {:.80}: {text}", body);
+        assert_eq!(got, status, "{path} {body:.80}: {text}");
         assert!(!error(&text)["message"].as_str().unwrap().is_empty(), "{text}");
     }
     for path in [

@@ -78,6 +78,10 @@ impl World {
     /// Makes a folder (0700) that is a file system of its own, of this many KiB, gone with the world. False where
     /// nothing may be mounted: the test says so and ends.
     #[track_caller]
+    #[expect(
+        clippy::print_stderr,
+        reason = "a test that proves nothing must not look as if it did"
+    )]
     pub fn disk(&self, path: &Path, kib: u32) -> bool {
         std::fs::create_dir_all(path).unwrap();
         let options = format!("size={kib}k,mode=0700");
