@@ -14,6 +14,9 @@ use crate::supervise::Input;
 
 /// Letters taken in one go before outputs are performed.
 const BATCH: usize = 256;
+/// How long an app's record may wait to be written: a burst of changes is one write. If the daemon dies before,
+/// the keeper's labels and its unacknowledged exits say what the record does not.
+const WRITE_DELAY: Duration = Duration::from_millis(25);
 /// How long exits may wait for their acknowledgement: many share one.
 const ACK_DELAY: Duration = Duration::from_millis(500);
 
@@ -35,14 +38,16 @@ impl Daemon {
         let mut samples = interval_at(Instant::now() + sampling::PERIOD, sampling::PERIOD);
         samples.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut quiet_at = Some(Instant::now() + QUIET);
+        let mut write_at = None;
         loop {
             self.perform_all();
-            self.persist();
+            let unwritten = self.core.is_dirty();
             match self.keeper.get_mut().flush() {
                 Ok(_) => {}
                 Err(error) => return End::KeeperLost(LinkError::Io(error)),
             }
             if self.leaving {
+                self.persist();
                 return End::Left;
             }
             let due = self
@@ -51,6 +56,9 @@ impl Daemon {
                 .map(|at| Duration::from_nanos(at.0.saturating_sub(clock::monotonic().0)));
             let wants_write = self.keeper.get_ref().wants_write();
             let has_acks = self.unacked.is_some() && !self.acking;
+            if unwritten && write_at.is_none() {
+                write_at = Some(Instant::now() + WRITE_DELAY);
+            }
             tokio::select! {
                 biased;
                 () = readable(&self.keeper) => {
@@ -76,7 +84,14 @@ impl Daemon {
                 }
                 _ = samples.tick(), if self.sampling.is_needed() => {
                     self.sample();
+                    if !self.sampling.is_needed() {
+                        quiet_at = Some(Instant::now() + QUIET);
+                    }
                     continue;
+                }
+                () = until(write_at), if unwritten => {
+                    self.persist();
+                    write_at = None;
                 }
                 () = tokio::time::sleep(ACK_DELAY), if has_acks => self.acknowledge(),
             }

@@ -149,7 +149,7 @@ impl Daemon {
         };
         self.handles.insert(run, handle);
         self.read_channel(run);
-        self.sampling.changed(&self.core);
+        self.sampling.started(&spec);
         true
     }
 
@@ -191,6 +191,7 @@ impl Daemon {
     pub(crate) fn acknowledge(&mut self) {
         let Some(up_to) = self.unacked.take() else { return };
         self.acking = true;
+        self.persist();
         let mail = self.mail.clone();
         self.store.flush(Box::new(move |result| {
             mail.post(move |daemon| {

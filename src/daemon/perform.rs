@@ -58,8 +58,13 @@ impl Daemon {
             }
             Output::Reply(ticket, result) => {
                 if let Some(sender) = self.replies.remove(&ticket) {
-                    // The client may have gone away.
-                    let _gone = sender.send(result);
+                    // Whatever the answer says is written before it is given: if keeper and daemon die now, the
+                    // next ones know every process it speaks of. A disk that is full is told by an event.
+                    self.persist();
+                    self.store.write(Box::new(move |_| {
+                        // The client may have gone away.
+                        let _gone = sender.send(result);
+                    }));
                 }
             }
         }

@@ -77,7 +77,6 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
         }
     }
     daemon.core.resume(clock::monotonic());
-    daemon.sampling.changed(&daemon.core);
 }
 
 /// Apps as they are wanted, with their records where these are of this boot.

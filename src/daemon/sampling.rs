@@ -6,10 +6,11 @@ use crate::daemon::Daemon;
 use crate::model::duration::Millis;
 use crate::model::names::RunId;
 use crate::model::size::Bytes;
+use crate::model::spec::AppSpec;
 use crate::model::time::Moment;
 use crate::os::clock;
 use crate::os::usage::{Sample, Sampler};
-use crate::supervise::{Core, Input};
+use crate::supervise::Input;
 
 /// Samples are taken this often while they are needed.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);
@@ -29,12 +30,9 @@ pub(crate) struct Sampling {
 }
 
 impl Sampling {
-    /// Apps came, went or changed.
-    pub(crate) fn changed(&mut self, core: &Core) {
-        self.limits = core
-            .apps
-            .values()
-            .any(|app| app.specs.values().any(|spec| spec.max_memory_restart.is_some()));
+    /// A process was started from this spec.
+    pub(crate) fn started(&mut self, spec: &AppSpec) {
+        self.limits |= spec.max_memory_restart.is_some();
     }
 
     /// Somebody wants to know for some more seconds.
@@ -83,6 +81,12 @@ impl Daemon {
             .filter(|(run, handle)| handle.exit.is_none() && (everyone || limited(**run, self)))
             .map(|(run, handle)| (*run, handle.pid))
             .collect();
+        if !everyone && roots.is_empty() {
+            // Nothing with a limit runs any more; the next one that is started says so.
+            self.sampling.limits = false;
+            self.sampling.sampler.release();
+            return;
+        }
         let mut buffer = std::mem::take(&mut self.sampling.buffer);
         self.sampling.sampler.sample(now, &roots, &mut buffer);
         self.sampling.taken = everyone.then_some(now);

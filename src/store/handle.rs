@@ -66,6 +66,12 @@ impl Store {
         self.0.queue.push(Job::Crashes(app, limit, reply));
     }
 
+    /// Answers when everything given before is written, so that the death of this process does not lose it;
+    /// a power cut may.
+    pub fn write(&self, reply: Reply<()>) {
+        self.0.queue.push(Job::Write(reply));
+    }
+
     /// Answers when everything given before is on the disk, or why it is not.
     pub fn flush(&self, reply: Reply<()>) {
         self.0.queue.push(Job::Flush(reply));

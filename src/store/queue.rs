@@ -23,6 +23,7 @@ pub(crate) enum Job {
     Events(EventQuery, Reply<Vec<Event>>),
     Crashes(AppId, u32, Reply<Vec<Crash>>),
     Flush(Reply<()>),
+    Write(Reply<()>),
     /// Runs on the store thread with its connection.
     #[cfg(test)]
     Inspect(Box<dyn FnOnce(&rusqlite::Connection) + Send>),
@@ -32,7 +33,7 @@ impl Job {
     fn note(&self) -> Option<&Note> {
         match self {
             Self::Note(note) => Some(note),
-            Self::Commit(..) | Self::Events(..) | Self::Crashes(..) | Self::Flush(_) => None,
+            Self::Commit(..) | Self::Events(..) | Self::Crashes(..) | Self::Flush(_) | Self::Write(_) => None,
             #[cfg(test)]
             Self::Inspect(_) => None,
         }
@@ -41,7 +42,7 @@ impl Job {
     /// Answers that nothing will be done.
     pub(crate) fn refuse(self) {
         match self {
-            Self::Commit(_, reply) | Self::Flush(reply) => reply(Err(StoreError::Closed)),
+            Self::Commit(_, reply) | Self::Flush(reply) | Self::Write(reply) => reply(Err(StoreError::Closed)),
             Self::Events(_, reply) => reply(Err(StoreError::Closed)),
             Self::Crashes(_, _, reply) => reply(Err(StoreError::Closed)),
             Self::Note(_) => {}
@@ -59,6 +60,7 @@ impl fmt::Debug for Job {
             Self::Events(..) => "Events",
             Self::Crashes(..) => "Crashes",
             Self::Flush(_) => "Flush",
+            Self::Write(_) => "Write",
             #[cfg(test)]
             Self::Inspect(_) => "Inspect",
         })
@@ -67,10 +69,14 @@ impl fmt::Debug for Job {
 
 /// Entries in the queue at which it is thinned out for the first time.
 const THIN_OUT_AT: usize = 4096;
+/// How long notes gather before they are written.
+const GATHER: Duration = Duration::from_millis(25);
 
 #[derive(Debug)]
 struct Inside {
     jobs: VecDeque<Job>,
+    /// Nobody waits for an answer to any of them.
+    unhurried: bool,
     thin_out_at: usize,
     lost_events: u64,
     closed: bool,
@@ -98,6 +104,7 @@ impl Queue {
         Self {
             inside: Mutex::new(Inside {
                 jobs: VecDeque::new(),
+                unhurried: true,
                 thin_out_at: THIN_OUT_AT,
                 lost_events: 0,
                 closed: false,
@@ -118,6 +125,9 @@ impl Queue {
             job.refuse();
             return;
         }
+        let first = inside.jobs.is_empty();
+        let hurried = job.note().is_none();
+        inside.unhurried &= !hurried;
         inside.jobs.push_back(job);
         if inside.jobs.len() >= inside.thin_out_at {
             inside.lost_events += thin_out(&mut inside.jobs, Job::note);
@@ -125,7 +135,9 @@ impl Queue {
             inside.thin_out_at = (inside.jobs.len() * 2).max(THIN_OUT_AT);
         }
         drop(inside);
-        self.filled.notify_one();
+        if first || hurried {
+            self.filled.notify_one();
+        }
     }
 
     /// Nothing more is taken in.
@@ -134,9 +146,11 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Waits for something to do, at most so long, and takes all of it.
+    /// Waits for something to do, at most so long, and takes all of it. Notes alone are left to gather for a
+    /// moment: a burst of them becomes one transaction.
     pub(crate) fn take(&self, at_most: Option<Duration>) -> Taken {
         let idle = |inside: &mut Inside| inside.jobs.is_empty() && !inside.closed;
+        let unhurried = |inside: &mut Inside| inside.unhurried && !inside.closed;
         let inside = self.lock();
         let mut inside = match at_most {
             None => self
@@ -150,7 +164,15 @@ impl Queue {
                     .0
             }
         };
+        if unhurried(&mut inside) && !inside.jobs.is_empty() {
+            inside = self
+                .filled
+                .wait_timeout_while(inside, GATHER, unhurried)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
         inside.thin_out_at = THIN_OUT_AT;
+        inside.unhurried = true;
         Taken {
             jobs: std::mem::take(&mut inside.jobs),
             lost_events: std::mem::take(&mut inside.lost_events),

@@ -109,6 +109,15 @@ impl Worker {
                 self.judge(result.as_ref().err());
                 reply(result);
             }
+            Job::Write(reply) => {
+                let result = if self.waiting.is_empty() {
+                    Ok(())
+                } else {
+                    self.try_waiting()
+                };
+                self.judge(result.as_ref().err());
+                reply(result);
+            }
             #[cfg(test)]
             Job::Inspect(look) => look(&self.connection),
         }

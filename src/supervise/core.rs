@@ -122,6 +122,12 @@ impl Core {
         self.timers.first().map(|(at, _)| *at)
     }
 
+    /// Some record changed since it was last taken.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     /// Apps whose record changed since the last call.
     pub fn take_dirty(&mut self) -> BTreeSet<AppId> {
         std::mem::take(&mut self.dirty)

@@ -182,6 +182,49 @@ impl World {
             .collect()
     }
 
+    /// `describe --json` of one app.
+    #[track_caller]
+    pub fn describe(&self, app: &str) -> Value {
+        self.run(&["describe", app, "--json"]).ok().json()["apps"][0].clone()
+    }
+
+    /// How often something happened to an app.
+    #[track_caller]
+    pub fn count_events(&self, kind: &str, app: &str) -> usize {
+        self.events()
+            .iter()
+            .filter(|event| event["kind"] == kind && event["app"] == app)
+            .count()
+    }
+
+    /// A command under way. [`finish`] waits for it.
+    #[track_caller]
+    pub fn begin(&self, args: &[&str]) -> Child {
+        self.command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// SIGKILL to a process of this world, and only of this world. False if it is gone already.
+    pub fn kill9(&self, pid: i64) -> bool {
+        let number = i32::try_from(pid).unwrap();
+        let Some(fd) = rustix::process::Pid::from_raw(number)
+            .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok())
+        else {
+            return false;
+        };
+        // The descriptor is open: the pid cannot be given to somebody else between this look and the signal.
+        self.processes().contains(&number)
+            && rustix::process::pidfd_send_signal(fd, rustix::process::Signal::KILL).is_ok()
+    }
+
+    /// A file's text; empty while there is none.
+    pub fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name)).unwrap_or_default()
+    }
+
     /// Daemon and keeper.
     #[track_caller]
     pub fn manager(&self) -> (i64, i64) {
@@ -258,6 +301,40 @@ impl Drop for World {
             assert!(gone, "processes were left: {} {}", said.out, said.err);
         }
     }
+}
+
+/// Living processes whose command line has this text. Ours is not one of them, nor is a clmgr.
+pub fn tagged(tag: &str) -> Vec<i32> {
+    let own = i32::try_from(std::process::id()).unwrap();
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| *pid != own)
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let text = String::from_utf8_lossy(&line);
+            text.contains(tag) && !text.contains(env!("CARGO_BIN_EXE_clmgr"))
+        })
+        .collect()
+}
+
+/// True while a process lives (a zombie does not).
+pub fn lives(pid: i64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// A TCP port that is free now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// What is going on right now has happened: time for those who misbehave, without a sleep.
+pub fn rest(millis: u64) {
+    let (_keep, quiet) = std::sync::mpsc::channel::<()>();
+    let _nothing = quiet.recv_timeout(Duration::from_millis(millis));
 }
 
 /// Waits until a condition holds; false if it does not in time. Looks again every 10 ms: what is waited for here
