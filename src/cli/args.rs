@@ -30,6 +30,10 @@ use crate::cli::ui::Colour;
 Targets: a name, name:slot, an id, a namespace, /regex/, all, or a file (its apps); several at once.
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 daemon not reachable, 6 not allowed."
 )]
+#[expect(
+    clippy::manual_non_exhaustive,
+    reason = "the private field makes clap answer -V and -v, and holds nothing"
+)]
 pub struct Cli {
     /// Print JSON
     #[arg(long, global = true)]
@@ -46,7 +50,7 @@ pub struct Cli {
     pub color: Colour,
     /// Print the version
     #[arg(long, short = 'V', short_alias = 'v', action = clap::ArgAction::Version)]
-    version: (),
+    pub version: (),
     /// What to do
     #[command(subcommand)]
     pub command: Option<Command>,

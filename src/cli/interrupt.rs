@@ -1,6 +1,6 @@
 //! Ctrl-C while the daemon works on something: the command ends, the work goes on, and the user is told.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::thread;
 
@@ -9,6 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::cli::failure::Failure;
+use crate::cli::ui::{Colour, Ui};
 
 /// Runs `work` on a thread of its own and returns its result, or an interruption as soon as SIGINT comes.
 ///
@@ -41,15 +42,27 @@ pub(crate) fn unless_interrupted<T: Send + 'static>(
     worker.join().map_err(lost)?
 }
 
+/// Somebody at a terminal is told that it goes on after this long.
+const PATIENCE_MS: u16 = 3000;
+
 /// Waits for either; true if it was the signal.
 fn wait(signals: &SignalFd, done: &io::PipeReader) -> bool {
+    let mut patience = if io::stderr().is_terminal() {
+        PollTimeout::from(PATIENCE_MS)
+    } else {
+        PollTimeout::NONE
+    };
     loop {
         let mut both = [
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(done.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut both, PollTimeout::NONE) {
+        match poll(&mut both, patience) {
             Err(nix::errno::Errno::EINTR) => {}
+            Ok(0) => {
+                patience = PollTimeout::NONE;
+                Ui::stdio(Colour::Auto).note("still working; clmgr events -f shows it, Ctrl-C leaves it to the daemon");
+            }
             Err(_) => return false,
             Ok(_) if both[1].any().unwrap_or(true) => return false,
             Ok(_) => return matches!(signals.read_signal(), Ok(Some(_))),

@@ -19,3 +19,17 @@ fn an_app_is_started_scaled_reloaded_stopped_and_deleted() {
     world.run(&["delete", "s"]).ok();
     assert_eq!(world.status()["apps"], serde_json::json!([]));
 }
+
+#[test]
+fn apps_are_read_from_standard_input() {
+    let world = World::new();
+    let toml = "[[apps]]\nname = \"one\"\ncmd = \"sleep 1000\"\n";
+    world.run_with_input(&["start", "-"], toml).ok();
+    let json = r#"{"apps": [{"name": "two", "cmd": ["sleep", "1000"], "instances": 2}]}"#;
+    world.run_with_input(&["start", "-"], json).ok();
+    assert_eq!((world.states("one").len(), world.states("two").len()), (1, 2));
+    world
+        .run_with_input(&["start", "-"], "[[apps]]\nname = \"three\"\n")
+        .refused(2, "nothing to run");
+    assert_eq!(world.status()["apps"].as_array().unwrap().len(), 2);
+}

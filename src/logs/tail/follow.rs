@@ -61,6 +61,8 @@ struct Source {
     splitter: Splitter,
     /// When the last byte of an unfinished line came.
     heard: Moment,
+    /// Nothing was there yet, not even something rotated: whatever appears is to be read.
+    unborn: bool,
 }
 
 #[derive(Debug)]
@@ -124,6 +126,7 @@ impl Follower {
             folder: None,
             splitter: Splitter::default(),
             heard: Moment(0),
+            unborn: false,
         });
         self.watch_folder(number);
         let path = self
@@ -132,7 +135,14 @@ impl Follower {
             .map(|source| source.path.clone())
             .unwrap_or_default();
         match from {
-            From::Beginning => {}
+            From::Beginning => match open(&path)? {
+                Some(file) => self.begin(number, file, 0)?,
+                None => {
+                    if let Some(source) = self.sources.get_mut(number) {
+                        source.unborn = all_rotated(&path).next().is_none();
+                    }
+                }
+            },
             From::End => {
                 if let Some(file) = open(&path)? {
                     let size = file.metadata()?.len();
@@ -340,10 +350,25 @@ impl Follower {
         let Some(current) = open(&source.path)? else {
             return Ok(None);
         };
-        let Some(old) = &source.file else {
-            return Ok(Some(current));
-        };
         let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
+        let Some(old) = &source.file else {
+            let mut seen = BTreeSet::from([identity(&current)?]);
+            source.between.push_front(current);
+            // It may have been rotated before it was seen for the first time.
+            let born = if std::mem::take(&mut source.unborn) {
+                usize::MAX
+            } else {
+                0
+            };
+            for (name, gzip, _) in all_rotated(&source.path).take(born) {
+                if let Some(file) = open(&name)?.filter(|_| !gzip)
+                    && seen.insert(identity(&file)?)
+                {
+                    source.between.push_front(file);
+                }
+            }
+            return Ok(source.between.pop_front());
+        };
         let mut seen = BTreeSet::from([identity(&current)?]);
         if seen.contains(&(old.dev, old.ino)) {
             return Ok(None);
@@ -426,6 +451,29 @@ mod tests {
         fs::remove_file(&path).unwrap();
         append(&path, "again\nprompt> ");
         assert_eq!(wait(&mut follower, 2), ["again", "prompt> "]);
+    }
+
+    #[test]
+    fn misses_nothing_of_a_file_that_is_rotated_before_it_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let mut follower = Follower::new(vec![(path.clone(), From::Beginning)]).unwrap();
+        append(&path, "1\n");
+        fs::rename(&path, rotated(&path, 2, false)).unwrap();
+        append(&path, "2\n");
+        fs::rename(&path, rotated(&path, 1, false)).unwrap();
+        append(&path, "3\n");
+        assert_eq!(wait(&mut follower, 3), ["1", "2", "3"]);
+        let mut later = Follower::new(vec![(path.clone(), From::Beginning)]).unwrap();
+        for (name, older) in [
+            (rotated(&path, 2, false), 3),
+            (rotated(&path, 1, false), 2),
+            (path.clone(), 1),
+        ] {
+            fs::rename(name, rotated(&path, older, false)).unwrap();
+        }
+        append(&path, "4\n");
+        assert_eq!(wait(&mut later, 2), ["3", "4"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::os::cstrings::CStrings;
 use crate::os::{fds, poll, reap};
 use std::fs::Permissions;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 
 fn plan(argv: &[&str]) -> SpawnPlan<'static> {
@@ -172,29 +172,4 @@ fn many_threads_at_once() {
             });
         }
     });
-}
-
-/// Not a test of correctness: `cargo test --lib spawn_speed -- --ignored --nocapture` prints how long 500
-/// children take, with few and with thousands of descriptors open.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn spawn_speed() {
-    crate::os::limits::raise_nofile().unwrap();
-    for held in [0, 3000] {
-        let _held: Vec<OwnedFd> = (0..held).map(|_| fds::lift(fds::null().unwrap(), 64)).collect();
-        let sleep = plan(&["/bin/sleep", "1000"]);
-        let begin = crate::os::clock::monotonic();
-        let children: Vec<_> = (0..500)
-            .map(|_| {
-                let child = spawn(&sleep).unwrap();
-                (child.pid, fds::lift(child.pidfd, 64))
-            })
-            .collect();
-        println!("{held} held: {} ms", crate::os::clock::monotonic().since(begin).0);
-        for (pid, fd) in children {
-            crate::os::pidfd::signal(&fd, 9, crate::os::pidfd::Scope::Process).unwrap();
-            assert!(poll::readable(&fd, Millis::from_secs(20)).unwrap());
-            reap::one(pid).unwrap();
-        }
-    }
 }

@@ -20,6 +20,7 @@ pub const EXAMPLES: &str = "Examples:
   clmgr start ecosystem.toml --env production --only api,worker
   clmgr start server.js -i 4 --name api -- --port 3000
   clmgr start \"python3 worker.py\" --max-memory-restart 200M
+  clmgr start -- ./worker --queue mail   # a program and its arguments
   clmgr start api                        # a known app that is stopped
   clmgr start - < apps.json              # TOML or JSON from standard input
   clmgr start ecosystem.toml --update-env";
