@@ -370,6 +370,53 @@ fn an_interrupted_command_ends_and_its_work_goes_on() {
 }
 
 #[test]
+fn an_interrupted_kill_still_ends_everything() {
+    let world = World::new();
+    world.file(
+        "stubborn",
+        "#!/bin/sh\ntrap '' TERM\necho trapped\nwhile :; do sleep 0.1; done\n",
+    );
+    world.file(
+        "a.toml",
+        "[[apps]]\nname = \"a\"\ncmd = \"./stubborn\"\nready = { log = \"trapped\" }\nkill_timeout = \"2s\"\n",
+    );
+    world.run(&["start", "a.toml"]).ok();
+    let kill = in_foreground(&world, &["kill"]);
+    world.until("it is stopping", || world.states("a") == ["stopping"]);
+    interrupt(&kill);
+    finish(kill, &["kill"]).refused(130, "interrupted");
+    world.until("nothing is left running", || world.processes().is_empty());
+    world.run(&["status"]).ok();
+    world.until("the app is back", || world.states("a") == ["online"]);
+}
+
+#[test]
+fn a_command_that_is_interrupted_while_it_is_checked_goes_on() {
+    let world = World::new();
+    world.run(&["status"]).ok();
+    // The one place of its queue is taken, so the next connection hangs until there is room.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let _first = std::net::TcpStream::connect(address).unwrap();
+    world.file(
+        "a.toml",
+        &format!("[[apps]]\nname = \"a\"\ncmd = \"sleep 1000\"\nrequire = {{ tcp = [\"{address}\"] }}\n"),
+    );
+    let start = in_foreground(&world, &["start", "a.toml"]);
+    let remote = format!(":{:04X} 02 ", address.port());
+    world.until("the daemon asks for a connection", || {
+        std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&remote)
+    });
+    interrupt(&start);
+    finish(start, &["start"]).refused(130, "still going on");
+    assert_eq!(world.instances("a").len(), 0);
+    // Ends with the test's process.
+    std::thread::spawn(move || for _taken in listener.incoming() {});
+    world.until("it is up", || world.states("a") == ["online"]);
+}
+
+#[test]
 fn a_caller_that_is_killed_changes_nothing_about_its_work() {
     let world = World::new();
     world.file("slow", SLOW);

@@ -131,6 +131,19 @@ fn every_syntax_error_is_reported_at_once_with_its_place() {
 }
 
 #[test]
+fn standard_input_is_judged_like_a_file() {
+    let calm = Calm::new();
+    let input = |text: &str| calm.world.run_with_input(&["start", "-"], text);
+    calm.is_refusal(input(""), 2, &["no app"]);
+    calm.is_refusal(input("[[apps]]\nname = \"a\ncmd = 3\n"), 2, &[":2:", ":3:"]);
+    calm.is_refusal(input("{\"apps\": [{\"name\": \"a\", \"cmd\": 3}"), 2, &[":1:"]);
+    calm.is_refusal(input(&"[".repeat(100_000)), 2, &[":1:"]);
+    calm.is_refusal(input(&"# much\n".repeat(300_000)), 2, &["larger than 1 MiB"]);
+    input("[[apps]]\nname = \"a\"\ncmd = \"sleep 1000\"\n").ok();
+    assert_eq!(calm.world.states("a"), ["online"]);
+}
+
+#[test]
 fn a_file_that_is_no_text_is_refused() {
     let calm = Calm::new();
     std::fs::write(

@@ -204,6 +204,21 @@ fn a_daemon_that_dies_on_a_full_disk_comes_back_and_the_apps_never_notice() {
 }
 
 #[test]
+fn kill_works_on_a_full_disk() {
+    let world = World::new();
+    if !world.disk(&world.home(), 1024) {
+        return;
+    }
+    world.run(&["start", "sleep 1000", "--name", "a", "-i", "2"]).ok();
+    let ballast = fill(&world.home());
+    world.run(&["kill"]).ok();
+    world.until("nothing is left running", || world.processes().is_empty());
+    std::fs::remove_file(ballast).unwrap();
+    world.run(&["resurrect"]).ok();
+    world.until("both are back", || world.states("a") == ["online", "online"]);
+}
+
+#[test]
 fn a_disk_without_room_at_the_beginning_is_told_and_nothing_is_left() {
     let world = World::new();
     if !world.disk(&world.home(), 1024) {

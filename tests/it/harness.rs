@@ -285,12 +285,15 @@ impl Drop for World {
         let said = self.run(&["kill"]);
         let gone = eventually(&mut || self.processes().is_empty());
         if !gone {
-            // Only processes that carry this world's home, and only when clmgr could not end them.
-            for pid in self.processes() {
-                let fd = rustix::process::Pid::from_raw(pid)
-                    .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
-                if let Some(fd) = fd.filter(|_| self.processes().contains(&pid)) {
-                    let _gone = rustix::process::pidfd_send_signal(fd, rustix::process::Signal::KILL);
+            // Only processes that carry this world's home, and only when clmgr could not end them. All are halted
+            // first: keeper and daemon replace each other.
+            for signal in [rustix::process::Signal::STOP, rustix::process::Signal::KILL] {
+                for pid in self.processes() {
+                    let fd = rustix::process::Pid::from_raw(pid)
+                        .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+                    if let Some(fd) = fd.filter(|_| self.processes().contains(&pid)) {
+                        let _gone = rustix::process::pidfd_send_signal(fd, signal);
+                    }
                 }
             }
         }

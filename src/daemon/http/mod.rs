@@ -4,6 +4,7 @@ mod events;
 mod read;
 mod write;
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
@@ -100,13 +101,10 @@ async fn connection(stream: UnixStream, router: Router, mail: Mail) {
         let router = router.clone();
         let forbidden = allowed.clone().err();
         async move {
-            OPEN.fetch_add(1, Ordering::Relaxed);
-            let answer = match forbidden {
+            match forbidden {
                 Some(error) => Ok(refusal(&error)),
-                None => tower::ServiceExt::oneshot(router, request.map(Body::new)).await,
-            };
-            OPEN.fetch_sub(1, Ordering::Relaxed);
-            answer
+                None => to_the_end(router, request.map(Body::new)).await,
+            }
         }
     });
     // A client that breaks off is no trouble of ours.
@@ -116,6 +114,21 @@ async fn connection(stream: UnixStream, router: Router, mail: Mail) {
         .max_buf_size(64 << 10)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .await;
+}
+
+/// Answers a request. What it asks for is done to the end also when its client has gone away meanwhile.
+async fn to_the_end(router: Router, request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    OPEN.fetch_add(1, Ordering::Relaxed);
+    let work = tokio::spawn(async move {
+        let answer = tower::ServiceExt::oneshot(router, request).await;
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+        answer
+    });
+    work.await.unwrap_or_else(|error| {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+        let message = format!("the request could not be worked on: {error}");
+        Ok(refusal(&ErrorBody::new(ErrorKind::Internal, message)))
+    })
 }
 
 /// Only the daemon's own user and root.
