@@ -112,6 +112,7 @@ impl Daemon {
 
     /// Takes a living or just ended process into the books: pipes to the pump, descriptors to its handle.
     pub(crate) fn attach(&mut self, run: RunId, app: AppId, slot: Slot, pid: i32, pipes: Pipes, adopted: bool) -> bool {
+        let inodes = pipes.inodes();
         let Some(pidfd) = pipes.pidfd else {
             tracing::error!(%run, pid, "the keeper sent no pidfd");
             self.input(Input::SpawnFailed(
@@ -143,6 +144,7 @@ impl Daemon {
             pidfd: Arc::new(pidfd),
             stdin: pipes.stdin.map(Arc::new),
             channel: pipes.channel.map(Arc::new),
+            pipes: inodes,
             members: Vec::new(),
             tasks: Vec::new(),
             exit: None,

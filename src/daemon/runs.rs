@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use crate::keeper::protocol::Held;
 use crate::model::exit::Exit;
 use crate::model::names::{AppId, RunId, Slot};
+use crate::os::fds;
 use crate::os::tree::Member;
 use crate::supervise::run::Generation;
 
@@ -32,6 +33,8 @@ pub(crate) struct Handle {
     pub pidfd: Arc<OwnedFd>,
     pub stdin: Option<Arc<OwnedFd>>,
     pub channel: Option<Arc<OwnedFd>>,
+    /// Inode numbers of its pipes.
+    pub pipes: Vec<u64>,
     /// Descendants seen when it was told to stop: those that leave its session are found by this.
     pub members: Vec<Member>,
     /// The readiness watch and the channel reader.
@@ -60,6 +63,12 @@ pub(crate) struct Pipes {
 }
 
 impl Pipes {
+    /// The inode numbers of its standard input, output and error.
+    pub(crate) fn inodes(&self) -> Vec<u64> {
+        let all = [&self.stdin, &self.out, &self.err];
+        all.into_iter().flatten().filter_map(|fd| fds::inode(fd).ok()).collect()
+    }
+
     /// Takes one child's descriptors from the front of a message's.
     pub(crate) fn take(held: Held, fds: &mut impl Iterator<Item = OwnedFd>) -> Self {
         let mut next = |what| if held.has(what) { fds.next() } else { None };

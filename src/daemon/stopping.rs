@@ -78,12 +78,13 @@ impl Daemon {
             .get_mut(&run)
             .map(|handle| std::mem::take(&mut handle.members))
             .unwrap_or_default();
-        let Some(leader) = self.handles.get(&run).map(|handle| handle.pid) else {
+        let Some((leader, pipes)) = self.handles.get(&run).map(|handle| (handle.pid, handle.pipes.clone())) else {
             self.mail.input(Input::Swept(run));
             return;
         };
         let search = Search {
             leader,
+            pipes,
             marker: format!("{MARKER}={}", self.marker(run)).into_bytes(),
             reaper: self.keeper_pid,
             with_init: self.keeper_was_replaced,
@@ -154,6 +155,7 @@ fn outside(leader: i32, members: &[Member]) -> impl Iterator<Item = &Member> {
 struct Search {
     leader: i32,
     marker: Vec<u8>,
+    pipes: Vec<u64>,
     reaper: i32,
     with_init: bool,
     known: Arc<BTreeSet<i32>>,
@@ -164,6 +166,7 @@ impl Search {
         tree::leftovers(&LeftoverQuery {
             leader: self.leader,
             run_marker: &self.marker,
+            pipes: &self.pipes,
             reaper: self.reaper,
             with_init: self.with_init,
             known: &|pid| self.known.contains(&pid),

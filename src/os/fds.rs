@@ -180,6 +180,14 @@ pub fn write_now(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// The inode number of an open file: two descriptors of one pipe have the same.
+///
+/// # Errors
+/// As `fstat`.
+pub fn inode(fd: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(fd)?.st_ino)
+}
+
 /// A file in memory with this name (for people only), empty, close-on-exec.
 ///
 /// # Errors

@@ -20,6 +20,9 @@ pub struct LeftoverQuery<'a> {
     pub leader: i32,
     /// An environment entry (`NAME=value`) that only processes of this run carry.
     pub run_marker: &'a [u8],
+    /// Inode numbers of pipes that only processes of this run have as standard input, output or error: they tell an
+    /// orphan that has cleared its environment and left the session.
+    pub pipes: &'a [u64],
     /// The subreaper that orphans are given to.
     pub reaper: i32,
     /// Look among the children of pid 1 too: the leader lived under a reaper that has died.
@@ -67,7 +70,10 @@ pub fn leftovers(query: &LeftoverQuery<'_>) -> Vec<Member> {
     }
     for pid in orphans {
         take(pid, query, &mut found, &mut seen, &|stat| {
-            stat.session == query.leader || stat.pgrp == query.leader || procfs::environ_has(pid, query.run_marker)
+            stat.session == query.leader
+                || stat.pgrp == query.leader
+                || procfs::environ_has(pid, query.run_marker)
+                || has_pipe(pid, query.pipes)
         });
     }
     let roots: Vec<i32> = found.iter().map(|member| member.pid).collect();
@@ -118,6 +124,17 @@ fn verified(pid: i32, belongs: &dyn Fn(&procfs::Stat) -> bool) -> Option<Member>
     let fd = pidfd::open(pid).ok()?;
     let stat = procfs::stat(pid)?;
     (!stat.is_dead() && belongs(&stat) && pidfd::alive(&fd)).then_some(Member { pid, fd })
+}
+
+/// One of its standard descriptors is one of these pipes.
+fn has_pipe(pid: i32, pipes: &[u64]) -> bool {
+    (0..3).any(|number| {
+        let target = std::fs::read_link(format!("/proc/{pid}/fd/{number}")).ok();
+        let inode = target
+            .as_deref()
+            .and_then(|target| target.to_str()?.strip_prefix("pipe:[")?.strip_suffix(']')?.parse().ok());
+        inode.is_some_and(|inode| pipes.contains(&inode))
+    })
 }
 
 fn group_exists(group: i32) -> bool {
@@ -183,6 +200,7 @@ mod tests {
         let reaper = crate::os::procfs::stat(expected[0]).unwrap().ppid;
         let query = |known: &dyn Fn(i32) -> bool| {
             let mut found = leftovers(&LeftoverQuery {
+                pipes: &[],
                 leader: child.pid,
                 run_marker: mark.as_bytes(),
                 reaper,
