@@ -70,6 +70,8 @@ kinds! {
     ReloadDone = "reload_done",
     /// A rollout failed and the old generation was restored.
     ReloadRolledBack = "reload_rolled_back",
+    /// A rollout failed and the new generation was kept, as asked.
+    ReloadFailed = "reload_failed",
     /// The number of instances changed.
     Scaled = "scaled",
     /// An instance passed `max_memory_restart`.

@@ -51,18 +51,12 @@ impl App {
                 if purpose == Purpose::Memory {
                     self.rest_after(cx, failure.slot);
                 }
-                let kept = if rollout.rolling_back {
-                    self.serving()
+                let (kind, kept) = if rollout.rolling_back {
+                    (EventKind::ReloadRolledBack, self.serving())
                 } else {
-                    "the new generation was kept".to_owned()
+                    (EventKind::ReloadFailed, "the new generation was kept".to_owned())
                 };
-                let mut draft = Cx::draft(
-                    self,
-                    EventKind::ReloadRolledBack,
-                    failure.slot,
-                    None,
-                    format!("{}; {kept}", failure.message),
-                );
+                let mut draft = Cx::draft(self, kind, failure.slot, None, format!("{}; {kept}", failure.message));
                 draft.stderr.clone_from(&failure.stderr);
                 cx.emit(Output::Event(Box::new(draft)));
             }

@@ -14,6 +14,7 @@ mod disk;
 mod fork_bomb;
 mod harness;
 mod readiness;
+mod reload;
 mod restart_law;
 mod smoke;
 mod stop;

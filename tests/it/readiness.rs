@@ -186,7 +186,7 @@ fn who_is_never_ready_fails_the_command_with_its_own_words() {
     let said = world.run(&["start"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(
-        said.err.contains("not ready after 300ms") && said.err.contains("cannot bind to port 80"),
+        said.err.contains("not ready after 300ms") && said.out.contains("cannot bind to port 80"),
         "{said:?}"
     );
     world.until("it waits", || world.states("a") == ["backoff"]);
@@ -227,7 +227,7 @@ fn who_dies_before_it_is_ready_fails_the_command() {
     let said = world.run(&["start"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(
-        said.err.contains("exit code 3") && said.err.contains("no database"),
+        said.err.contains("exit code 3") && said.out.contains("no database"),
         "{said:?}"
     );
 }
