@@ -98,10 +98,7 @@ impl Daemon {
                     wanted,
                     held,
                 } => StoreChange::SetDesired(vec![(id, desired, wanted, held)]),
-                Change::Delete(id) => {
-                    self.created.remove(&id);
-                    StoreChange::DeleteApps(vec![id])
-                }
+                Change::Delete(id) => StoreChange::DeleteApps(vec![id]),
             });
         }
         let mail = self.mail.clone();

@@ -84,12 +84,15 @@ impl App {
     }
 
     fn keep_crash(&self, cx: &mut Cx, run: &Run) {
-        let Some((ended, exit)) = run.exit else { return };
+        // What could not be started has no exit code and no last words; its event says why.
+        let (Some((ended, exit)), Some(pid)) = (run.exit, run.pid) else {
+            return;
+        };
         let uptime = run.began.map_or_else(Default::default, |began| ended.since(began));
         let draft = CrashDraft {
             app: self.id,
             slot: run.slot,
-            pid: run.pid.unwrap_or(0),
+            pid,
             exit,
             uptime,
             stderr: run.stderr.clone(),

@@ -341,7 +341,9 @@ impl App {
         let was_incoming = record.incoming == Some(id);
         if was_current {
             record.current = None;
-            record.last_exit = run.exit.map(|(_, exit)| exit);
+            if run.pid.is_some() {
+                record.last_exit = run.exit.map(|(_, exit)| exit);
+            }
         }
         if was_incoming {
             record.incoming = None;

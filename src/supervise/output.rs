@@ -116,7 +116,7 @@ pub struct CrashDraft {
     pub app: AppId,
     /// Which instance.
     pub slot: Slot,
-    /// Its process; zero if it never had one.
+    /// Its process.
     pub pid: i32,
     /// How it ended.
     pub exit: Exit,
