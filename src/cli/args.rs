@@ -30,10 +30,6 @@ use crate::cli::ui::Colour;
 Targets: a name, name:slot, an id, a namespace, /regex/, all, or a file (its apps); several at once.
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 daemon not reachable, 6 not allowed."
 )]
-#[expect(
-    clippy::manual_non_exhaustive,
-    reason = "the private field makes clap answer -V and -v, and holds nothing"
-)]
 pub struct Cli {
     /// Print JSON
     #[arg(long, global = true)]

@@ -121,7 +121,7 @@ impl Daemon {
             ));
             return false;
         };
-        self.note_run(run, app, slot, pid);
+        let born = self.note_run(run, app, slot, pid);
         let Some(spec) = self.spec_of(run) else { return false };
         if let Ready::Log(pattern) = &spec.ready {
             match regex::bytes::Regex::new(pattern) {
@@ -144,6 +144,7 @@ impl Daemon {
             pidfd: Arc::new(pidfd),
             stdin: pipes.stdin.map(Arc::new),
             channel: pipes.channel.map(Arc::new),
+            born,
             pipes: inodes,
             members: Vec::new(),
             tasks: Vec::new(),
@@ -155,12 +156,18 @@ impl Daemon {
         true
     }
 
-    fn note_run(&self, run: RunId, app: AppId, slot: Slot, pid: i32) {
+    /// Makes the process known to the next daemon even if the keeper dies, too; when it began.
+    fn note_run(&self, run: RunId, app: AppId, slot: Slot, pid: i32) -> u64 {
         let process = procfs::identity(pid).unwrap_or_else(|| ProcessId {
             pid,
             start_ticks: 0,
             boot: Arc::clone(&self.boot),
         });
+        let born = if process.start_ticks == 0 {
+            u64::MAX
+        } else {
+            process.start_ticks
+        };
         self.store.note(Note::RunStarted(RunRow {
             run,
             app,
@@ -168,6 +175,7 @@ impl Daemon {
             process,
             started_at: clock::wall(),
         }));
+        born
     }
 
     /// A leader has ended: first its last words, then the news.

@@ -74,8 +74,9 @@ pub(crate) struct Daemon {
     pub(crate) mail: Mail,
     pub(crate) keeper: AsyncFd<Link>,
     pub(crate) keeper_pid: i32,
-    /// Orphans of a keeper that died are children of pid 1.
-    pub(crate) keeper_was_replaced: bool,
+    /// When the keeper began, in clock ticks since boot: what is older lived under another keeper, whose orphans
+    /// are not this one's children.
+    pub(crate) keeper_born: u64,
     /// Highest exit not acknowledged yet.
     pub(crate) unacked: Option<u64>,
     pub(crate) acking: bool,

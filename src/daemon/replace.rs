@@ -35,7 +35,7 @@ impl Daemon {
         let mut link = Link::new(ours).map_err(failed("use the new keeper's link"))?;
         self.keeper_pid = welcome(&mut link)?;
         self.keeper = crate::os::watch::for_both(link).map_err(failed("watch the new keeper's link"))?;
-        self.keeper_was_replaced = true;
+        self.keeper_born = crate::daemon::start::born(self.keeper_pid);
         self.unacked = None;
         self.hand_over();
         let message = format!(

@@ -33,6 +33,8 @@ pub(crate) struct Handle {
     pub pidfd: Arc<OwnedFd>,
     pub stdin: Option<Arc<OwnedFd>>,
     pub channel: Option<Arc<OwnedFd>>,
+    /// When it began, in clock ticks since boot; the time it was attached if it was gone by then.
+    pub born: u64,
     /// Inode numbers of its pipes.
     pub pipes: Vec<u64>,
     /// Descendants seen when it was told to stop: those that leave its session are found by this.

@@ -121,7 +121,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         mail: mail.clone(),
         keeper,
         keeper_pid: table.keeper_pid,
-        keeper_was_replaced: false,
+        keeper_born: born(table.keeper_pid),
         unacked: None,
         acking: false,
         handles: BTreeMap::new(),
@@ -263,6 +263,11 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
         }
         poll::readable(link.as_fd(), Millis(10_000)).map_err(DaemonError::system("wait for the keeper"))?;
     }
+}
+
+/// When a process began, in clock ticks since boot; 0 if it is gone.
+pub(crate) fn born(pid: i32) -> u64 {
+    procfs::identity(pid).map_or(0, |identity| identity.start_ticks)
 }
 
 /// A short text that tells homes apart: FNV-1a of the state folder's path.

@@ -17,6 +17,8 @@ use crate::supervise::Input;
 
 /// How long to wait for killed processes before looking again for new ones.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// No process.
+const NOBODY: i32 = -1;
 /// The same for processes that do not die, because they are blocked inside the kernel.
 const LOOK_SELDOM: Duration = Duration::from_secs(2);
 
@@ -78,16 +80,17 @@ impl Daemon {
             .get_mut(&run)
             .map(|handle| std::mem::take(&mut handle.members))
             .unwrap_or_default();
-        let Some((leader, pipes)) = self.handles.get(&run).map(|handle| (handle.pid, handle.pipes.clone())) else {
-            self.mail.input(Input::Swept(run));
-            return;
+        // A run that died with its keeper has no handle, and its pid may be another's by now: only the marker tells.
+        let (leader, pipes, born) = match self.handles.get(&run) {
+            Some(handle) => (handle.pid, handle.pipes.clone(), handle.born),
+            None => (NOBODY, Vec::new(), 0),
         };
         let search = Search {
             leader,
             pipes,
             marker: format!("{MARKER}={}", self.marker(run)).into_bytes(),
             reaper: self.keeper_pid,
-            with_init: self.keeper_was_replaced,
+            anywhere: born < self.keeper_born,
             known: Arc::new(self.known_pids()),
         };
         let found = search.all(members);
@@ -157,7 +160,7 @@ struct Search {
     marker: Vec<u8>,
     pipes: Vec<u64>,
     reaper: i32,
-    with_init: bool,
+    anywhere: bool,
     known: Arc<BTreeSet<i32>>,
 }
 
@@ -168,7 +171,7 @@ impl Search {
             run_marker: &self.marker,
             pipes: &self.pipes,
             reaper: self.reaper,
-            with_init: self.with_init,
+            anywhere: self.anywhere,
             known: &|pid| self.known.contains(&pid),
         })
     }

@@ -113,10 +113,10 @@ impl Ends {
     fn open(request: &SpawnRequest) -> io::Result<Self> {
         let mut ends = Self::default();
         if request.capture {
-            let (ours, theirs) = fds::pipe()?;
+            let (ours, theirs) = output()?;
             (ends.out, ends.child_out) = (Some(ours), Some(theirs));
             if !request.merge_output {
-                let (ours, theirs) = fds::pipe()?;
+                let (ours, theirs) = output()?;
                 (ends.err, ends.child_err) = (Some(ours), Some(theirs));
             }
         }
@@ -133,6 +133,16 @@ impl Ends {
         }
         Ok(ends)
     }
+}
+
+/// A pipe for output: our end and the child's. The child's is opened for reading, too, so that the pipe has a
+/// reader as long as the child lives: if keeper and daemon die together, a write waits or succeeds, but never ends
+/// the app with SIGPIPE, and the next daemon opens the pipe again.
+fn output() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = fds::pipe()?;
+    // Without /proc the plain end has to do.
+    let theirs = fds::reopen_both_ways(&theirs).unwrap_or(theirs);
+    Ok((ours, theirs))
 }
 
 /// Takes over a child of another keeper: the process if it is still the same, or how it ended. `fds` are

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{getsockopt, sockopt};
 use rustix::fs::OFlags;
@@ -194,6 +194,16 @@ pub fn inode(fd: impl AsFd) -> io::Result<u64> {
 /// As `memfd_create`.
 pub fn memory(name: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?)
+}
+
+/// The same pipe, open for reading and writing.
+///
+/// # Errors
+/// There is no `/proc`, or it is no pipe.
+pub fn reopen_both_ways(pipe: impl AsFd) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let path = format!("/proc/self/fd/{}", pipe.as_fd().as_raw_fd());
+    Ok(rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// The read end of the pipe that a process holds the write end of at this number: the pipe is the same, so

@@ -25,8 +25,9 @@ pub struct LeftoverQuery<'a> {
     pub pipes: &'a [u64],
     /// The subreaper that orphans are given to.
     pub reaper: i32,
-    /// Look among the children of pid 1 too: the leader lived under a reaper that has died.
-    pub with_init: bool,
+    /// Look among all processes, not only among the reaper's children: the leader lived under a reaper that has
+    /// died, whose orphans went to somebody else.
+    pub anywhere: bool,
     /// Pids that belong to somebody else (leaders of other apps, the daemon): neither they nor their
     /// descendants are taken.
     pub known: &'a dyn Fn(i32) -> bool,
@@ -64,10 +65,11 @@ pub fn leftovers(query: &LeftoverQuery<'_>) -> Vec<Member> {
             });
         }
     }
-    let mut orphans = procfs::children(query.reaper);
-    if query.with_init && query.reaper != 1 {
-        orphans.extend(procfs::children(1));
-    }
+    let orphans = if query.anywhere {
+        procfs::all_pids()
+    } else {
+        procfs::children(query.reaper)
+    };
     for pid in orphans {
         take(pid, query, &mut found, &mut seen, &|stat| {
             stat.session == query.leader
@@ -204,7 +206,7 @@ mod tests {
                 leader: child.pid,
                 run_marker: mark.as_bytes(),
                 reaper,
-                with_init: true,
+                anywhere: true,
                 known,
             });
             found.sort_by_key(|member| member.pid);
