@@ -17,3 +17,4 @@ mod readiness;
 mod restart_law;
 mod smoke;
 mod stop;
+mod survival;
