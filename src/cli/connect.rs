@@ -46,6 +46,19 @@ impl Daemon {
         }
     }
 
+    /// The same, but a daemon that is being restarted by its keeper runs, too: it is waited for.
+    pub(crate) fn running_or_restarting() -> Result<Option<Self>, Failure> {
+        if let Some(daemon) = Self::running()? {
+            return Ok(Some(daemon));
+        }
+        let home = home()?;
+        if !launch::keeper_lives(&home) {
+            return Ok(None);
+        }
+        let client = launch::ensure_running(&home)?;
+        Ok(Some(Self { client }))
+    }
+
     /// The keeper, as something that becomes readable when it ends; none where that cannot be told.
     pub(crate) fn keeper(&mut self) -> Option<OwnedFd> {
         let ping: Ping = self.get(routes::PING, &[]).ok()?;
@@ -54,12 +67,23 @@ impl Daemon {
 
     /// Asks a question.
     pub(crate) fn get<Reply: DeserializeOwned>(&mut self, route: Route, query: &Query<'_>) -> Result<Reply, Failure> {
-        self.client.call::<(), Reply>(route, query, None).map_err(failure)
+        self.again(|client| client.call::<(), Reply>(route, query, None))
+    }
+
+    /// Asks, and asks once more if the daemon died meanwhile and its keeper lives: a question may be repeated.
+    fn again<T>(&mut self, mut ask: impl FnMut(&mut Client) -> Result<T, ClientError>) -> Result<T, Failure> {
+        match ask(&mut self.client) {
+            Err(ClientError::NotRunning { .. } | ClientError::Interrupted(_)) if launch::keeper_lives(&home()?) => {
+                self.client = launch::ensure_running(&home()?)?;
+                ask(&mut self.client).map_err(failure)
+            }
+            answer => answer.map_err(failure),
+        }
     }
 
     /// Asks a question and returns the JSON text of the answer.
     pub(crate) fn raw(&mut self, route: Route, query: &Query<'_>) -> Result<impl AsRef<[u8]> + use<>, Failure> {
-        self.client.raw::<()>(route, query, None).map_err(failure)
+        self.again(|client| client.raw::<()>(route, query, None))
     }
 
     /// Does something that needs no words. Ctrl-C ends the command, not the work.

@@ -46,7 +46,7 @@ pub(crate) fn ensure_running(home: &Home) -> Result<Client, Failure> {
 }
 
 /// Somebody holds the lock of this home.
-fn keeper_lives(home: &Home) -> bool {
+pub(crate) fn keeper_lives(home: &Home) -> bool {
     lock::is_held(&home.lock())
 }
 

@@ -3,10 +3,10 @@
 //! ```text
 //!  connect ──works──▶ done
 //!     │ nobody listens
-//!     ├─ keeper alive (its daemon is being restarted) ──▶ wait, connect again, at most 5 s
+//!     ├─ keeper alive (its daemon is being restarted) ──▶ wait, connect again, at most 8 s
 //!     └─ no keeper ──▶ start one, read its ready pipe to the end
 //!            ├─ "ready"            ──▶ connect
-//!            ├─ "already running"  ──▶ another CLI was faster: wait, connect again, at most 5 s
+//!            ├─ "already running"  ──▶ another CLI was faster: wait, connect again, at most 8 s
 //!            └─ anything else      ──▶ that is the error
 //! ```
 
@@ -27,8 +27,9 @@ pub const READY: &str = "ready";
 /// What a keeper's message contains when another one has the lock.
 pub const ALREADY_RUNNING: &str = "already running";
 
-/// How long a daemon that is being restarted, or started by somebody else, is waited for, in ms.
-const PATIENCE: u16 = 5_000;
+/// How long a daemon that is being restarted, or started by somebody else, is waited for, in ms. More than the
+/// longest pause a keeper makes before it starts another one (5 s).
+const PATIENCE: u16 = 8_000;
 
 /// How long a keeper may be silent before it is ready, in ms: migrations and adoption take their time.
 const SILENCE: u16 = 30_000;

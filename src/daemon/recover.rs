@@ -8,7 +8,8 @@
 //! | a run, living | the child, living | it goes on |
 //! | a run, living | its exit | its pipes are drained, then `Exited` |
 //! | a run, living | nothing | adopted by pid, start time and boot if it lives; else its exit is unknown |
-//! | nothing | a living child of the app | taken over if its slot is free, else stopped |
+//! | a run, living | its exit, given back | `Exited`, without last words |
+//! | nothing | a living child of the app | taken over if nobody lives in its slot, else stopped |
 //! | nothing | a child of no known app | stopped |
 
 use std::collections::BTreeMap;
@@ -100,6 +101,20 @@ fn rejoin(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
         return;
     };
     let (slot, phase) = (record.slot, record.phase);
+    if let (None, Some(report)) = (&pipes.pidfd, &child.exited) {
+        // Its descriptors were given back by a daemon that died before this was written.
+        daemon.unacked = Some(daemon.unacked.map_or(report.seq, |known| known.max(report.seq)));
+        if phase == Phase::Spawning {
+            daemon.input(Input::Spawned(run, child.pid));
+        }
+        daemon.input(match phase {
+            Phase::Sweeping => Input::Swept(run),
+            Phase::Spawning | Phase::Starting | Phase::Online | Phase::PreStop | Phase::Stopping | Phase::Killing => {
+                Input::Exited(run, report.exit, Vec::new())
+            }
+        });
+        return;
+    }
     if !daemon.attach(run, id, slot, child.pid, pipes, true) {
         return;
     }
@@ -137,7 +152,12 @@ fn stranger(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
         .and_then(|label| label.app.map(|app| (app, label.slot, label.generation)));
     if let (Some((id, slot, generation)), None, false) = (place, &child.exited, is_helper(run)) {
         let free = daemon.core.apps.get(&id).is_some_and(|app| {
-            app.is_wanted(slot) && app.runs_in(slot).next().is_none() && app.generation == generation
+            // Others in its slot have ended: this one was started in their place just before the daemon died.
+            let mut others = app.runs_in(slot);
+            let ended = |run: &Run| {
+                run.exit.is_some() || daemon.handles.get(&run.id).is_some_and(|handle| handle.exit.is_some())
+            };
+            app.is_wanted(slot) && app.generation == generation && others.all(ended)
         });
         if free {
             daemon.core.take_over(id, Run::new(run, slot, generation));
@@ -205,6 +225,8 @@ fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table) {
 
 fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
     let pid = row.process.pid;
+    // One that ended without being reaped is taken in as well: the kernel may still tell how.
+    let survived = pidfd::alive(&pidfd);
     let pipes = Pipes {
         out: fds::reopen_pipe(pid, 1).ok(),
         err: fds::reopen_pipe(pid, 2).ok(),
@@ -234,6 +256,9 @@ fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
     if daemon.attach(row.run, row.app, row.slot, pid, pipes, true) {
         if spawning {
             daemon.input(Input::Spawned(row.run, pid));
+        }
+        if !survived {
+            return;
         }
         let name = daemon
             .core

@@ -156,6 +156,8 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     };
     let server = tokio::spawn(http::serve(listener, mail));
     recover::recover(&mut daemon, state, table);
+    // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
+    daemon.store.write(Box::new(|_| {}));
     if let Some(mut pipe) = ready.take() {
         // Whoever started us may have gone away.
         let _gone = pipe.write_all(b"ready\n");

@@ -63,6 +63,15 @@ impl App {
     /// What was last asked for about a run, if the answer is still to come.
     fn open_request(&self, run: &Run, cx: &Cx) -> Option<Output> {
         match run.phase {
+            // Decided a moment ago, when this daemon learned how another run had ended: asked for already.
+            Phase::Spawning
+                if cx
+                    .out
+                    .iter()
+                    .any(|out| matches!(out, Output::Spawn { run: id, .. } if *id == run.id)) =>
+            {
+                None
+            }
             Phase::Spawning => Some(Output::Spawn {
                 run: run.id,
                 app: self.id,

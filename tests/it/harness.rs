@@ -21,7 +21,7 @@ const HANG: Duration = Duration::from_secs(120);
 pub struct World {
     folder: tempfile::TempDir,
     /// File systems to be unmounted when nobody uses them any more.
-    mounts: std::cell::RefCell<Vec<PathBuf>>,
+    mounts: std::sync::Mutex<Vec<PathBuf>>,
 }
 
 /// What a command said.
@@ -61,7 +61,7 @@ impl World {
         let folder = tempfile::Builder::new().prefix("cl").tempdir_in("/tmp").unwrap();
         Self {
             folder,
-            mounts: std::cell::RefCell::default(),
+            mounts: std::sync::Mutex::default(),
         }
     }
 
@@ -84,7 +84,7 @@ impl World {
         let flags = nix::mount::MsFlags::empty();
         let mounted = nix::mount::mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()));
         match mounted {
-            Ok(()) => self.mounts.borrow_mut().push(path.to_owned()),
+            Ok(()) => self.mounts.lock().unwrap().push(path.to_owned()),
             Err(error) => {
                 let _untold = writeln!(
                     std::io::stderr(),
@@ -297,7 +297,7 @@ impl Drop for World {
                 }
             }
         }
-        for path in self.mounts.take() {
+        for path in std::mem::take(&mut *self.mounts.lock().unwrap()) {
             // Detached where somebody still uses it; then it ends with its last user.
             let _unmounted = nix::mount::umount2(&path, nix::mount::MntFlags::MNT_DETACH);
         }

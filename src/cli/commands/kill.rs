@@ -20,7 +20,7 @@ What is wanted stays wanted: the next clmgr command starts the same apps again.
 To forget them: clmgr delete all";
 
 pub(crate) fn run(context: &mut Context) -> Result<(), Failure> {
-    let Some(mut daemon) = Daemon::running()? else {
+    let Some(mut daemon) = Daemon::running_or_restarting()? else {
         if context.json {
             return context.ui.json(&OperationReply::default());
         }

@@ -16,7 +16,7 @@ pub const EXAMPLES: &str = "Examples:
   clmgr pid --json";
 
 pub(crate) fn run(args: &OptionalTargets, context: &mut Context) -> Result<(), Failure> {
-    let Some(mut daemon) = Daemon::running()? else {
+    let Some(mut daemon) = Daemon::running_or_restarting()? else {
         return Err(super::ping::not_running());
     };
     let targets = targets::resolve(&args.targets)?;

@@ -9,7 +9,7 @@ use crate::cli::render::human;
 use crate::client::version_note;
 
 pub(crate) fn run(context: &mut Context) -> Result<(), Failure> {
-    let Some(mut daemon) = Daemon::running()? else {
+    let Some(mut daemon) = Daemon::running_or_restarting()? else {
         return Err(not_running());
     };
     let ping: Ping = daemon.get(routes::PING, &[])?;

@@ -1,0 +1,164 @@
+//! A pid is not an identity: processes that are not ours are never signalled and never taken over, whatever the
+//! state file says.
+
+use std::process::{Child, Command, Stdio};
+
+use rusqlite::{Connection, params};
+use rustix::process::Signal;
+
+use crate::harness::{World, lives, rest};
+
+/// A process that has nothing to do with clmgr, gone with this value.
+struct Bystander(Child);
+
+impl Bystander {
+    fn new() -> Self {
+        let child = Command::new("sleep")
+            .arg("1000")
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    fn pid(&self) -> i64 {
+        self.0.id().into()
+    }
+
+    fn alive(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
+
+fn pidfd(pid: i64) -> std::os::fd::OwnedFd {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
+}
+
+/// Kills keeper and daemon so that neither can replace the other.
+fn kill_both(world: &World) {
+    let (daemon, keeper) = world.manager();
+    for signal in [Signal::STOP, Signal::KILL] {
+        for pid in [keeper, daemon] {
+            rustix::process::pidfd_send_signal(pidfd(pid), signal).unwrap();
+        }
+    }
+    world.until("the end of both", || !lives(keeper) && !lives(daemon));
+}
+
+/// Changes the state file; nothing of clmgr runs.
+fn edit(world: &World, sql: &str, values: impl rusqlite::Params) {
+    let file = Connection::open(world.home().join("clmgr.db")).unwrap();
+    assert_eq!(file.execute(sql, values).unwrap(), 1, "{sql}");
+}
+
+#[test]
+fn a_process_with_another_start_time_is_left_alone() {
+    let world = World::new();
+    for name in ["kept", "other"] {
+        world.run(&["start", "sleep 1000", "--name", name]).ok();
+    }
+    let (kept, other) = (world.pids("kept")[0], world.pids("other")[0]);
+    kill_both(&world);
+    edit(
+        &world,
+        "UPDATE runs SET start_ticks = start_ticks + 1 WHERE pid = ?1",
+        [other],
+    );
+    world.run(&["status"]).ok();
+    world.until("both run", || {
+        world.states("kept") == ["online"] && world.states("other") == ["online"]
+    });
+    assert_eq!(world.pids("kept")[0], kept, "this one is the same");
+    let replacement = world.pids("other")[0];
+    assert_ne!(replacement, other, "not adopted");
+    assert!(lives(other), "not signalled");
+    for command in [["restart", "other"], ["stop", "other"], ["delete", "other"]] {
+        world.run(&command).ok();
+    }
+    assert!(!lives(replacement));
+    assert!(lives(other), "not signalled by later commands either");
+    // It is the test's to end, since nobody else will.
+    assert!(world.kill9(other));
+    world.until("its end", || !lives(other));
+}
+
+#[test]
+fn a_process_of_another_boot_is_left_alone() {
+    let world = World::new();
+    world.run(&["start", "sleep 1000", "--name", "a"]).ok();
+    let old = world.pids("a")[0];
+    kill_both(&world);
+    edit(
+        &world,
+        "UPDATE runs SET boot_id = '00000000-0000-0000-0000-000000000000' WHERE pid = ?1",
+        [old],
+    );
+    world.run(&["status"]).ok();
+    world.until("it runs", || world.states("a") == ["online"]);
+    assert_ne!(world.pids("a")[0], old);
+    assert!(lives(old));
+    world.run(&["stop", "a"]).ok();
+    assert!(lives(old));
+    assert!(world.kill9(old));
+    world.until("its end", || !lives(old));
+}
+
+#[test]
+fn a_pid_that_was_given_to_somebody_else_is_never_signalled() {
+    let world = World::new();
+    let mut bystander = Bystander::new();
+    world.run(&["start", "sleep 1000", "--name", "a"]).ok();
+    let old = world.pids("a")[0];
+    kill_both(&world);
+    assert!(world.kill9(old));
+    world.until("its end", || !lives(old));
+    edit(
+        &world,
+        "UPDATE runs SET pid = ?1 WHERE pid = ?2",
+        params![bystander.pid(), old],
+    );
+    world.run(&["status"]).ok();
+    world.until("a new one", || {
+        let pid = world.pids("a")[0];
+        pid != 0 && pid != bystander.pid()
+    });
+    assert!(bystander.alive());
+    for command in [["stop", "a"], ["start", "a"], ["restart", "a"], ["delete", "a"]] {
+        world.run(&command).ok();
+        assert!(bystander.alive(), "{command:?}");
+    }
+    world.run(&["kill"]).ok();
+    rest(50);
+    assert!(bystander.alive());
+}
+
+#[test]
+fn a_row_of_an_app_nobody_knows_is_no_licence_to_kill() {
+    let world = World::new();
+    let mut bystander = Bystander::new();
+    world.run(&["start", "sleep 1000", "--name", "a"]).ok();
+    kill_both(&world);
+    // No such app, no such start time; a start time of zero is one that could not be read.
+    for (run, ticks) in [(900_001, 0), (900_002, 1), (900_003, i64::MAX)] {
+        edit(
+            &world,
+            "INSERT INTO runs (run, app_id, slot, pid, start_ticks, boot_id, started_at)
+             SELECT ?1, 4711, 0, ?2, ?3, boot_id, started_at FROM runs WHERE run < 900000 LIMIT 1",
+            params![run, bystander.pid(), ticks],
+        );
+    }
+    world.run(&["status"]).ok();
+    world.until("its app", || world.states("a") == ["online"]);
+    world.run(&["kill"]).ok();
+    assert!(bystander.alive());
+}

@@ -1,0 +1,472 @@
+//! Keeper and daemon are killed, one by one and together, while they work: the apps must not notice, and nothing
+//! that was acknowledged may be lost.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde_json::{Value, json};
+
+use crate::harness::{Said, World, eventually, lives, rest, tagged};
+
+/// An app that ends with code 7 when the file `die` is there.
+const MORTAL: &str = "#!/bin/sh\nwhile [ ! -e die ]; do sleep 0.02; done\nrm die\nexit 7\n";
+
+/// Signals a process of this world by its descriptor.
+fn signal(world: &World, pid: i64, signal: Signal) {
+    let number = i32::try_from(pid).unwrap();
+    let fd = pidfd_open(Pid::from_raw(number).unwrap(), PidfdFlags::empty()).unwrap();
+    assert!(world.processes().contains(&number), "{pid} is not of this world");
+    pidfd_send_signal(fd, signal).unwrap();
+}
+
+/// The daemon, as the system shows it; none while there is none.
+fn daemon(world: &World) -> Option<i64> {
+    let role = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.ends_with(b"clmgr\0daemon\0")
+    };
+    world.processes().into_iter().find(role).map(i64::from)
+}
+
+/// Kills the daemon and waits until it is gone. True if it lived until then.
+fn kill_daemon(world: &World, pid: i64) -> bool {
+    let killed = world.kill9(pid);
+    world.until("the daemon's end", || !lives(pid));
+    killed
+}
+
+/// Kills keeper and daemon so that neither can replace the other.
+fn kill_both(world: &World) {
+    let (daemon, keeper) = world.manager();
+    for pid in [keeper, daemon] {
+        signal(world, pid, Signal::STOP);
+    }
+    for pid in [keeper, daemon] {
+        signal(world, pid, Signal::KILL);
+    }
+    world.until("the end of both", || !lives(keeper) && !lives(daemon));
+}
+
+/// An argument for `sleep` that nobody else uses.
+fn unique(number: u32) -> String {
+    format!("1{number}000.{:07}", std::process::id())
+}
+
+fn kinds(world: &World, kind: &str) -> usize {
+    world.events().iter().filter(|event| event["kind"] == kind).count()
+}
+
+fn at(event: &Value) -> i64 {
+    event["at"].as_i64().unwrap_or_else(|| panic!("{event}"))
+}
+
+#[test]
+fn apps_do_not_notice_the_death_of_the_daemon() {
+    let world = World::new();
+    let tag = unique(1);
+    world
+        .run(&["start", &format!("sleep {tag}"), "--name", "a", "-i", "4"])
+        .ok();
+    world.run(&["start", "sleep 1000", "--name", "idle"]).ok();
+    world.run(&["stop", "idle"]).ok();
+    let before = world.pids("a");
+    let mut old = world.manager();
+    for _ in 0..3 {
+        assert!(kill_daemon(&world, old.0));
+        let now = world.manager();
+        assert_ne!(now.0, old.0);
+        assert_eq!(now.1, old.1, "the keeper stays");
+        assert_eq!(world.pids("a"), before);
+        assert_eq!(world.states("a"), ["online"; 4]);
+        assert_eq!(world.states("idle"), ["stopped"]);
+        old = now;
+    }
+    assert_eq!(tagged(&tag).len(), 4);
+    assert_eq!(world.count_events("started", "a"), 4);
+    assert_eq!(world.count_events("exited", "a"), 0);
+    assert_eq!(kinds(&world, "daemon_started"), 4);
+    world.run(&["scale", "a", "2"]).ok();
+    assert_eq!(world.pids("a"), before[..2]);
+    world.until("two", || tagged(&tag).len() == 2);
+}
+
+#[test]
+fn an_exit_while_the_daemon_is_away_keeps_its_code() {
+    let world = World::new();
+    let app = world.file("mortal", MORTAL);
+    world.run(&["start", app.to_str().unwrap(), "--name", "m"]).ok();
+    // Reaped by the keeper while it waits before it starts another daemon, which takes longer each time.
+    for _ in 0..4 {
+        world.until("a daemon", || daemon(&world).is_some());
+        if let Some(pid) = daemon(&world) {
+            kill_daemon(&world, pid);
+        }
+    }
+    let pid = tagged(app.to_str().unwrap())[0];
+    world.file("die", "");
+    world.until("its end", || !lives(pid.into()));
+    world.until("its replacement", || {
+        let now = world.pids("m");
+        now[0] != 0 && now[0] != i64::from(pid)
+    });
+    assert_eq!(world.instances("m")[0]["last_exit"]["status"], json!({"code": 7}));
+    assert_eq!(world.count_events("exited", "m"), 1, "recorded once");
+    // Ended while even the keeper cannot look.
+    let (daemon, keeper) = world.manager();
+    let pid = world.pids("m")[0];
+    signal(&world, keeper, Signal::STOP);
+    kill_daemon(&world, daemon);
+    world.file("die", "");
+    world.until("its second end", || !lives(pid));
+    signal(&world, keeper, Signal::CONT);
+    world.until("its second replacement", || {
+        let now = world.pids("m");
+        now[0] != 0 && now[0] != pid
+    });
+    let exits: Vec<Value> = world
+        .events()
+        .into_iter()
+        .filter(|event| event["kind"] == "exited" && event["app"] == "m")
+        .collect();
+    assert_eq!(exits.len(), 2, "{exits:?}");
+    assert!(exits.iter().all(|event| event["exit"]["status"] == json!({"code": 7})));
+}
+
+#[test]
+fn a_backoff_goes_on_where_it_was() {
+    let world = World::new();
+    world.file(
+        "ecosystem.toml",
+        "[[apps]]\nname = \"a\"\ncmd = [\"sh\", \"-c\", \"exit 3\"]\nmax_restarts = 9\nbackoff = { first = \"6s\", max = \"6s\", jitter = 0 }\n\
+         [[apps]]\nname = \"open\"\ncmd = [\"sh\", \"-c\", \"exit 4\"]\nmax_restarts = 1\nbreaker_cooldown = \"1h\"\n",
+    );
+    let _whatever = world.run(&["start"]);
+    world.until("backoff and open circuit", || {
+        world.states("a") == ["backoff"] && world.states("open") == ["errored"]
+    });
+    let before = world.instances("a")[0].clone();
+    let open = world.instances("open")[0].clone();
+    kill_daemon(&world, world.manager().0);
+    kill_daemon(&world, world.manager().0);
+    let after = world.instances("a")[0].clone();
+    assert_eq!(after["state"], "backoff");
+    assert_eq!(after["restarts"], before["restarts"]);
+    assert_eq!(after["last_exit"], before["last_exit"]);
+    assert!(
+        after["next_start_ms"].as_u64().unwrap() <= before["next_start_ms"].as_u64().unwrap(),
+        "{before} {after}"
+    );
+    let open_after = world.instances("open")[0].clone();
+    assert_eq!(open_after["state"], "errored");
+    assert_eq!(open_after["restarts"], open["restarts"]);
+    assert_eq!(world.count_events("circuit_open", "open"), 1, "it is not opened again");
+    world.until("the next start", || world.count_events("started", "a") >= 2);
+    let events = world.events();
+    let of = |kind: &str, number: usize| {
+        let mut all = events
+            .iter()
+            .filter(|event| event["app"] == "a" && event["kind"] == kind);
+        all.nth(number).map(at).unwrap()
+    };
+    let waited = of("started", 1) - of("exited", 0);
+    assert!(waited >= 5_990, "started after {waited} ms instead of 6000");
+    assert_eq!(world.count_events("started", "open"), 1);
+}
+
+/// What must be true of the apps in the next test: running or not, and how many.
+type Wanted = BTreeMap<&'static str, (bool, usize)>;
+
+/// Repeats a command until it is acknowledged; how often it was not.
+fn insist(world: &World, args: &[&str], limit: usize) -> usize {
+    for refused in 0..=limit {
+        let said: Said = world.run(args);
+        if said.code == 0 {
+            return refused;
+        }
+        assert!(
+            !said.err.contains("panic") && !said.err.is_empty(),
+            "{args:?}: {} {}",
+            said.code,
+            said.err
+        );
+    }
+    panic!("{args:?} was refused too often\n{}", world.report());
+}
+
+#[test]
+fn twenty_deaths_of_the_daemon_while_it_works() {
+    let world = World::new();
+    let tags = [unique(2), unique(3), unique(4)];
+    let [a, b, c] = tags.each_ref().map(String::as_str);
+    for (name, tag, count) in [("a", a, "3"), ("b", b, "2"), ("c", c, "2")] {
+        world
+            .run(&["start", &format!("sleep {tag}"), "--name", name, "-i", count])
+            .ok();
+    }
+    let mut wanted: Wanted = BTreeMap::from([("a", (true, 3)), ("b", (true, 2)), ("c", (true, 2))]);
+    let stop = AtomicBool::new(false);
+    let check = |wanted: &Wanted, name: &str| {
+        let (running, count) = wanted[name];
+        let said = world.run(&["status", "--json"]).ok().json();
+        let apps = said["apps"].as_array().unwrap();
+        let app = apps.iter().find(|app| app["name"] == name).unwrap();
+        let instances = app["instances"].as_array().unwrap();
+        assert_eq!(instances.len(), count, "{name}: {app}");
+        assert!(
+            instances.iter().all(|one| (one["state"] == "stopped") == !running),
+            "{name}: running is {running}, but {app}"
+        );
+    };
+    std::thread::scope(|scope| {
+        let world = &world;
+        let killer = scope.spawn(|| {
+            let mut random = u64::from(std::process::id()) * 0x9e37_79b9;
+            let mut kills = 0;
+            while kills < 20 {
+                world.until("a daemon", || daemon(world).is_some());
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                rest((random >> 33) % 300);
+                if let Some(pid) = daemon(world) {
+                    kills += u32::from(kill_daemon(world, pid));
+                }
+                assert!(tagged(c).len() <= 5, "more than were ever asked for");
+            }
+            stop.store(true, Ordering::Release);
+        });
+        let mut round = 0_usize;
+        while !stop.load(Ordering::Acquire) && !killer.is_finished() {
+            round += 1;
+            let count = round % 5 + 1;
+            insist(world, &["scale", "c", &count.to_string()], 20);
+            wanted.insert("c", (true, count));
+            check(&wanted, "c");
+            let (running, many) = wanted["b"];
+            insist(world, &[if running { "stop" } else { "start" }, "b"], 20);
+            wanted.insert("b", (!running, many));
+            check(&wanted, "b");
+            insist(world, &["restart", "a"], 20);
+            check(&wanted, "a");
+            check(&wanted, "b");
+        }
+        killer.join().unwrap();
+    });
+    world.until("everything as acknowledged", || {
+        wanted.iter().all(|(name, (running, count))| {
+            let state = if *running { "online" } else { "stopped" };
+            world.states(name) == vec![state; *count]
+        })
+    });
+    for (name, tag) in [("a", a), ("b", b), ("c", c)] {
+        let (running, count) = wanted[name];
+        let expected = if running { count } else { 0 };
+        let mut living = tagged(tag);
+        let mut known: Vec<i32> = world
+            .pids(name)
+            .iter()
+            .map(|pid| i32::try_from(*pid).unwrap())
+            .collect();
+        known.retain(|pid| *pid != 0);
+        living.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(known.len(), expected, "{name}\n{}", world.report());
+        assert_eq!(living, known, "{name}\n{}", world.report());
+    }
+    assert_eq!(kinds(&world, "state_lost"), 0);
+    for trouble in ["ERROR", "belongs to no app"] {
+        assert!(
+            !world.text("home/logs/clmgr.log").contains(trouble),
+            "{}",
+            world.report()
+        );
+    }
+}
+
+/// Writes numbers as fast as it can, then says so in a file.
+const COUNTER: &str = "import os\nout = os.fdopen(1, 'wb', 4096)\nfor n in range(1000000):\n    out.write(b'%d\\n' % n)\nout.flush()\nopen('done-' + os.environ['WHO'], 'w').close()\nimport time\ntime.sleep(1000)\n";
+
+#[test]
+fn no_line_is_lost_or_repeated_when_the_daemon_dies() {
+    let world = World::new();
+    world.file("count.py", COUNTER);
+    let app = |who: &str, more: &str| {
+        format!(
+            "[[apps]]\nname = \"{who}\"\ncmd = \"python3 count.py\"\nenv = {{ WHO = \"{who}\" }}\nout_file = \"{who}.log\"\n{more}\n"
+        )
+    };
+    world.file("ecosystem.toml", &app("raw", "log_rotate = false"));
+    world.run(&["start"]).ok();
+    let mut kills = 0;
+    while kills < 5 {
+        world.until("a daemon that writes", || {
+            let size = || std::fs::metadata(world.path().join("raw.log")).map_or(0, |meta| meta.len());
+            let before = size();
+            world.path().join("done-raw").exists() || (daemon(&world).is_some() && size() > before)
+        });
+        if world.path().join("done-raw").exists() {
+            break;
+        }
+        if let Some(pid) = daemon(&world) {
+            kills += u32::from(kill_daemon(&world, pid));
+        }
+    }
+    assert!(kills >= 1);
+    world.until("all is written", || {
+        world.path().join("done-raw").exists() && world.text("raw.log").ends_with("\n999999\n")
+    });
+    let text = world.text("raw.log");
+    for (expected, line) in text.lines().enumerate() {
+        assert_eq!(line, expected.to_string(), "after {kills} kills");
+    }
+    assert_eq!(text.lines().count(), 1_000_000);
+    assert_eq!(world.count_events("started", "raw"), 1);
+}
+
+#[test]
+fn a_killed_keeper_is_replaced_and_nobody_notices() {
+    let world = World::new();
+    let tag = unique(5);
+    let mortal = world.file("mortal", MORTAL);
+    world
+        .run(&["start", &format!("sleep {tag}"), "--name", "a", "-i", "2"])
+        .ok();
+    world.run(&["start", mortal.to_str().unwrap(), "--name", "m"]).ok();
+    let before = (world.pids("a"), world.pids("m"));
+    let (_, keeper) = world.manager();
+    assert!(world.kill9(keeper));
+    world.until("another keeper", || {
+        let ping = world.run(&["ping", "--json"]);
+        ping.code == 0 && ping.json()["keeper_pid"] != keeper
+    });
+    assert_eq!((world.pids("a"), world.pids("m")), before);
+    assert_eq!(kinds(&world, "keeper_replaced"), 1);
+    assert_eq!(world.count_events("exited", "a"), 0);
+    world.file("die", "");
+    world.until("a later exit is noticed", || {
+        let now = world.pids("m")[0];
+        now != 0 && now != before.1[0]
+    });
+    let status = world.instances("m")[0]["last_exit"]["status"].clone();
+    assert!(
+        status == json!({"code": 7}) || status == "unknown",
+        "never invented: {status}"
+    );
+    world.run(&["scale", "a", "4"]).ok();
+    assert_eq!(world.pids("a")[..2], before.0);
+    assert_eq!(tagged(&tag).len(), 4);
+    world.run(&["restart", "a"]).ok();
+    world.until("four new ones", || tagged(&tag).len() == 4);
+    let now = world.pids("a");
+    assert!(before.0.iter().all(|pid| !now.contains(pid) && !lives(*pid)));
+    world.run(&["stop", "a"]).ok();
+    assert_eq!(tagged(&tag).len(), 0);
+    // The next one too, and a daemon after it.
+    let (daemon, keeper) = world.manager();
+    assert!(world.kill9(keeper));
+    world.until("a third keeper", || {
+        let ping = world.run(&["ping", "--json"]);
+        ping.code == 0 && ping.json()["keeper_pid"] != keeper
+    });
+    kill_daemon(&world, daemon);
+    assert_ne!(world.manager().0, daemon);
+    assert_eq!(world.states("m"), ["online"]);
+    world.run(&["start", "a"]).ok();
+    assert_eq!(tagged(&tag).len(), 4);
+    assert_eq!(kinds(&world, "keeper_replaced"), 2);
+}
+
+#[test]
+fn survivors_of_both_are_adopted() {
+    let world = World::new();
+    let tag = unique(6);
+    let mortal = world.file("mortal", MORTAL);
+    let talker = world.file(
+        "talker",
+        "#!/bin/sh\necho first\nwhile :; do if [ -e say ]; then cat say; rm say; fi; sleep 0.02; done\n",
+    );
+    world
+        .run(&["start", &format!("sleep {tag}"), "--name", "a", "-i", "3"])
+        .ok();
+    world.run(&["start", "sleep 1000", "--name", "idle"]).ok();
+    world.run(&["stop", "idle"]).ok();
+    world.run(&["start", mortal.to_str().unwrap(), "--name", "m"]).ok();
+    world.run(&["start", talker.to_str().unwrap(), "--name", "t"]).ok();
+    let log = "home/logs/t-0-out.log";
+    world.until("its first line", || world.text(log) == "first\n");
+    let before = world.pids("a");
+    let (talking, dead) = (world.pids("t"), world.pids("m"));
+    kill_both(&world);
+    world.file("die", "");
+    world.until("a death nobody sees", || !lives(dead[0]));
+    assert_eq!(tagged(&tag).len(), 3);
+    world.run(&["status"]).ok();
+    assert_eq!(world.pids("a"), before, "the same processes");
+    assert_eq!(world.pids("t"), talking);
+    assert_eq!(tagged(&tag).len(), 3);
+    assert_eq!(world.states("idle"), ["stopped"]);
+    assert_eq!(world.count_events("started", "a"), 3);
+    assert_eq!(kinds(&world, "adopted"), 4);
+    world.until("the dead one is back", || {
+        let now = world.pids("m");
+        now[0] != 0 && now[0] != dead[0]
+    });
+    let status = world.instances("m")[0]["last_exit"]["status"].clone();
+    assert!(
+        status == json!({"code": 7}) || status == "unknown",
+        "never invented: {status}"
+    );
+    world.file("say.tmp", "second\n");
+    std::fs::rename(world.path().join("say.tmp"), world.path().join("say")).unwrap();
+    world.until("the log goes on", || world.text(log) == "first\nsecond\n");
+    // They are ours again in every way.
+    assert!(world.kill9(before[1]));
+    world.until("a replacement", || {
+        let now = world.pids("a");
+        now[1] != 0 && now[1] != before[1]
+    });
+    let replaced = world.pids("a");
+    assert_eq!((replaced[0], replaced[2]), (before[0], before[2]));
+    world.run(&["stop", "a"]).ok();
+    assert!(eventually(&mut || tagged(&tag).is_empty()));
+    // And once more, with the daemon's death alone after it.
+    kill_both(&world);
+    world.run(&["status"]).ok();
+    kill_daemon(&world, world.manager().0);
+    assert_eq!(world.pids("t"), talking);
+    assert_eq!(world.states("a"), ["stopped"; 3]);
+}
+
+#[test]
+fn after_kill_everything_comes_back_as_wanted() {
+    let world = World::new();
+    let tags = [unique(7), unique(8), unique(9)];
+    for (name, tag) in ["many", "down", "api"].iter().zip(&tags) {
+        world
+            .run(&["start", &format!("sleep {tag}"), "--name", name, "-i", "3"])
+            .ok();
+    }
+    world.run(&["scale", "many", "5"]).ok();
+    world.run(&["stop", "down"]).ok();
+    world.run(&["stop", "api:1"]).ok();
+    let (daemon, keeper) = world.manager();
+    world.run(&["kill"]).ok();
+    assert!(!lives(daemon) && !lives(keeper));
+    assert!(tags.iter().all(|tag| tagged(tag).is_empty()));
+    world.run(&["status"]).ok();
+    let right = || {
+        world.states("many") == ["online"; 5]
+            && world.states("down") == ["stopped"; 3]
+            && world.states("api") == ["online", "stopped", "online"]
+    };
+    world.until("everything as wanted", right);
+    assert_eq!(tags.each_ref().map(|tag| tagged(tag).len()), [5, 0, 2]);
+    // The same by force.
+    kill_both(&world);
+    world.run(&["status"]).ok();
+    world.until("everything as wanted, again", right);
+    assert_eq!(tags.each_ref().map(|tag| tagged(tag).len()), [5, 0, 2]);
+    world.run(&["start", "api:1"]).ok();
+    assert_eq!(world.states("api"), ["online"; 3]);
+}
