@@ -13,8 +13,9 @@ use crate::table::{Limit, Row};
 
 const MIB: f64 = 1_048_576.0;
 
-/// How long it is left alone before it counts as idle.
-const SETTLE: Duration = Duration::from_secs(3);
+/// How long it is left alone before it counts as idle: `status` makes the daemon look at its apps for 5 s more,
+/// and memory is given back 2 s after the last thing that happened.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// The release binary.
 pub(crate) fn size(_: &Bed) -> anyhow::Result<Vec<Row>> {

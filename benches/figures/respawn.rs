@@ -27,7 +27,7 @@ pub(crate) fn respawn(bed: &Bed) -> anyhow::Result<Vec<Row>> {
     let mut our_births = Births::open(bed.path("ours.fifo"))?;
 
     let parent = Parent::start(bed, &stamp, &bare_births.path)?;
-    let home = Home::start(bed, "respawn")?;
+    let home = Home::start(bed, "respawned")?;
     let app = format!(
         "[[apps]]\nname = \"stamp\"\ncmd = [\"{}\", \"{}\"]\nmin_uptime = \"1ms\"\nmax_restarts = 100000\n",
         stamp.display(),

@@ -8,7 +8,7 @@ use crate::store::{Note, Store};
 use crate::supervise::EventDraft;
 
 /// How many events a slow follower may lag behind before it misses some (it is told).
-const LAG: usize = 1024;
+const LAG: usize = 256;
 
 /// Where events go.
 #[derive(Debug)]

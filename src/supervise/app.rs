@@ -35,7 +35,8 @@ pub struct App {
     /// By slot number; at least as many as are desired.
     pub slots: Vec<SlotState>,
     /// Every run of which something may be left.
-    pub runs: BTreeMap<RunId, Run>,
+    // Boxed, because a tree node has room for eleven, and most apps have one or two.
+    pub runs: BTreeMap<RunId, Box<Run>>,
     /// The circuit of the app as a whole.
     pub circuit: Circuit,
     /// Unstable exits of all instances.
@@ -145,11 +146,12 @@ impl App {
             .get(slot as usize)?
             .current
             .and_then(|run| self.runs.get(&run))
+            .map(|run| &**run)
     }
 
     /// Runs of a slot, whatever their part.
     pub fn runs_in(&self, slot: Slot) -> impl Iterator<Item = &Run> {
-        self.runs.values().filter(move |run| run.slot == slot)
+        self.runs.values().map(|run| &**run).filter(move |run| run.slot == slot)
     }
 
     /// Any instance has proved itself and is still there.

@@ -241,7 +241,7 @@ impl Core {
             let record = app.slot_mut(slot);
             record.current = Some(number);
             record.newest = Some(number);
-            app.runs.insert(number, run);
+            app.runs.insert(number, Box::new(run));
             self.dirty.insert(id);
         }
     }

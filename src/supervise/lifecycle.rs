@@ -132,7 +132,7 @@ impl App {
         let id = cx.next_run();
         let run = Run::new(id, slot, generation);
         let spec = Arc::clone(self.spec_of(&run));
-        self.runs.insert(id, run);
+        self.runs.insert(id, Box::new(run));
         let record = self.slot_mut(slot);
         record.newest = Some(id);
         record.next_start = None;

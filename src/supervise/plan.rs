@@ -394,7 +394,7 @@ impl App {
 
     /// Any instance of it is in service, or on the way there.
     pub(super) fn is_serving(&self) -> bool {
-        self.runs.values().any(super::run::Run::is_serving)
+        self.runs.values().any(|run| run.is_serving())
     }
 
     fn held_without(&self, slots: &[Slot]) -> Vec<Slot> {
