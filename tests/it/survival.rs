@@ -214,7 +214,7 @@ fn twenty_deaths_of_the_daemon_while_it_works() {
         let instances = app["instances"].as_array().unwrap();
         assert_eq!(instances.len(), count, "{name}: {app}");
         assert!(
-            instances.iter().all(|one| (one["state"] == "stopped") == !running),
+            instances.iter().all(|one| (one["state"] == "stopped") != running),
             "{name}: running is {running}, but {app}"
         );
     };
