@@ -60,6 +60,19 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
         .values()
         .flat_map(|app| app.runs.keys().copied())
         .collect();
+    // Before anything is said about those that have ended: a replacement that runs already must be in its slot
+    // when the end of the one before it asks for another.
+    let strangers: Vec<RunId> = table
+        .children
+        .keys()
+        .filter(|run| !known.contains(run))
+        .copied()
+        .collect();
+    for run in strangers {
+        if let Some((child, pipes)) = table.children.remove(&run) {
+            stranger(daemon, run, child, pipes, &table);
+        }
+    }
     for run in known {
         if daemon.handles.contains_key(&run) {
             continue;
@@ -68,9 +81,6 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
             Some((child, pipes)) => rejoin(daemon, run, child, pipes),
             None => lost(daemon, run),
         }
-    }
-    for (run, (child, pipes)) in table.children {
-        stranger(daemon, run, child, pipes);
     }
     for row in &state.runs {
         if !daemon.handles.contains_key(&row.run) {
@@ -145,7 +155,7 @@ fn lost(daemon: &mut Daemon, run: RunId) {
 }
 
 /// A child that no record knows.
-fn stranger(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
+fn stranger(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes, table: &Table) {
     let label: Option<Label> = serde_json::from_slice(&child.label).ok();
     let place = label
         .as_ref()
@@ -155,7 +165,9 @@ fn stranger(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
             // Others in its slot have ended: this one was started in their place just before the daemon died.
             let mut others = app.runs_in(slot);
             let ended = |run: &Run| {
-                run.exit.is_some() || daemon.handles.get(&run.id).is_some_and(|handle| handle.exit.is_some())
+                let exited = |(child, _): &(ChildEntry, Pipes)| child.exited.is_some();
+                let lost = run.phase != Phase::Spawning && !daemon.handles.contains_key(&run.id);
+                run.exit.is_some() || table.children.get(&run.id).map_or(lost, exited)
             };
             app.is_wanted(slot) && app.generation == generation && others.all(ended)
         });
