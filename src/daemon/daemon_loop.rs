@@ -14,8 +14,8 @@ use crate::supervise::Input;
 
 /// Letters taken in one go before outputs are performed.
 const BATCH: usize = 256;
-/// How long an app's record may wait to be written: a burst of changes is one write. If the daemon dies before,
-/// the keeper's labels and its unacknowledged exits say what the record does not.
+/// Records of apps are written at once, but not more often than this: a burst of changes is one write. If the
+/// daemon dies before, the keeper's labels and its unacknowledged exits say what the record does not.
 const WRITE_DELAY: Duration = Duration::from_millis(25);
 /// How long exits may wait for their acknowledgement: many share one.
 const ACK_DELAY: Duration = Duration::from_millis(500);
@@ -38,7 +38,7 @@ impl Daemon {
         let mut samples = interval_at(Instant::now() + sampling::PERIOD, sampling::PERIOD);
         samples.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut quiet_at = Some(Instant::now() + QUIET);
-        let mut write_at = None;
+        let mut written_at = Instant::now();
         loop {
             self.perform_all();
             let unwritten = self.core.is_dirty();
@@ -56,9 +56,12 @@ impl Daemon {
                 .map(|at| Duration::from_nanos(at.0.saturating_sub(clock::monotonic().0)));
             let wants_write = self.keeper.get_ref().wants_write();
             let has_acks = self.unacked.is_some() && !self.acking;
-            if unwritten && write_at.is_none() {
-                write_at = Some(Instant::now() + WRITE_DELAY);
+            let now = Instant::now();
+            if unwritten && written_at + WRITE_DELAY <= now {
+                self.persist();
+                written_at = now;
             }
+            let write_at = self.core.is_dirty().then(|| written_at + WRITE_DELAY);
             tokio::select! {
                 biased;
                 () = readable(&self.keeper) => {
@@ -89,10 +92,7 @@ impl Daemon {
                     }
                     continue;
                 }
-                () = until(write_at), if unwritten => {
-                    self.persist();
-                    write_at = None;
-                }
+                () = until(write_at), if write_at.is_some() => {}
                 () = tokio::time::sleep(ACK_DELAY), if has_acks => self.acknowledge(),
             }
             quiet_at = Some(Instant::now() + QUIET);

@@ -150,6 +150,12 @@ impl Daemon {
 
     /// Writes the records of apps that changed.
     pub(crate) fn persist(&mut self) {
+        self.export_dirty();
+        // Now, not when notes have gathered: whoever killed this daemon's predecessor may be after it, too.
+        self.store.write(Box::new(|_| {}));
+    }
+
+    fn export_dirty(&mut self) {
         for id in self.core.take_dirty() {
             let Some(app) = self.core.apps.get(&id) else { continue };
             match app.export() {

@@ -160,7 +160,8 @@ fn stranger(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes, ta
     let place = label
         .as_ref()
         .and_then(|label| label.app.map(|app| (app, label.slot, label.generation)));
-    if let (Some((id, slot, generation)), None, false) = (place, &child.exited, is_helper(run)) {
+    let unheard = child.exited.as_ref().is_none_or(|report| !report.acked);
+    if let (Some((id, slot, generation)), true, false) = (place, unheard, is_helper(run)) {
         let free = daemon.core.apps.get(&id).is_some_and(|app| {
             // Others in its slot have ended: this one was started in their place just before the daemon died.
             let mut others = app.runs_in(slot);
@@ -169,13 +170,14 @@ fn stranger(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes, ta
                 let lost = run.phase != Phase::Spawning && !daemon.handles.contains_key(&run.id);
                 run.exit.is_some() || table.children.get(&run.id).map_or(lost, exited)
             };
-            app.is_wanted(slot) && app.generation == generation && others.all(ended)
+            // An exit that the record knows of was only not acknowledged any more.
+            let newest = app.slots.get(slot as usize).and_then(|record| record.newest);
+            let news = child.exited.is_none() || newest.is_none_or(|newest| newest < run);
+            app.is_wanted(slot) && app.generation == generation && news && others.all(ended)
         });
         if free {
             daemon.core.take_over(id, Run::new(run, slot, generation));
-            if daemon.attach(run, id, slot, child.pid, pipes, true) {
-                daemon.input(Input::Spawned(run, child.pid));
-            }
+            rejoin(daemon, run, child, pipes);
             return;
         }
     }
