@@ -28,7 +28,7 @@ pub const READY: &str = "ready";
 pub const ALREADY_RUNNING: &str = "already running";
 
 /// How long a daemon that is being restarted, or started by somebody else, is waited for, in ms. More than the
-/// longest pause a keeper makes before it starts another one (5 s).
+/// longest pause a keeper makes before it starts another one (1 s).
 const PATIENCE: u16 = 8_000;
 
 /// How long a keeper may be silent before it is ready, in ms: migrations and adoption take their time.

@@ -16,7 +16,7 @@ use crate::model::process::ProcessId;
 use crate::model::spec::Ready;
 use crate::os::{clock, procfs};
 use crate::store::{Note, RunRow};
-use crate::supervise::{Command, Input};
+use crate::supervise::{Command, Input, policy};
 
 impl Daemon {
     /// Queues a message for the keeper; the loop sends it.
@@ -184,14 +184,36 @@ impl Daemon {
             Some(handle) if handle.exit.is_none() => {
                 handle.exit = Some(exit);
                 self.pump.drain(run);
+                if self.restarts_at_once(run, &exit) {
+                    // Its last words go to the file while its replacement starts; the news waits for them.
+                    self.draining.insert(run);
+                    self.input(Input::Exited(run, exit, Vec::new()));
+                }
             }
             Some(_) => {}
             None => self.keeper_send(&ToKeeper::Release { run: run.0 }, Vec::new()),
         }
     }
 
+    /// The law starts it again without a wait, and without a look at its last words.
+    fn restarts_at_once(&self, run: RunId, exit: &Exit) -> bool {
+        let Some(record) = self.core.owner(run).and_then(|app| app.runs.get(&run)) else {
+            return false;
+        };
+        let law = self.spec_of(run);
+        record.cause.is_none() && record.stable && law.is_some_and(|spec| policy::restart::wanted(&spec.restart, exit))
+    }
+
     /// Its last words are in the files.
     pub(crate) fn drained(&mut self, run: RunId, stderr: Vec<String>) {
+        if self.draining.remove(&run) {
+            if self.draining.is_empty() {
+                for draft in std::mem::take(&mut self.held_back) {
+                    self.publish(draft);
+                }
+            }
+            return;
+        }
         if let Some(exit) = self.handles.get(&run).and_then(|handle| handle.exit) {
             self.input(Input::Exited(run, exit, stderr));
         }

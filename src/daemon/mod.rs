@@ -34,7 +34,7 @@ mod status;
 mod stopping;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ use crate::model::spec::AppSpec;
 use crate::model::time::{Moment, WallTime};
 use crate::os::home::Home;
 use crate::store::Store;
-use crate::supervise::{Core, Input, Ticket};
+use crate::supervise::{Core, EventDraft, Input, Ticket};
 
 use helper::Helper;
 use hub::Hub;
@@ -81,6 +81,10 @@ pub(crate) struct Daemon {
     pub(crate) unacked: Option<u64>,
     pub(crate) acking: bool,
     pub(crate) handles: BTreeMap<RunId, Handle>,
+    /// Runs whose end is known to the core while their last words are still being written.
+    pub(crate) draining: BTreeSet<RunId>,
+    /// Events that wait for those.
+    pub(crate) held_back: Vec<EventDraft>,
     pub(crate) helpers: BTreeMap<RunId, Helper>,
     pub(crate) next_helper: u64,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,

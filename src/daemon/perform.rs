@@ -8,7 +8,7 @@ use crate::keeper::protocol::ToKeeper;
 use crate::model::names::RunId;
 use crate::os::{clock, listening, tree};
 use crate::store::{AppRow, Change as StoreChange, Note};
-use crate::supervise::{Change, Input, Output};
+use crate::supervise::{Change, EventDraft, Input, Output};
 
 impl Daemon {
     /// Performs everything that is waiting, in order.
@@ -38,9 +38,11 @@ impl Daemon {
             Output::Inspect(run) => self.inspect(run),
             Output::Release(run) => self.release(run),
             Output::Event(draft) => {
-                let id = draft.id;
-                let event = self.hub.publish(clock::wall(), *draft);
-                self.alert(id, &event);
+                if self.draining.is_empty() {
+                    self.publish(*draft);
+                } else {
+                    self.held_back.push(*draft);
+                }
             }
             Output::Crash(draft) => {
                 let crash = Crash {
@@ -68,6 +70,13 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// Records, streams and alerts.
+    pub(crate) fn publish(&mut self, draft: EventDraft) {
+        let id = draft.id;
+        let event = self.hub.publish(clock::wall(), draft);
+        self.alert(id, &event);
     }
 
     fn commit(&mut self, changes: Vec<Change>) {

@@ -184,7 +184,20 @@ fn stranger(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes, ta
     if let Some(report) = child.exited {
         daemon.unacked = Some(daemon.unacked.map_or(report.seq, |known| known.max(report.seq)));
     } else if let Some(fd) = pipes.pidfd {
-        tracing::warn!(%run, pid = child.pid, "stopping a process that belongs to no app any more");
+        let seat = place.and_then(|(id, slot, generation)| {
+            let app = daemon.core.apps.get(&id)?;
+            let others: Vec<_> = app
+                .runs_in(slot)
+                .map(|run| (run.id.0, run.phase, run.exit.is_some()))
+                .collect();
+            Some(format!(
+                "{}:{slot} wanted={} generation={generation}/{} others={others:?}",
+                app.name(),
+                app.is_wanted(slot),
+                app.generation
+            ))
+        });
+        tracing::warn!(%run, pid = child.pid, seat, "stopping a process that belongs to no app any more");
         // It may have ended meanwhile.
         let _gone = pidfd::signal(&fd, 9, Scope::Group);
     }

@@ -1,6 +1,6 @@
 //! Starting a daemon: say hello to the keeper, open the state, take over what lives, open the doors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -125,6 +125,8 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         unacked: None,
         acking: false,
         handles: BTreeMap::new(),
+        draining: BTreeSet::new(),
+        held_back: Vec::new(),
         helpers: BTreeMap::new(),
         next_helper: Daemon::first_helper(),
         ready_pipes: BTreeMap::new(),
