@@ -21,13 +21,13 @@ use crate::daemon::runs::{Label, Pipes, is_helper};
 use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper};
 use crate::model::event::EventKind;
 use crate::model::exit::{Exit, ExitStatus};
-use crate::model::names::{AppId, RunId};
+use crate::model::names::{AppId, RunId, Slot};
 use crate::os::pidfd::{self, Scope};
 use crate::os::{clock, fds, procfs};
 use crate::store::{LoadedState, Note, RunRow};
 use crate::supervise::Input;
 use crate::supervise::app::App;
-use crate::supervise::run::{Phase, Run};
+use crate::supervise::run::{Generation, Phase, Run};
 
 /// What the keeper had when we came.
 #[derive(Debug, Default)]
@@ -53,6 +53,9 @@ impl Table {
 pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table) {
     daemon.unacked = table.last_exit;
     load(daemon, &state);
+    // Before anything else is said: a replacement that runs already must be in its slot when the end of the one
+    // before it, or another slot's good news, asks for a start.
+    seat_strangers(daemon, &table);
     adopt_survivors(daemon, &state.runs, &table);
     let known: Vec<RunId> = daemon
         .core
@@ -60,19 +63,6 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
         .values()
         .flat_map(|app| app.runs.keys().copied())
         .collect();
-    // Before anything is said about those that have ended: a replacement that runs already must be in its slot
-    // when the end of the one before it asks for another.
-    let strangers: Vec<RunId> = table
-        .children
-        .keys()
-        .filter(|run| !known.contains(run))
-        .copied()
-        .collect();
-    for run in strangers {
-        if let Some((child, pipes)) = table.children.remove(&run) {
-            stranger(daemon, run, child, pipes, &table);
-        }
-    }
     for run in known {
         if daemon.handles.contains_key(&run) {
             continue;
@@ -81,6 +71,9 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
             Some((child, pipes)) => rejoin(daemon, run, child, pipes),
             None => lost(daemon, run),
         }
+    }
+    for (run, (child, pipes)) in table.children {
+        turn_away(daemon, run, child, pipes);
     }
     for row in &state.runs {
         if !daemon.handles.contains_key(&row.run) {
@@ -154,54 +147,65 @@ fn lost(daemon: &mut Daemon, run: RunId) {
     }
 }
 
-/// A child that no record knows.
-fn stranger(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes, table: &Table) {
-    let label: Option<Label> = serde_json::from_slice(&child.label).ok();
-    let place = label
-        .as_ref()
-        .and_then(|label| label.app.map(|app| (app, label.slot, label.generation)));
-    let unheard = child.exited.as_ref().is_none_or(|report| !report.acked);
-    if let (Some((id, slot, generation)), true, false) = (place, unheard, is_helper(run)) {
-        let free = daemon.core.apps.get(&id).is_some_and(|app| {
-            // Others in its slot have ended: this one was started in their place just before the daemon died.
-            let mut others = app.runs_in(slot);
-            let ended = |run: &Run| {
-                let exited = |(child, _): &(ChildEntry, Pipes)| child.exited.is_some();
-                let lost = run.phase != Phase::Spawning && !daemon.handles.contains_key(&run.id);
-                run.exit.is_some() || table.children.get(&run.id).map_or(lost, exited)
-            };
-            // An exit that the record knows of was only not acknowledged any more.
-            let newest = app.slots.get(slot as usize).and_then(|record| record.newest);
-            let news = child.exited.is_none() || newest.is_none_or(|newest| newest < run);
-            app.is_wanted(slot) && app.generation == generation && news && others.all(ended)
-        });
-        if free {
-            daemon.core.take_over(id, Run::new(run, slot, generation));
-            rejoin(daemon, run, child, pipes);
-            return;
+/// Children that no record knows take their slots, if these are free.
+fn seat_strangers(daemon: &mut Daemon, table: &Table) {
+    for (run, (child, _)) in &table.children {
+        if is_helper(*run) || daemon.core.owner(*run).is_some() {
+            continue;
+        }
+        let unheard = child.exited.as_ref().is_none_or(|report| !report.acked);
+        let label: Option<Label> = serde_json::from_slice(&child.label).ok();
+        if let (
+            Some(Label {
+                app: Some(id),
+                slot,
+                generation,
+            }),
+            true,
+        ) = (label, unheard)
+            && is_free(daemon, table, id, slot, generation, *run, child)
+        {
+            daemon.core.take_over(id, Run::new(*run, slot, generation));
         }
     }
+}
+
+/// Others in the slot have ended: this one was started in their place just before the daemon died.
+fn is_free(
+    daemon: &Daemon,
+    table: &Table,
+    id: AppId,
+    slot: Slot,
+    generation: Generation,
+    run: RunId,
+    child: &ChildEntry,
+) -> bool {
+    let Some(app) = daemon.core.apps.get(&id) else {
+        return false;
+    };
+    let ended = |other: &Run| {
+        let exited = |(child, _): &(ChildEntry, Pipes)| child.exited.is_some();
+        let lost = other.phase != Phase::Spawning;
+        other.exit.is_some() || table.children.get(&other.id).map_or(lost, exited)
+    };
+    // An exit that the record knows of was only not acknowledged any more.
+    let newest = app.slots.get(slot as usize).and_then(|record| record.newest);
+    let news = child.exited.is_none() || newest.is_none_or(|newest| newest < run);
+    app.is_wanted(slot) && app.generation == generation && news && app.runs_in(slot).all(ended)
+}
+
+/// A child that has no place: a helper's, a deleted app's, or one too many.
+fn turn_away(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
     if let Some(report) = child.exited {
         daemon.unacked = Some(daemon.unacked.map_or(report.seq, |known| known.max(report.seq)));
+        daemon.keeper_send(&ToKeeper::Release { run: run.0 }, Vec::new());
     } else if let Some(fd) = pipes.pidfd {
-        let seat = place.and_then(|(id, slot, generation)| {
-            let app = daemon.core.apps.get(&id)?;
-            let others: Vec<_> = app
-                .runs_in(slot)
-                .map(|run| (run.id.0, run.phase, run.exit.is_some()))
-                .collect();
-            Some(format!(
-                "{}:{slot} wanted={} generation={generation}/{} others={others:?}",
-                app.name(),
-                app.is_wanted(slot),
-                app.generation
-            ))
-        });
-        tracing::warn!(%run, pid = child.pid, seat, "stopping a process that belongs to no app any more");
-        // It may have ended meanwhile.
+        if !is_helper(run) {
+            tracing::warn!(%run, pid = child.pid, "stopping a process that belongs to no app any more");
+        }
+        // It may have ended meanwhile. Its exit, when it comes, releases what the keeper holds of it.
         let _gone = pidfd::signal(&fd, 9, Scope::Group);
     }
-    daemon.keeper_send(&ToKeeper::Release { run: run.0 }, Vec::new());
 }
 
 /// Keeper and daemon died together: processes that are still the same by pid, start time and boot are given to
