@@ -37,7 +37,7 @@ mod tests {
     fn law() {
         let mut restart = Restart::default();
         let waits: Vec<u64> = (0..9).map(|_| restart.wait_after(Millis(5)).0).collect();
-        assert_eq!(waits, [0, 100, 200, 400, 800, 1000, 1000, 1000]);
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1000, 1000, 1000, 1000]);
         assert_eq!(restart.wait_after(Millis(10_000)), Millis(0));
         assert_eq!(restart.wait_after(Millis(9_999)), Millis(100));
         restart.failures = u32::MAX;
