@@ -470,3 +470,28 @@ fn after_kill_everything_comes_back_as_wanted() {
     world.run(&["start", "api:1"]).ok();
     assert_eq!(world.states("api"), ["online"; 3]);
 }
+
+/// Both die while an app writes: the write must not end it, and what it left in other sessions is still its own.
+#[test]
+fn a_writer_with_daemonised_children_survives_both_and_stops_as_a_whole() {
+    let world = World::new();
+    let tag = unique(9);
+    let writer = world.file(
+        "writer",
+        &format!(
+            "#!/bin/sh\nsetsid sleep {tag} &\nsh -c 'setsid sleep {tag} &'\nn=0\nwhile :; do n=$((n+1)); echo $n; echo $n > count; sleep 0.02; done\n"
+        ),
+    );
+    world.run(&["start", writer.to_str().unwrap(), "--name", "w"]).ok();
+    let count = || world.text("count").trim().parse::<u32>().unwrap_or(0);
+    let sleepers = || tagged(&format!("sleep\0{tag}")).len();
+    world.until("it writes, and has its children", || count() > 1 && sleepers() == 2);
+    let before = world.pids("w");
+    kill_both(&world);
+    let then = count();
+    assert!(eventually(&mut || count() > then + 5), "it ended with its first write");
+    world.run(&["status"]).ok();
+    assert_eq!(world.pids("w"), before);
+    world.run(&["stop", "w"]).ok();
+    assert_eq!(sleepers(), 0, "{}", world.report());
+}
