@@ -11,6 +11,8 @@
 //! | a run, living | its exit, given back | `Exited`, without last words |
 //! | nothing | a living child of the app | taken over if nobody lives in its slot, else stopped |
 //! | nothing | a child of no known app | stopped |
+//!
+//! What neither of them has is looked for by [`survivors`](crate::daemon::survivors).
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use crate::daemon::Daemon;
 use crate::daemon::runs::{Label, Pipes, is_helper};
+use crate::daemon::survivors::{self, Hunt};
 use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper};
 use crate::model::event::EventKind;
 use crate::model::exit::{Exit, ExitStatus};
@@ -39,6 +42,16 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// The keeper has it, dead or alive.
+    pub(crate) fn has(&self, run: RunId) -> bool {
+        self.children.contains_key(&run)
+    }
+
+    /// The keeper has it, alive.
+    pub(crate) fn lives(&self, run: RunId) -> bool {
+        self.children.get(&run).is_some_and(|(child, _)| child.exited.is_none())
+    }
+
     /// One more part of it.
     pub(crate) fn add(&mut self, children: Vec<ChildEntry>, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
@@ -50,13 +63,15 @@ impl Table {
 }
 
 /// Takes everything over and continues.
-pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table) {
+pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table, hunt: Hunt, state_lost: bool) {
     daemon.unacked = table.last_exit;
     load(daemon, &state);
     // Before anything else is said: a replacement that runs already must be in its slot when the end of the one
     // before it, or another slot's good news, asks for a start.
     seat_strangers(daemon, &table);
+    let seated = survivors::seat(daemon, &table, &state, hunt);
     adopt_survivors(daemon, &state.runs, &table);
+    survivors::settle(daemon, seated, state_lost);
     let known: Vec<RunId> = daemon
         .core
         .apps
@@ -80,6 +95,7 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
             daemon.store.note(Note::RunEnded { run: row.run });
         }
     }
+    daemon.note_running();
     daemon.core.resume(clock::monotonic());
 }
 
@@ -254,7 +270,7 @@ fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table) {
     }
 }
 
-fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
+pub(crate) fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
     let pid = row.process.pid;
     // One that ended without being reaped is taken in as well: the kernel may still tell how.
     let survived = pidfd::alive(&pidfd);

@@ -1,0 +1,98 @@
+//! Keeper, or keeper and daemon, are killed at the worst moments: processes of which no record was written, channels
+//! and pipes that only the dead held, homes that are removed.
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::harness::{World, eventually, lives, rest, tagged};
+
+/// Signals a process of this world by its descriptor.
+fn signal(world: &World, pid: i64, signal: Signal) {
+    let number = i32::try_from(pid).unwrap();
+    let fd = pidfd_open(Pid::from_raw(number).unwrap(), PidfdFlags::empty()).unwrap();
+    assert!(world.processes().contains(&number), "{pid} is not of this world");
+    pidfd_send_signal(fd, signal).unwrap();
+}
+
+/// Kills keeper and daemon so that neither can replace the other.
+fn kill_both(world: &World, (daemon, keeper): (i64, i64)) {
+    for pid in [keeper, daemon] {
+        signal(world, pid, Signal::STOP);
+    }
+    for pid in [keeper, daemon] {
+        signal(world, pid, Signal::KILL);
+    }
+    world.until("the end of both", || !lives(keeper) && !lives(daemon));
+}
+
+/// An argument for `sleep` that nobody else uses.
+fn unique(number: u32) -> String {
+    format!("2{number}000.{:07}", std::process::id())
+}
+
+/// Sleepers with this tag, once no more of them appear.
+fn settled(world: &World, tag: &str) -> Vec<i32> {
+    let mut before = Vec::new();
+    world.until("no more processes to appear", || {
+        rest(200);
+        let now = tagged(tag);
+        let settled = !now.is_empty() && now == before;
+        before = now;
+        settled
+    });
+    before
+}
+
+/// A start is under way, its daemon hears nothing any more, but its keeper goes on: until it is killed, it starts
+/// processes that no record knows.
+fn interrupted_start(world: &World, tag: &str, count: &str) -> (std::process::Child, (i64, i64), Vec<i32>) {
+    world.run(&["start", "sleep 1000", "--name", "first"]).ok();
+    let manager = world.manager();
+    let start = world.begin(&["start", &format!("sleep {tag}"), "--name", "a", "-i", count]);
+    world.until("the first process", || !tagged(&format!("sleep\0{tag}")).is_empty());
+    signal(world, manager.0, Signal::STOP);
+    let started = settled(world, &format!("sleep\0{tag}"));
+    (start, manager, started)
+}
+
+fn pids(world: &World) -> Vec<i32> {
+    let mut pids: Vec<i32> = world.pids("a").iter().map(|pid| i32::try_from(*pid).unwrap()).collect();
+    pids.sort_unstable();
+    pids
+}
+
+#[test]
+fn what_was_started_without_a_record_is_found_when_both_die() {
+    let world = World::new();
+    let tag = unique(1);
+    let (mut start, manager, started) = interrupted_start(&world, &tag, "60");
+    kill_both(&world, manager);
+    start.wait().unwrap();
+    world.run(&["status"]).ok();
+    world.until("all of them", || world.states("a") == ["online"; 60]);
+    let mut living = tagged(&format!("sleep\0{tag}"));
+    living.sort_unstable();
+    assert_eq!(living, pids(&world), "{}", world.report());
+    assert!(started.iter().all(|pid| living.contains(pid)), "{}", world.report());
+    world.run(&["delete", "a"]).ok();
+    assert!(tagged(&tag).is_empty());
+}
+
+#[test]
+fn what_was_started_without_an_answer_is_found_when_the_keeper_dies() {
+    let world = World::new();
+    let tag = unique(2);
+    // More than the link holds: some answers die with the keeper.
+    let (start, (daemon, keeper), started) = interrupted_start(&world, &tag, "400");
+    signal(&world, keeper, Signal::KILL);
+    world.until("its end", || !lives(keeper));
+    signal(&world, daemon, Signal::CONT);
+    crate::harness::finish(start, &["start"]).code;
+    world.until("all of them", || world.states("a") == ["online"; 400]);
+    let mut living = tagged(&format!("sleep\0{tag}"));
+    living.sort_unstable();
+    assert_eq!(living, pids(&world), "{}", world.report());
+    assert!(started.iter().all(|pid| living.contains(pid)), "{}", world.report());
+    assert_eq!(world.count_events("exited", "a"), 0);
+    assert_eq!(world.count_events("started", "a"), 400);
+    assert!(eventually(&mut || world.run(&["ping"]).code == 0));
+}
