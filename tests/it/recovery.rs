@@ -86,7 +86,7 @@ fn what_was_started_without_an_answer_is_found_when_the_keeper_dies() {
     signal(&world, keeper, Signal::KILL);
     world.until("its end", || !lives(keeper));
     signal(&world, daemon, Signal::CONT);
-    crate::harness::finish(start, &["start"]).code;
+    crate::harness::finish(start, &["start"]);
     world.until("all of them", || world.states("a") == ["online"; 400]);
     let mut living = tagged(&format!("sleep\0{tag}"));
     living.sort_unstable();
@@ -95,4 +95,28 @@ fn what_was_started_without_an_answer_is_found_when_the_keeper_dies() {
     assert_eq!(world.count_events("exited", "a"), 0);
     assert_eq!(world.count_events("started", "a"), 400);
     assert!(eventually(&mut || world.run(&["ping"]).code == 0));
+}
+
+/// Says goodbye when it is asked to end.
+const ORPHAN: &str = "#!/bin/sh\ntrap 'echo bye >> said; exit' TERM\necho up >> said\nwhile :; do sleep 0.02; done\n";
+
+#[test]
+fn what_left_its_leader_is_asked_before_it_is_killed() {
+    let world = World::new();
+    world.file("orphan", ORPHAN);
+    // One that cleared its environment and left the session, and one that only lost its parent.
+    world.file(
+        "app",
+        "#!/bin/sh\nsh -c 'env -i PATH=$PATH setsid ./orphan & ./orphan &'\ntouch orphaned\nexec sleep 1000\n",
+    );
+    let both = |word: &str| world.text("said").lines().filter(|line| *line == word).count() == 2;
+    world.file(
+        "ecosystem.toml",
+        "[[apps]]\nname = \"a\"\ncmd = \"./app\"\nkill_timeout = \"20s\"\n",
+    );
+    world.run(&["start"]).ok();
+    world.until("both", || both("up") && world.path().join("orphaned").exists());
+    world.run(&["stop", "a"]).ok();
+    assert!(both("bye"), "{}", world.report());
+    assert!(tagged("./orphan").iter().all(|pid| !world.processes().contains(pid)));
 }
