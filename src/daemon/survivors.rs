@@ -10,7 +10,7 @@
 //! This costs one pass over `/proc`, and only where it can find something: a daemon whose keeper is the one of the
 //! last note in [`os::running`](crate::os::running) has everything in that keeper's table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -108,9 +108,18 @@ pub(crate) struct Seated {
 /// may start the next, so all must sit before.
 pub(crate) fn seat(daemon: &mut Daemon, table: &Table, state: &LoadedState, hunt: Hunt) -> Seated {
     let mut seated = Seated::default();
-    let all = hunt.end();
+    let mut all = hunt.end();
     if all.is_empty() {
         return seated;
+    }
+    // A record that says otherwise is believed: the pid was given to a descendant that inherited the variables.
+    let recorded: BTreeMap<RunId, &ProcessId> = state.runs.iter().map(|row| (row.run, &row.process)).collect();
+    for one in &mut all {
+        let contradicts = |process: &&ProcessId| {
+            let same = (process.pid, process.start_ticks) == (one.process.pid, one.process.start_ticks);
+            process.start_ticks > 0 && !(same && process.boot == daemon.boot)
+        };
+        one.leads &= !recorded.get(&one.run).is_some_and(contradicts);
     }
     let recorded = state.runs.iter().filter(|row| is_alive(row)).map(|row| row.run);
     let found = all.iter().filter(|one| one.leads).map(|one| one.run);
