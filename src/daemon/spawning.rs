@@ -41,7 +41,7 @@ pub(crate) fn placed(text: &str) -> Option<(AppId, Slot, Generation)> {
 }
 
 /// The descriptor an IPC channel gets in the app.
-const CHANNEL: i32 = 3;
+pub(crate) const CHANNEL: i32 = 3;
 
 pub(crate) fn strings<'a>(items: impl IntoIterator<Item = &'a OsText>) -> CStrings {
     let mut list = CStrings::new();

@@ -27,6 +27,7 @@ pub mod procfs;
 pub mod reap;
 pub mod running;
 pub mod signals;
+pub mod spare;
 pub mod spawn;
 pub mod tree;
 pub mod usage;

@@ -120,3 +120,118 @@ fn what_left_its_leader_is_asked_before_it_is_killed() {
     assert!(both("bye"), "{}", world.report());
     assert!(tagged("./orphan").iter().all(|pid| !world.processes().contains(pid)));
 }
+
+/// Is ready by its channel; writes down every message, every line of input, and the end of either.
+const TALKER: &str = "#!/usr/bin/env python3
+import os, select, sys
+channel = int(os.environ['NODE_CHANNEL_FD'])
+os.write(channel, b'\"ready\"\\n')
+while True:
+    for fd in select.select([0, channel], [], [])[0]:
+        text = os.read(fd, 4096)
+        with open('heard', 'ab') as heard:
+            heard.write(b'%s %s\\n' % (b'input' if fd == 0 else b'channel', text.strip() or b'END'))
+        if not text or (fd == channel and b'shutdown' in text):
+            sys.exit(0)
+";
+
+const BY_MESSAGE: &str = "ready = \"ipc\"\nshutdown_with_message = true\nkill_timeout = \"20s\"\n";
+
+#[test]
+fn channel_and_input_survive_both() {
+    let world = World::new();
+    world.file("talker", TALKER);
+    world.file(
+        "ecosystem.toml",
+        &format!("[[apps]]\nname = \"a\"\ncmd = \"./talker\"\n{BY_MESSAGE}"),
+    );
+    world.run(&["start"]).ok();
+    let pid = world.pids("a")[0];
+    world.run(&["send", "a", "one"]).ok();
+    world.until("the first line", || world.text("heard") == "input one\n");
+    for _ in 0..2 {
+        kill_both(&world, world.manager());
+        world.run(&["status"]).ok();
+        assert_eq!(world.pids("a")[0], pid, "{}", world.report());
+    }
+    let adopted: Vec<String> = world
+        .events()
+        .iter()
+        .filter(|event| event["kind"] == "adopted")
+        .map(|event| event["message"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(adopted.len(), 2);
+    assert!(adopted.iter().all(|text| text.ends_with("taken over")), "{adopted:?}");
+    world.run(&["send", "a", "two"]).ok();
+    world.until("the second line", || world.text("heard").ends_with("input two\n"));
+    world.run(&["stop", "a"]).ok();
+    let heard = world.text("heard");
+    assert_eq!(
+        heard,
+        "input one\ninput two\nchannel \"shutdown\"\n",
+        "{}",
+        world.report()
+    );
+    assert_eq!(world.instances("a")[0]["last_exit"]["status"]["code"], 0);
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_said_once() {
+    let world = World::new();
+    // It closes the spare copy, so that nobody can find its channel.
+    world.file(
+        "talker",
+        "#!/usr/bin/env python3\nimport os, time\nos.write(3, b'\"ready\"\\n')\nos.closerange(4, 64)\nopen('closed', 'w')\ntime.sleep(1000)\n",
+    );
+    world.file(
+        "ecosystem.toml",
+        &format!("[[apps]]\nname = \"a\"\ncmd = \"./talker\"\n{BY_MESSAGE}"),
+    );
+    world.run(&["start"]).ok();
+    world.until("it is alone", || world.path().join("closed").exists());
+    let pid = world.pids("a")[0];
+    kill_both(&world, world.manager());
+    world.run(&["status"]).ok();
+    assert_eq!(world.pids("a")[0], pid);
+    let lost = format!("a:0 (pid {pid}) survived and was taken over; lost: its IPC channel");
+    let said = |text: &str| text.lines().filter(|line| line.contains(&lost)).count();
+    assert_eq!(said(&world.text("home/logs/clmgr.log")), 1, "{}", world.report());
+    assert_eq!(said(&world.run(&["events"]).ok().out), 1, "{}", world.report());
+}
+
+#[test]
+fn a_node_app_does_not_notice_that_both_died() {
+    if std::process::Command::new("node").arg("--version").output().is_err() {
+        let _untold = std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: there is no node here\n");
+        return;
+    }
+    let world = World::new();
+    world.file(
+        "app.js",
+        "const fs = require('fs');
+process.on('disconnect', () => fs.appendFileSync('heard', 'disconnect\\n'));
+process.on('message', (message) => {
+  fs.appendFileSync('heard', message + '\\n');
+  process.exit(message === 'shutdown' ? 0 : 1);
+});
+fs.writeFileSync('inherited', require('child_process').execSync('ls /proc/self/fd'));
+process.send('ready');
+",
+    );
+    world.file(
+        "ecosystem.toml",
+        &format!("[[apps]]\nname = \"a\"\nscript = \"app.js\"\n{BY_MESSAGE}"),
+    );
+    world.run(&["start"]).ok();
+    let pid = world.pids("a")[0];
+    assert!(std::fs::read_link(format!("/proc/{pid}/fd/15")).is_ok());
+    let inherited = world.text("inherited");
+    assert!(inherited.lines().all(|number| number != "15"), "{inherited}");
+    kill_both(&world, world.manager());
+    rest(100);
+    world.run(&["status"]).ok();
+    assert_eq!(world.pids("a")[0], pid);
+    world.run(&["stop", "a"]).ok();
+    assert_eq!(world.text("heard"), "shutdown\n", "{}", world.report());
+    assert_eq!(world.instances("a")[0]["last_exit"]["status"]["code"], 0);
+}
