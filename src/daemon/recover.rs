@@ -17,6 +17,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::listeners::recover::Stored;
 use crate::daemon::runs::{Label, Pipes, is_helper};
 use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper};
 use crate::model::event::EventKind;
@@ -35,6 +36,8 @@ pub(crate) struct Table {
     pub keeper_pid: i32,
     pub notify: Option<OwnedFd>,
     pub last_exit: Option<u64>,
+    /// Listening sockets.
+    pub sockets: Stored,
     children: BTreeMap<RunId, (ChildEntry, Pipes)>,
 }
 
@@ -80,6 +83,7 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
             daemon.store.note(Note::RunEnded { run: row.run });
         }
     }
+    daemon.recover_sockets(std::mem::take(&mut table.sockets));
     daemon.core.resume(clock::monotonic());
 }
 
