@@ -212,7 +212,7 @@ fn address(fields: &Fields<'_>, key: &str, text: &str, span: &Span) -> Option<Ad
         AddressError::OnlyPort(port) => {
             format!("write \"0.0.0.0:{port}\", or \"127.0.0.1:{port}\" for this machine only")
         }
-        AddressError::NoPort(host) => format!("write \"{host}:3000\""),
+        AddressError::NoPort(host) => no_port(host),
         AddressError::NotAnAddress(host) if host == "localhost" => "write \"127.0.0.1:…\" or \"[::1]:…\"".to_owned(),
         AddressError::NotAnAddress(host) if host == "*" => "every address is \"0.0.0.0:…\" or \"[::]:…\"".to_owned(),
         AddressError::NotAnAddress(_) => {
@@ -231,6 +231,18 @@ fn address(fields: &Fields<'_>, key: &str, text: &str, span: &Span) -> Option<Ad
         .sink
         .push(Diagnostic::error(span.clone(), key, message).hint(hint));
     None
+}
+
+/// `::1:80` is an address as a whole, though its writer may have meant a port.
+fn no_port(host: &str) -> String {
+    let is_v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    match host.rsplit_once(':') {
+        Some((before, port)) if is_v6(host) && is_v6(before) => {
+            format!("write \"[{before}]:{port}\" if {port} is the port, else \"[{host}]:3000\"")
+        }
+        Some(_) if is_v6(host) => format!("write \"[{host}]:3000\""),
+        Some(_) | None => format!("write \"{host}:3000\""),
+    }
 }
 
 /// What does not go with sockets that listen before the program begins.

@@ -112,7 +112,7 @@ fn validate(spec: &AppSpec) -> Result<(), String> {
     if spec.argv.iter().any(nul) || nul(&spec.cwd) || spec.env.values().chain(spec.env_base.values()).any(nul) {
         return Err("an argument, the folder or a variable contains a NUL byte".into());
     }
-    crate::daemon::listeners::validate(&spec.listen)?;
+    crate::daemon::listeners::validate(spec)?;
     if let crate::model::spec::Ready::Log(pattern) = &spec.ready
         && let Err(error) = regex::bytes::Regex::new(pattern)
     {
@@ -138,6 +138,9 @@ async fn bound(mail: &Mail, specs: Vec<AppSpec>, wish: Command) -> Reply {
     if specs.iter().all(|spec| spec.listen.is_empty()) {
         return command(mail, wish).await;
     }
+    // Answered, or nothing was being closed.
+    let closed = mail.ask(Daemon::when_closed).await.ok_or_else(leaving)?;
+    drop(closed.await);
     let reserved = mail.ask(move |daemon| daemon.reserve(&specs)).await;
     let reserved = reserved.ok_or_else(leaving)??;
     let reply = command(mail, wish).await;

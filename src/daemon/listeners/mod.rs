@@ -47,8 +47,17 @@ pub(crate) struct Listeners {
     reserved: BTreeMap<(AppName, String), Weak<OwnedFd>>,
     /// The keeper was told to close something and has not said since that it is done.
     closing: bool,
-    /// Answers that wait until it is.
-    waiting: VecDeque<(oneshot::Sender<Answer>, Answer)>,
+    /// Those who wait until it is.
+    waiting: VecDeque<Waiting>,
+}
+
+/// Who waits for the keeper to have closed what it was told to close.
+#[derive(Debug)]
+enum Waiting {
+    /// A command whose answer promises that an address is free.
+    Answer(oneshot::Sender<Answer>, Answer),
+    /// A request that is about to bind.
+    Request(oneshot::Sender<()>),
 }
 
 /// What the keeper calls it.
@@ -185,9 +194,19 @@ impl Daemon {
         }
         // The copies of the old one are gone with it.
         self.listeners.closing = false;
-        while let Some((sender, answer)) = self.listeners.waiting.pop_front() {
-            self.answer(sender, answer);
+        while !self.listeners.waiting.is_empty() {
+            self.ponged();
         }
+    }
+
+    /// Resolves when the keeper has closed what it was told to close: what was free a moment ago can be bound then.
+    pub(crate) fn when_closed(&mut self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        if std::mem::take(&mut self.listeners.closing) {
+            self.keeper_send(&ToKeeper::Ping, Vec::new());
+            self.listeners.waiting.push_back(Waiting::Request(sender));
+        }
+        receiver
     }
 
     /// Answers a command; after a socket was closed, when the keeper has closed it, too, so that its address is free
@@ -198,13 +217,18 @@ impl Daemon {
             return;
         }
         self.keeper_send(&ToKeeper::Ping, Vec::new());
-        self.listeners.waiting.push_back((sender, answer));
+        self.listeners.waiting.push_back(Waiting::Answer(sender, answer));
     }
 
     /// The keeper has done everything that it was told before the oldest question.
     pub(crate) fn ponged(&mut self) {
-        if let Some((sender, answer)) = self.listeners.waiting.pop_front() {
-            self.answer(sender, answer);
+        match self.listeners.waiting.pop_front() {
+            Some(Waiting::Answer(sender, answer)) => self.answer(sender, answer),
+            Some(Waiting::Request(sender)) => {
+                // The client may have gone away.
+                let _gone = sender.send(());
+            }
+            None => {}
         }
     }
 

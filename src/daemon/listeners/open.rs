@@ -11,7 +11,7 @@ use crate::daemon::text::cause;
 use crate::model::listen::{Address, ListenSpec, MAX_LISTENERS, MAX_PATH};
 use crate::model::names::{AppId, AppName};
 use crate::model::outcome::{ErrorBody, ErrorKind};
-use crate::model::spec::AppSpec;
+use crate::model::spec::{AppSpec, Ready};
 use crate::os::{holder, socket};
 
 /// A socket that a request has bound and no instance has taken yet.
@@ -33,7 +33,13 @@ struct Trouble {
 ///
 /// # Errors
 /// A sentence for people.
-pub(crate) fn validate(list: &[ListenSpec]) -> Result<(), String> {
+pub(crate) fn validate(spec: &AppSpec) -> Result<(), String> {
+    let list = &spec.listen;
+    if spec.ready == Ready::Listen && !list.is_empty() {
+        return Err(
+            "ready = \"listen\" says nothing beside `listen`: the sockets listen before the program begins".into(),
+        );
+    }
     if list.len() > MAX_LISTENERS {
         return Err(format!(
             "{} sockets are too many; {MAX_LISTENERS} are possible",
