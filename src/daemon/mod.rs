@@ -18,6 +18,7 @@ mod helper;
 mod http;
 mod hub;
 mod keeper_side;
+mod listeners;
 mod mail;
 mod perform;
 mod ready;
@@ -54,6 +55,7 @@ use crate::supervise::{Core, EventDraft, Input, Ticket};
 
 use helper::Helper;
 use hub::Hub;
+use listeners::Listeners;
 use mail::Mail;
 use runs::Handle;
 use sampling::Sampling;
@@ -88,6 +90,7 @@ pub(crate) struct Daemon {
     pub(crate) held_back: Vec<EventDraft>,
     pub(crate) helpers: BTreeMap<RunId, Helper>,
     pub(crate) next_helper: u64,
+    pub(crate) listeners: Listeners,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,
     pub(crate) pump: Pump,
     pub(crate) store: Store,

@@ -82,10 +82,11 @@ fn signal_group_by_pid(fd: &impl AsFd, signal: i32) -> io::Result<()> {
     }
 }
 
-/// A copy of a descriptor of the process.
+/// A copy of a descriptor of the process. Needs the right to trace it: the same user, and where
+/// `kernel.yama.ptrace_scope` is 1 or more, root or an ancestor of it.
 ///
 /// # Errors
-/// It has none with this number, is gone, or this process may not trace it.
+/// It is gone (`ESRCH`), has no such descriptor (`EBADF`), or we may not (`EPERM`).
 pub fn descriptor(process: impl AsFd, number: i32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_getfd(
         process,
