@@ -125,6 +125,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         unacked: None,
         acking: false,
         handles: BTreeMap::new(),
+        ordered: BTreeSet::new(),
         draining: BTreeSet::new(),
         held_back: Vec::new(),
         helpers: BTreeMap::new(),
@@ -172,6 +173,10 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     loop {
         match daemon.go_round(&mut letters).await {
             End::Left => break,
+            // The keeper lives. It starts the next daemon, which is given everything once more.
+            End::KeeperLost(error @ (LinkError::FdsLost | LinkError::Decode(_) | LinkError::TooLarge(_))) => {
+                return Err(DaemonError::Keeper(error));
+            }
             End::KeeperLost(error) => {
                 tracing::error!("the keeper is gone: {error}");
                 daemon.replace_keeper()?;

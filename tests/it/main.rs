@@ -18,6 +18,7 @@ mod logs;
 mod memory;
 mod readiness;
 mod reload;
+mod resources;
 mod restart_law;
 mod smoke;
 mod stop;
