@@ -174,6 +174,12 @@ fn a_machine_without_processes_is_retried_and_no_circuit_opens() {
         skipped("only root can become another user, and for root there is no limit of processes");
         return;
     }
+    for app in ["a", "b"] {
+        let text = format!(
+            "[[apps]]\nname = \"{app}\"\ncmd = \"sleep 1000\"\nbackoff = {{ first = \"100ms\", max = \"200ms\" }}\n"
+        );
+        world.file(&format!("{app}.toml"), &text);
+    }
     // A user that nobody else is.
     let user = 2_000_000 + std::process::id();
     fs::create_dir_all(world.home()).unwrap();
@@ -184,24 +190,13 @@ fn a_machine_without_processes_is_retried_and_no_circuit_opens() {
         use std::os::unix::process::CommandExt;
         let plain = world.command(&[]);
         let mut command = Command::new(program);
-        command.args(args).current_dir("/").env_clear();
+        command.args(args).current_dir(world.path()).env_clear();
         command.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
         command.stdin(Stdio::null()).uid(user).gid(user);
         command
     };
     let script = "ulimit -u 60 && exec \"$0\" \"$@\"";
-    let first = as_user(
-        "bash",
-        &[
-            "-c",
-            script,
-            env!("CARGO_BIN_EXE_clmgr"),
-            "start",
-            "sleep 1000",
-            "--name",
-            "a",
-        ],
-    );
+    let first = as_user("bash", &["-c", script, env!("CARGO_BIN_EXE_clmgr"), "start", "a.toml"]);
     let first = said(first);
     if first.code == 126 {
         skipped("the program cannot be run by another user");
@@ -212,13 +207,13 @@ fn a_machine_without_processes_is_retried_and_no_circuit_opens() {
     let (daemon, keeper) = world.manager();
     // The user has no process left, by others that have nothing to do with it.
     let mut crowd: Vec<Child> = (0..60).map(|_| as_user("sleep", &["1000"]).spawn().unwrap()).collect();
-    let told = world.run(&["start", "sleep 1000", "--name", "b"]);
+    let told = world.run(&["start", "b.toml"]);
     told.refused(1, "the limit of processes is reached");
     assert_eq!(world.states("b"), ["backoff"]);
     assert!(reason(&world, "b").contains("the limit of processes is reached"));
     assert!(world.kill9(world.pids("a")[0]));
     world.until("it is tried more often than any circuit allows", || {
-        world.count_events("spawn_failed", "b") > 5
+        world.count_events("spawn_failed", "b") > 8
     });
     assert_eq!(world.states("a"), ["backoff"]);
     for app in ["a", "b"] {
