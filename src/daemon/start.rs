@@ -20,7 +20,7 @@ use crate::logs::sink::Notice;
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::os::home::Home;
-use crate::os::{clock, memory, poll, procfs};
+use crate::os::{clock, fsx, memory, poll, procfs};
 use crate::store::{Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
 
@@ -197,7 +197,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
 }
 
 fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
-    let path = home.db();
+    let (path, folder) = (home.db(), home.state.clone());
     let on_trouble = Box::new(move |begins, message: String| {
         mail.post(move |daemon| {
             let kind = if begins {
@@ -212,6 +212,7 @@ fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
     let options = Options {
         now: clock::wall(),
         on_trouble,
+        disk: Box::new(move || fsx::room(&folder)),
     };
     Store::open(&path, options).map_err(|source| DaemonError::Store {
         path,
