@@ -14,6 +14,7 @@ use crate::model::logspec::Stream;
 use crate::model::names::{AppId, RunId, Slot};
 use crate::model::process::ProcessId;
 use crate::model::spec::Ready;
+use crate::os::spawn::{self, SpawnError, Step};
 use crate::os::{clock, procfs};
 use crate::store::{Note, RunRow};
 use crate::supervise::{Command, Input, policy};
@@ -24,6 +25,7 @@ impl Daemon {
         if let Err(error) = self.keeper.get_mut().queue(message, fds) {
             tracing::error!("a message to the keeper cannot be sent: {error}");
             if let ToKeeper::Spawn(request) = message {
+                self.ordered.remove(&RunId(request.run));
                 self.mail.input(Input::SpawnFailed(
                     RunId(request.run),
                     format!("the keeper cannot be asked: {error}"),
@@ -45,6 +47,7 @@ impl Daemon {
             FromKeeper::Spawned { run, pid, held, .. } => {
                 let pipes = Pipes::take(held, &mut fds.into_iter());
                 let run = RunId(run);
+                self.ordered.remove(&run);
                 if is_helper(run) {
                     self.helper_spawned(run, pipes.pidfd);
                 } else {
@@ -53,9 +56,12 @@ impl Daemon {
             }
             FromKeeper::SpawnFailed { run, step, errno } => {
                 let run = RunId(run);
+                self.ordered.remove(&run);
                 let why = self.spawn_failure(run, step, errno);
                 if is_helper(run) {
                     self.helper_ended(run, Err(why));
+                } else if (SpawnError { step, errno }).is_shortage() {
+                    self.input(Input::SpawnStarved(run, why));
                 } else {
                     self.input(Input::SpawnFailed(run, why));
                 }
@@ -82,8 +88,8 @@ impl Daemon {
         }
     }
 
-    fn spawn_failure(&self, run: RunId, step: crate::os::spawn::Step, errno: i32) -> String {
-        let cause = crate::daemon::text::cause(&std::io::Error::from_raw_os_error(errno));
+    fn spawn_failure(&self, run: RunId, step: Step, errno: i32) -> String {
+        let cause = spawn::describe(errno);
         let program = self
             .spec_of(run)
             .and_then(|spec| spec.argv.first().map(ToString::to_string));

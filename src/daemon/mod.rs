@@ -84,6 +84,8 @@ pub(crate) struct Daemon {
     pub(crate) unacked: Option<u64>,
     pub(crate) acking: bool,
     pub(crate) handles: BTreeMap<RunId, Handle>,
+    /// Runs that the keeper was asked for and has not answered about: their descriptors are still to come.
+    pub(crate) ordered: BTreeSet<RunId>,
     /// Runs whose end is known to the core while their last words are still being written.
     pub(crate) draining: BTreeSet<RunId>,
     /// Events that wait for those.

@@ -38,6 +38,7 @@ impl Daemon {
         self.keeper = crate::os::watch::for_both(link).map_err(failed("watch the new keeper's link"))?;
         self.keeper_born = crate::daemon::start::born(self.keeper_pid);
         self.unacked = None;
+        self.ordered.clear();
         self.hand_over();
         let message = format!(
             "the keeper died; a new one (pid {}) took over {} processes",

@@ -12,7 +12,7 @@ use crate::model::names::{AppId, RunId, Slot};
 use crate::model::ostext::OsText;
 use crate::model::spec::{AppSpec, Ready};
 use crate::os::cstrings::CStrings;
-use crate::os::fds;
+use crate::os::{fds, limits};
 use crate::supervise::Input;
 use crate::supervise::run::Generation;
 
@@ -40,6 +40,11 @@ pub(crate) fn placed(text: &str) -> Option<(AppId, Slot, Generation)> {
     );
     parts.next().is_none().then_some(place)
 }
+
+/// Descriptors that the daemon holds of one run, log files included.
+const PER_RUN: u64 = 8;
+/// Descriptors for everything else: probes, the database's temporary files, a log that is being rotated.
+const RESERVE: u64 = 16;
 
 pub(crate) fn strings<'a>(items: impl IntoIterator<Item = &'a OsText>) -> CStrings {
     let mut list = CStrings::new();
@@ -97,6 +102,21 @@ impl Daemon {
         env
     }
 
+    /// Whether the descriptors of one more run can be taken in. If they could not, the run would be a process that
+    /// nobody holds.
+    fn has_room(&self) -> Result<(), String> {
+        let free = limits::free_descriptors();
+        let kept = crate::daemon::http::free_places() + RESERVE;
+        if free > kept + (self.ordered.len() as u64 + 1) * PER_RUN {
+            return Ok(());
+        }
+        Err(format!(
+            "the limit of open files of clmgr is nearly reached: {} of {} are left, and some are needed for commands; raise the hard limit it is started with (nofile)",
+            free,
+            limits::nofile().unwrap_or(u64::MAX)
+        ))
+    }
+
     /// Asks the keeper for a process of an app.
     pub(crate) fn spawn(&mut self, run: RunId, app: AppId, slot: Slot, spec: &Arc<AppSpec>) {
         if self.handles.contains_key(&run) {
@@ -106,6 +126,10 @@ impl Daemon {
         if self.core.is_revoked(run) {
             self.mail
                 .input(Input::SpawnFailed(run, "not wanted any more".to_owned()));
+            return;
+        }
+        if let Err(why) = self.has_room() {
+            self.mail.input(Input::SpawnStarved(run, why));
             return;
         }
         let generation = self
@@ -161,11 +185,12 @@ impl Daemon {
                 }
                 Err(error) => {
                     let why = format!("cannot make the readiness pipe: {}", crate::daemon::text::cause(&error));
-                    self.mail.input(Input::SpawnFailed(run, why));
+                    self.mail.input(Input::SpawnStarved(run, why));
                     return;
                 }
             }
         }
+        self.ordered.insert(run);
         self.keeper_send(&ToKeeper::Spawn(request), passed);
     }
 }

@@ -23,7 +23,7 @@ use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::os::home::Home;
 use crate::os::running::{self, Running};
-use crate::os::{clock, memory, poll, procfs};
+use crate::os::{clock, fsx, memory, poll, procfs};
 use crate::store::{Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
 
@@ -134,6 +134,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         unacked: None,
         acking: false,
         handles: BTreeMap::new(),
+        ordered: BTreeSet::new(),
         draining: BTreeSet::new(),
         held_back: Vec::new(),
         helpers: BTreeMap::new(),
@@ -183,6 +184,10 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     loop {
         match daemon.go_round(&mut letters).await {
             End::Left => break,
+            // The keeper lives. It starts the next daemon, which is given everything once more.
+            End::KeeperLost(error @ (LinkError::FdsLost | LinkError::Decode(_) | LinkError::TooLarge(_))) => {
+                return Err(DaemonError::Keeper(error));
+            }
             End::KeeperLost(error) => {
                 tracing::error!("the keeper is gone: {error}");
                 daemon.replace_keeper()?;
@@ -200,7 +205,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
 }
 
 fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
-    let path = home.db();
+    let (path, folder) = (home.db(), home.state.clone());
     let on_trouble = Box::new(move |begins, message: String| {
         mail.post(move |daemon| {
             let kind = if begins {
@@ -215,6 +220,7 @@ fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
     let options = Options {
         now: clock::wall(),
         on_trouble,
+        disk: Box::new(move || fsx::room(&folder)),
     };
     Store::open(&path, options).map_err(|source| DaemonError::Store {
         path,

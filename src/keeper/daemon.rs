@@ -19,6 +19,9 @@ pub const READY_FD: i32 = 4;
 /// Tells the daemon [`READY_FD`]; not set when there is none.
 pub const READY_VAR: &str = "CLMGR_READY_FD";
 
+/// Tells the daemon, and by it a keeper that it has to start, the `oom_score_adj` that apps begin with.
+pub(super) const OOM_VAR: &str = "CLMGR_OOM_SCORE_ADJ";
+
 /// A daemon that runs.
 #[derive(Debug)]
 pub struct DaemonProcess {
@@ -44,6 +47,7 @@ pub struct ExecDaemon {
     log: PathBuf,
     ready: Option<OwnedFd>,
     living: Option<OwnedFd>,
+    oom_score_adj: i32,
 }
 
 impl ExecDaemon {
@@ -56,7 +60,13 @@ impl ExecDaemon {
             log,
             ready,
             living,
+            oom_score_adj: 0,
         }
+    }
+
+    /// What apps begin with, for a keeper that the daemon may have to start.
+    pub const fn set_oom_score_adj(&mut self, score: i32) {
+        self.oom_score_adj = score;
     }
 }
 
@@ -77,8 +87,9 @@ impl ExecDaemon {
         // A log that cannot be written must not keep the daemon from running.
         let log =
             fsx::open_append(&self.log, 0o600).map_or_else(|_| null.try_clone(), |file| Ok(OwnedFd::from(file)))?;
-        let mut env = detach::inherited_env(&[LINK_VAR, READY_VAR]);
+        let mut env = detach::inherited_env(&[LINK_VAR, READY_VAR, OOM_VAR]);
         env.push(format!("{LINK_VAR}={LINK_FD}").as_bytes());
+        env.push(format!("{OOM_VAR}={}", self.oom_score_adj).as_bytes());
         if self.ready.is_some() {
             env.push(format!("{READY_VAR}={READY_FD}").as_bytes());
         }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::daemon::{DaemonStarter, ExecDaemon};
+use super::daemon::{DaemonStarter, ExecDaemon, OOM_VAR};
 use super::error::{KeeperError, block_signals};
 use super::launch::{Launcher, ended};
 use super::link::{Link, LinkError};
@@ -18,7 +18,7 @@ use crate::os::home::Home;
 use crate::os::pidfd::{self, Scope};
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawned;
-use crate::os::{clock, lock, memory, poll, reap};
+use crate::os::{clock, limits, lock, memory, poll, reap};
 
 const SIGNALS: u64 = 0;
 const LINK: u64 = 1;
@@ -54,12 +54,22 @@ pub struct KeeperOptions {
 /// Start-up failed, most often because another keeper runs. After start-up there are no errors.
 pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
     let log = options.home.own_log();
+    let score = began_with();
+    limits::protect();
     let mut starter = ExecDaemon::new(options.daemon_exe, log, options.ready_fd, options.daemon_link);
-    let result = prepare(&options.home).and_then(|_lock| run_with(&mut starter));
+    starter.set_oom_score_adj(score);
+    let result = prepare(&options.home).and_then(|_lock| serve_with(&mut starter, score));
     if let Err(error) = &result {
         starter.report(error);
     }
     result
+}
+
+/// The score that apps begin with: this process's own, or what the first keeper of this line began with, if this one
+/// was started by a daemon that is protected already.
+fn began_with() -> i32 {
+    let told = std::env::var(OOM_VAR).ok().and_then(|text| text.parse().ok());
+    told.unwrap_or_else(limits::oom_score_adj)
 }
 
 /// The folders, and the lock. Somebody who only asks whether the lock is held makes it seem so for a moment.
@@ -80,10 +90,14 @@ fn prepare(home: &Home) -> Result<lock::Lock, KeeperError> {
 /// # Errors
 /// Start-up failed.
 pub fn run_with(starter: &mut dyn DaemonStarter) -> Result<(), KeeperError> {
+    serve_with(starter, limits::oom_score_adj())
+}
+
+fn serve_with(starter: &mut dyn DaemonStarter, oom_score_adj: i32) -> Result<(), KeeperError> {
     let signals = block_signals()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(KeeperError::system("become the reaper of orphans"))?;
-    let launcher = Launcher::new().map_err(KeeperError::system("prepare for children"))?;
+    let launcher = Launcher::new(oom_score_adj).map_err(KeeperError::system("prepare for children"))?;
     let epoll = Epoll::new().map_err(KeeperError::system("create an epoll set"))?;
     epoll
         .add(&signals, SIGNALS)

@@ -95,6 +95,19 @@ pub fn free_space(path: &Path) -> io::Result<u64> {
     Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
 }
 
+/// Bytes that may still be written to the file system holding `path`, if it takes writes at all: it is an error if it is
+/// mounted read-only, also by the kernel itself after a fault.
+///
+/// # Errors
+/// It is read-only, or the path is not there.
+pub fn room(path: &Path) -> io::Result<u64> {
+    let stats = rustix::fs::statvfs(path)?;
+    if stats.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        return Err(rustix::io::Errno::ROFS.into());
+    }
+    Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{create_dir_private, free_space, remove_file, write_atomic};

@@ -20,6 +20,7 @@ mod memory;
 mod readiness;
 mod recovery;
 mod reload;
+mod resources;
 mod restart_law;
 mod smoke;
 mod stop;

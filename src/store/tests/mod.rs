@@ -30,6 +30,7 @@ fn options() -> Options {
     Options {
         now: WallTime(1_700_000_000_000),
         on_trouble: Box::new(|_, _| {}),
+        disk: Box::new(|| Ok(0)),
     }
 }
 
