@@ -24,6 +24,7 @@ pub mod pidfd;
 pub mod poll;
 pub mod procfs;
 pub mod reap;
+pub mod service;
 pub mod signals;
 pub mod spawn;
 pub mod tree;
