@@ -35,6 +35,8 @@ pub(crate) struct Table {
     pub keeper_pid: i32,
     pub notify: Option<OwnedFd>,
     pub last_exit: Option<u64>,
+    /// Ends of pipes and channels that the service manager has kept, as `run/7/stdin`.
+    pub kept: BTreeMap<String, OwnedFd>,
     children: BTreeMap<RunId, (ChildEntry, Pipes)>,
 }
 
@@ -56,7 +58,12 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
     // Before anything else is said: a replacement that runs already must be in its slot when the end of the one
     // before it, or another slot's good news, asks for a start.
     seat_strangers(daemon, &table);
-    adopt_survivors(daemon, &state.runs, &table);
+    let mut kept = std::mem::take(&mut table.kept);
+    let names: Vec<String> = kept.keys().cloned().collect();
+    adopt_survivors(daemon, &state.runs, &table, &mut kept);
+    for name in names {
+        daemon.keeper_send(&ToKeeper::Drop { name }, Vec::new());
+    }
     let known: Vec<RunId> = daemon
         .core
         .apps
@@ -210,7 +217,7 @@ fn turn_away(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
 
 /// Keeper and daemon died together: processes that are still the same by pid, start time and boot are given to
 /// the new keeper, their pipes opened again.
-fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table) {
+fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table, kept: &mut BTreeMap<String, OwnedFd>) {
     let mut restored = Vec::new();
     for row in rows
         .iter()
@@ -250,11 +257,11 @@ fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table) {
         restored.push((row.clone(), pidfd));
     }
     for (row, pidfd) in restored {
-        take_in(daemon, &row, pidfd);
+        take_in(daemon, &row, pidfd, kept);
     }
 }
 
-fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
+fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd, kept: &mut BTreeMap<String, OwnedFd>) {
     let pid = row.process.pid;
     // One that ended without being reaped is taken in as well: the kernel may still tell how.
     let survived = pidfd::alive(&pidfd);
@@ -262,8 +269,8 @@ fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
         out: fds::reopen_pipe(pid, 1).ok(),
         err: fds::reopen_pipe(pid, 2).ok(),
         pidfd: Some(pidfd),
-        stdin: None,
-        channel: None,
+        stdin: kept.remove(&format!("run/{}/stdin", row.run)),
+        channel: kept.remove(&format!("run/{}/channel", row.run)),
     };
     let generation = daemon
         .core

@@ -12,6 +12,7 @@ use crate::daemon::hub::Hub;
 use crate::daemon::mail::Mail;
 use crate::daemon::recover::{self, Table};
 use crate::daemon::sampling::Sampling;
+use crate::daemon::service::Service;
 use crate::daemon::{Daemon, http};
 use crate::keeper::link::{Link, LinkError};
 use crate::keeper::protocol::ToKeeper;
@@ -139,6 +140,8 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         next_ticket: 1,
         created: BTreeMap::new(),
         leaving: false,
+        detaching: false,
+        service: Service::from_environment(clock::monotonic()),
     };
     daemon.hub.announce(
         clock::wall(),
@@ -172,13 +175,27 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     loop {
         match daemon.go_round(&mut letters).await {
             End::Left => break,
+            End::KeeperLost(error) if daemon.service.is_some() => {
+                // The service manager starts the next keeper, and knows only that one.
+                daemon.persist();
+                daemon.store.shut_down();
+                return Err(DaemonError::Keeper(error));
+            }
             End::KeeperLost(error) => {
                 tracing::error!("the keeper is gone: {error}");
                 daemon.replace_keeper()?;
             }
         }
     }
-    for door in [daemon.home.socket(), daemon.home.notify_socket()] {
+    let mut doors = vec![daemon.home.socket()];
+    if daemon.detaching {
+        // The keeper waits for this process no longer than it must.
+        daemon.store.shut_down();
+    } else {
+        // With apps that live on, the service manager may keep it for the next keeper.
+        doors.push(daemon.home.notify_socket());
+    }
+    for door in doors {
         // Left behind, it is replaced by the next daemon.
         let _left = http::unbind(&door);
     }
@@ -240,31 +257,48 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
             name: "notify".to_owned(),
         },
     )?;
+    queue(link, &ToKeeper::Names)?;
     queue(link, &ToKeeper::Table)?;
     let mut table = Table::default();
+    // What a service manager has kept of the apps of a keeper before this one, by name.
+    let mut unanswered = 0;
+    let mut complete = false;
+    link.flush()
+        .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
     loop {
-        link.flush()
-            .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
         while let Some((message, fds)) = link.receive::<FromKeeper>().map_err(DaemonError::Keeper)? {
             match message {
                 FromKeeper::Welcome { keeper_pid, .. } => table.keeper_pid = keeper_pid,
                 FromKeeper::Refused { why } => return Err(DaemonError::Refused(why)),
-                FromKeeper::Stored { .. } => table.notify = fds.into_iter().next(),
+                FromKeeper::Stored { name, .. } if name == "notify" => table.notify = fds.into_iter().next(),
+                FromKeeper::Stored { name, .. } => {
+                    unanswered -= 1;
+                    table.kept.extend(fds.into_iter().next().map(|fd| (name, fd)));
+                }
+                FromKeeper::StoredNames { names } => {
+                    for name in names.into_iter().filter(|name| name.starts_with("run/")) {
+                        unanswered += 1;
+                        queue(link, &ToKeeper::Fetch { name })?;
+                    }
+                }
                 FromKeeper::Children { last, children } => {
                     table.add(children, fds);
-                    if last {
-                        return Ok(table);
-                    }
+                    complete = last;
                 }
                 // Exits are in the table, too; the rest answers questions nobody has asked yet.
                 FromKeeper::Exited { seq, .. } => table.last_exit = Some(seq),
                 FromKeeper::Spawned { .. }
                 | FromKeeper::SpawnFailed { .. }
-                | FromKeeper::StoredNames { .. }
                 | FromKeeper::Pong
-                | FromKeeper::Terminate => {}
+                | FromKeeper::Terminate
+                | FromKeeper::Detach => {}
             }
         }
+        if complete && unanswered == 0 {
+            return Ok(table);
+        }
+        link.flush()
+            .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
         poll::readable(link.as_fd(), Millis(10_000)).map_err(DaemonError::system("wait for the keeper"))?;
     }
 }
