@@ -11,9 +11,10 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use clmgr::cli::failure::chain;
-use clmgr::keeper::{self, KeeperOptions};
+use clmgr::keeper::{self, KeeperError, KeeperOptions};
 use clmgr::os::fds;
 use clmgr::os::home::Home;
+use clmgr::os::lock::LockError;
 use clmgr::{cli, daemon};
 
 fn main() -> ExitCode {
@@ -26,6 +27,9 @@ fn main() -> ExitCode {
         ["keeper", "--ready-fd", number] => end("keeper", keep(Some(number), None)),
         ["keeper", "--daemon-link", number] => end("keeper", keep(None, Some(number))),
         ["daemon"] => end("daemon", supervise()),
+        // Run by a unit when it is stopped or restarted.
+        ["service-stop"] => end("service-stop", cli::boot::leave(false).map_err(Into::into)),
+        ["service-stop", "--user"] => end("service-stop", cli::boot::leave(true).map_err(Into::into)),
         _ => ExitCode::from(cli::run(args)),
     }
 }
@@ -53,6 +57,7 @@ fn keep(ready: Option<&str>, link: Option<&str>) -> Result<(), Box<dyn Error>> {
         home,
         ready_fd,
         daemon_exe: std::env::current_exe()?,
+        takes_stored: daemon_link.is_none(),
         daemon_link,
     })?;
     Ok(())
@@ -79,5 +84,9 @@ fn descriptor(number: &str) -> Result<OwnedFd, Box<dyn Error>> {
 fn end(role: &str, result: Result<(), Box<dyn Error>>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     let _ = writeln!(std::io::stderr(), "clmgr {role}: {}", chain(&*error));
-    ExitCode::FAILURE
+    match error.downcast_ref() {
+        // A service manager tries anything else again.
+        Some(KeeperError::Lock(LockError::Held { .. })) => ExitCode::from(cli::exit::CONFLICT),
+        Some(KeeperError::Lock(_) | KeeperError::Home(_) | KeeperError::System { .. }) | None => ExitCode::FAILURE,
+    }
 }

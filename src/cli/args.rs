@@ -6,7 +6,7 @@ use clap_complete::engine::ArgValueCompleter;
 
 use crate::cli::commands::{
     completions, delete, describe, env, events, flush, init, kill, logs, man, pid, reload, restart, scale, send, serve,
-    signal, start, status, validate,
+    signal, start, startup, status, unstartup, validate,
 };
 use crate::cli::complete;
 use crate::cli::ui::Colour;
@@ -127,6 +127,12 @@ pub enum Command {
     /// Stop all apps, the daemon and the keeper; the next start brings the apps back
     #[command(after_help = kill::EXAMPLES)]
     Kill,
+    /// Have clmgr and its apps started with the machine
+    #[command(after_help = startup::EXAMPLES)]
+    Startup(startup::StartupArgs),
+    /// Have clmgr not started with the machine any more
+    #[command(after_help = unstartup::EXAMPLES)]
+    Unstartup(unstartup::UnstartupArgs),
     /// Check an ecosystem file without starting anything
     #[command(after_help = validate::EXAMPLES)]
     Validate(validate::ValidateArgs),

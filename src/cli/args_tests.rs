@@ -68,6 +68,9 @@ fn forms_people_type() {
         "clmgr serve",
         "clmgr validate --json",
         "clmgr help start",
+        "clmgr startup --print",
+        "clmgr startup --user ann --print systemd-user",
+        "clmgr startup --print --user ann",
         "clmgr",
     ] {
         let words = shlex::split(line).unwrap();

@@ -26,7 +26,8 @@ pub(crate) type Query<'a> = [(&'a str, String)];
 
 /// The folders of this user, or of `CLMGR_HOME`.
 pub(crate) fn home() -> Result<Home, Failure> {
-    Home::discover().map_err(|error| Failure::usage(chain(&error)))
+    let home = Home::discover().map_err(|error| Failure::usage(chain(&error)))?;
+    Ok(home.located())
 }
 
 impl Daemon {

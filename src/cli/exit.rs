@@ -20,6 +20,8 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// Nothing is meant by the target.
 pub const NOT_FOUND: u8 = 3;
+/// Something else is going on with the same app, or another keeper has the same home.
+pub const CONFLICT: u8 = 4;
 /// The daemon cannot be reached.
 pub const UNREACHABLE: u8 = 5;
 /// This user may not.

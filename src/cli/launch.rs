@@ -6,12 +6,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::cli::boot;
 use crate::cli::connect::failure;
 use crate::cli::failure::{Failure, chain};
 use crate::client::Client;
 use crate::client::launch::{self, LaunchError};
 use crate::os::home::Home;
-use crate::os::{detach, fds, lock};
+use crate::os::{detach, fds, lock, service};
 
 /// Where the keeper finds the pipe in which it says that it is ready, or why it is not.
 const READY_FD: i32 = 3;
@@ -21,6 +22,18 @@ const READY_FD: i32 = 3;
 /// # Errors
 /// They do not start, with their own reason, or this user may not.
 pub(crate) fn ensure_running(home: &Home) -> Result<Client, Failure> {
+    if let Ok(client) = Client::connect(&home.socket()) {
+        return Ok(client);
+    }
+    if !keeper_lives(home) && boot::start_enabled() {
+        // Started with an environment of its own.
+        return by_hand(&home.clone().located());
+    }
+    by_hand(home)
+}
+
+/// The same, but a keeper that has to be started is a child of nobody's, not the service manager's.
+pub(crate) fn by_hand(home: &Home) -> Result<Client, Failure> {
     let attempt = || launch::ensure_running(&home.socket(), &|| spawn(home), &|| keeper_lives(home));
     let result = match attempt() {
         // Another keeper was faster by a hair, or the daemon of ours died: it is waited for.
@@ -56,8 +69,11 @@ fn spawn(home: &Home) -> io::Result<File> {
     home.create().map_err(|error| other(&error))?;
     let (reader, writer) = fds::pipe()?;
     // The keeper runs in `/`, where a relative CLMGR_HOME would mean another folder.
-    // Nor does it belong to the app that may be running this command.
-    let mut env = detach::inherited_env(&["CLMGR_HOME", "CLMGR_RUN", "CLMGR_INSTANCE", "CLMGR_LEADER"]);
+    // Nor does it belong to the app that may be running this command, and whose service this command is part of is no
+    // business of the keeper's.
+    let mut without = vec!["CLMGR_HOME", "CLMGR_RUN", "CLMGR_INSTANCE", "CLMGR_LEADER"];
+    without.extend(service::VARIABLES);
+    let mut env = detach::inherited_env(&without);
     if std::env::var_os("CLMGR_HOME").is_some_and(|home| !home.is_empty()) {
         env.push_parts(&[b"CLMGR_HOME=", home.state.as_os_str().as_bytes()]);
     }

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 
 pub mod args;
+pub mod boot;
 pub mod commands;
 pub mod complete;
 mod connect;

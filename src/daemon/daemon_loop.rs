@@ -41,6 +41,7 @@ impl Daemon {
         let mut written_at = Instant::now();
         loop {
             self.perform_all();
+            self.tell_service();
             let unwritten = self.core.is_dirty();
             match self.keeper.get_mut().flush() {
                 Ok(_) => {}
@@ -54,6 +55,11 @@ impl Daemon {
                 .core
                 .poll_timeout()
                 .map(|at| Duration::from_nanos(at.0.saturating_sub(clock::monotonic().0)));
+            let service_due = self
+                .service
+                .as_ref()
+                .and_then(crate::daemon::service::Service::due)
+                .map(|at| Instant::now() + Duration::from_nanos(at.0.saturating_sub(clock::monotonic().0)));
             let wants_write = self.keeper.get_ref().wants_write();
             let has_acks = self.unacked.is_some() && !self.acking;
             let now = Instant::now();
@@ -93,6 +99,8 @@ impl Daemon {
                     continue;
                 }
                 () = until(write_at), if write_at.is_some() => {}
+                // Told at the top; no reason to stay awake for.
+                () = until(service_due), if service_due.is_some() => continue,
                 () = tokio::time::sleep(ACK_DELAY), if has_acks => self.acknowledge(),
             }
             quiet_at = Some(Instant::now() + QUIET);

@@ -77,8 +77,16 @@ impl Daemon {
             }
             FromKeeper::Terminate => {
                 tracing::info!("the keeper was asked to end");
+                self.tell_stopping();
                 self.command(Command::Shutdown, |daemon| daemon.leave());
             }
+            FromKeeper::Detach => {
+                tracing::info!("the keeper was asked to leave without the apps");
+                self.detaching = true;
+                // Answered after everything that was ordered before.
+                self.keeper_send(&ToKeeper::Ping, Vec::new());
+            }
+            FromKeeper::Pong if self.detaching => self.leave(),
             FromKeeper::Refused { why } => tracing::error!("the keeper refused: {why}"),
             FromKeeper::Welcome { .. }
             | FromKeeper::Children { .. }

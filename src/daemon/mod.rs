@@ -28,6 +28,7 @@ mod requests;
 mod require;
 mod runs;
 mod sampling;
+mod service;
 mod sinks;
 mod spawning;
 mod start;
@@ -104,6 +105,11 @@ pub(crate) struct Daemon {
     pub(crate) created: BTreeMap<AppId, WallTime>,
     /// Set when everything has stopped and the loop is to end.
     pub(crate) leaving: bool,
+    /// The keeper leaves without the apps: nothing is started any more, and the loop ends when everything that was
+    /// ordered has been heard of.
+    pub(crate) detaching: bool,
+    /// What the service manager was told, if there is one.
+    pub(crate) service: Option<service::Service>,
 }
 
 impl Daemon {

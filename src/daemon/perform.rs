@@ -28,6 +28,8 @@ impl Daemon {
                     mail.input(Input::Checked(id, result));
                 });
             }
+            // The next daemon finds in the record that it is still to be done.
+            Output::Spawn { .. } if self.detaching => {}
             Output::Spawn { run, app, slot, spec } => self.spawn(run, app, slot, &spec),
             Output::Probe(run) => self.probe(run),
             Output::EndProbe(run) => self.end_probe(run),
@@ -72,6 +74,9 @@ impl Daemon {
     /// Records, streams and alerts.
     pub(crate) fn publish(&mut self, draft: EventDraft) {
         let id = draft.id;
+        if let Some(service) = &mut self.service {
+            service.changed(clock::monotonic());
+        }
         let event = self.hub.publish(clock::wall(), draft);
         self.alert(id, &event);
     }

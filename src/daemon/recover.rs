@@ -44,6 +44,8 @@ pub(crate) struct Table {
     pub last_exit: Option<u64>,
     /// Listening sockets.
     pub sockets: Stored,
+    /// Ends of pipes and channels that the service manager has kept, as `run/7/stdin`.
+    pub kept: BTreeMap<String, OwnedFd>,
     children: BTreeMap<RunId, (ChildEntry, Pipes)>,
 }
 
@@ -76,8 +78,13 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table,
     // before it, or another slot's good news, asks for a start.
     seat_strangers(daemon, &table);
     let seated = survivors::seat(daemon, &table, &state, hunt);
-    adopt_survivors(daemon, &state.runs, &table);
-    survivors::settle(daemon, seated, state_lost);
+    let mut kept = std::mem::take(&mut table.kept);
+    let names: Vec<String> = kept.keys().cloned().collect();
+    adopt_survivors(daemon, &state.runs, &table, &mut kept);
+    survivors::settle(daemon, seated, &mut kept, state_lost);
+    for name in names {
+        daemon.keeper_send(&ToKeeper::Drop { name }, Vec::new());
+    }
     let known: Vec<RunId> = daemon
         .core
         .apps
@@ -233,7 +240,7 @@ fn turn_away(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
 
 /// Keeper and daemon died together: processes that are still the same by pid, start time and boot are given to
 /// the new keeper, their pipes opened again.
-fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table) {
+fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table, kept: &mut BTreeMap<String, OwnedFd>) {
     let mut restored = Vec::new();
     for row in rows
         .iter()
@@ -273,15 +280,20 @@ fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table) {
         restored.push((row.clone(), pidfd));
     }
     for (row, pidfd) in restored {
-        take_in(daemon, &row, pidfd);
+        take_in(daemon, &row, pidfd, kept);
     }
 }
 
-pub(crate) fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
+pub(crate) fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd, kept: &mut BTreeMap<String, OwnedFd>) {
     let pid = row.process.pid;
     // One that ended without being reaped is taken in as well: the kernel may still tell how.
     let survived = pidfd::alive(&pidfd);
-    let (pipes, missing) = pipes_of(daemon.spec_of(row.run).as_deref(), pid, pidfd);
+    let mut keep = |what: &str| kept.remove(&format!("run/{}/{what}", row.run));
+    let ends = Ends {
+        stdin: keep("stdin"),
+        channel: keep("channel"),
+    };
+    let (pipes, missing) = pipes_of(daemon.spec_of(row.run).as_deref(), pid, pidfd, ends);
     let generation = daemon
         .core
         .owner(row.run)
@@ -324,8 +336,15 @@ pub(crate) fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
     }
 }
 
-/// The pipes of a survivor, opened again through itself, and what could not be. What the app has closed is not lost.
-fn pipes_of(spec: Option<&AppSpec>, pid: i32, process: OwnedFd) -> (Pipes, Vec<String>) {
+/// Our ends of what cannot be opened again everywhere, where the service manager has kept them.
+struct Ends {
+    stdin: Option<OwnedFd>,
+    channel: Option<OwnedFd>,
+}
+
+/// The pipes of a survivor, kept or opened again through itself, and what could not be. What the app has closed is
+/// not lost.
+fn pipes_of(spec: Option<&AppSpec>, pid: i32, process: OwnedFd, kept: Ends) -> (Pipes, Vec<String>) {
     use std::io::ErrorKind;
     let mut missing = Vec::new();
     let mut or_missing = |what: &str, result: std::io::Result<OwnedFd>| match result {
@@ -337,13 +356,16 @@ fn pipes_of(spec: Option<&AppSpec>, pid: i32, process: OwnedFd) -> (Pipes, Vec<S
             None
         }
     };
-    let channel = spec
-        .filter(|spec| wants_channel(spec))
-        .map(|spec| spare::take_back(process.as_fd(), pid, channel_number(spec)));
+    let take_back = |spec| spare::take_back(process.as_fd(), pid, channel_number(spec));
+    let channel = match kept.channel {
+        Some(end) => Some(Ok(end)),
+        None => spec.filter(|spec| wants_channel(spec)).map(take_back),
+    };
+    let stdin = kept.stdin.map_or_else(|| fds::reopen_pipe_to_write(pid, 0), Ok);
     let pipes = Pipes {
         out: or_missing("output", fds::reopen_pipe(pid, 1)),
         err: or_missing("error output", fds::reopen_pipe(pid, 2)),
-        stdin: or_missing("standard input", fds::reopen_pipe_to_write(pid, 0)),
+        stdin: or_missing("standard input", stdin),
         channel: channel.and_then(|result| or_missing("IPC channel", result)),
         pidfd: Some(process),
     };

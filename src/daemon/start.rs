@@ -13,6 +13,7 @@ use crate::daemon::listeners::recover::PREFIX;
 use crate::daemon::mail::Mail;
 use crate::daemon::recover::{self, Table};
 use crate::daemon::sampling::Sampling;
+use crate::daemon::service::Service;
 use crate::daemon::survivors::Hunt;
 use crate::daemon::{Daemon, http};
 use crate::keeper::link::{Link, LinkError};
@@ -150,6 +151,8 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         next_ticket: 1,
         created: BTreeMap::new(),
         leaving: false,
+        detaching: false,
+        service: Service::from_environment(clock::monotonic()),
     };
     daemon.hub.announce(
         clock::wall(),
@@ -188,13 +191,26 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
             End::KeeperLost(error @ (LinkError::FdsLost | LinkError::Decode(_) | LinkError::TooLarge(_))) => {
                 return Err(DaemonError::Keeper(error));
             }
+            End::KeeperLost(error) if daemon.service.is_some() => {
+                // The service manager starts the next keeper, and knows only that one.
+                daemon.persist();
+                daemon.store.shut_down();
+                return Err(DaemonError::Keeper(error));
+            }
             End::KeeperLost(error) => {
                 tracing::error!("the keeper is gone: {error}");
                 daemon.replace_keeper()?;
             }
         }
     }
-    daemon.close_doors();
+    if daemon.detaching {
+        // The keeper waits for this process no longer than it must. The apps live on: the note that says so stays, and
+        // the service manager may keep the readiness socket for the next keeper.
+        daemon.store.shut_down();
+        let _left = http::unbind(&daemon.home.socket());
+    } else {
+        daemon.close_doors();
+    }
     daemon.leave_keeper().await;
     // Answers that are on their way get the time to arrive.
     let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained()).await;
@@ -236,6 +252,9 @@ fn give_up(link: &mut Link) {
     }
 }
 
+/// What begins the names of pipes and channels that a service manager has kept of the apps of a keeper before this one.
+const KEPT: &str = "run/";
+
 /// Introduces us and asks for everything the keeper has.
 fn hello(link: &mut Link) -> Result<Table, DaemonError> {
     use crate::keeper::protocol::{FromKeeper, MIN_VERSION, VERSION};
@@ -257,34 +276,45 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
     // Before the table: when that is complete, so are the descriptors.
     queue(link, &ToKeeper::Names)?;
     let mut table = Table::default();
+    let mut complete = false;
+    link.flush()
+        .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
     loop {
         while let Some((message, fds)) = link.receive::<FromKeeper>().map_err(DaemonError::Keeper)? {
             match message {
                 FromKeeper::Welcome { keeper_pid, .. } => table.keeper_pid = keeper_pid,
                 FromKeeper::Refused { why } => return Err(DaemonError::Refused(why)),
                 FromKeeper::StoredNames { names } => {
-                    for name in names.into_iter().filter(|name| name.starts_with(PREFIX)) {
+                    let wanted = |name: &String| name.starts_with(PREFIX) || name.starts_with(KEPT);
+                    for name in names.into_iter().filter(wanted) {
                         queue(link, &ToKeeper::Fetch { name })?;
                     }
                     queue(link, &ToKeeper::Table)?;
                 }
-                FromKeeper::Stored { name, .. } if name.starts_with(PREFIX) => {
-                    table.sockets.extend(fds.into_iter().next().map(|fd| (name, fd)));
+                FromKeeper::Stored { name, .. } if name == "notify" => table.notify = fds.into_iter().next(),
+                FromKeeper::Stored { name, .. } => {
+                    let into = if name.starts_with(KEPT) {
+                        &mut table.kept
+                    } else {
+                        &mut table.sockets
+                    };
+                    into.extend(fds.into_iter().next().map(|fd| (name, fd)));
                 }
-                FromKeeper::Stored { .. } => table.notify = fds.into_iter().next(),
                 FromKeeper::Children { last, children } => {
                     table.add(children, fds);
-                    if last {
-                        return Ok(table);
-                    }
+                    complete = last;
                 }
                 // Exits are in the table, too; the rest answers questions nobody has asked yet.
                 FromKeeper::Exited { seq, .. } => table.last_exit = Some(seq),
                 FromKeeper::Spawned { .. }
                 | FromKeeper::SpawnFailed { .. }
                 | FromKeeper::Pong
-                | FromKeeper::Terminate => {}
+                | FromKeeper::Terminate
+                | FromKeeper::Detach => {}
             }
+        }
+        if complete {
+            return Ok(table);
         }
         // After what came, which may have led to new questions.
         link.flush()

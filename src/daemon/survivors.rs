@@ -11,6 +11,7 @@
 //! last note in [`os::running`](crate::os::running) has everything in that keeper's table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -156,11 +157,11 @@ pub(crate) fn seat(daemon: &mut Daemon, table: &Table, state: &LoadedState, hunt
 
 /// Takes over those that have a place, and stops the others. With `state_lost` nobody knows any more what belongs
 /// here: then nothing is stopped.
-pub(crate) fn settle(daemon: &mut Daemon, seated: Seated, state_lost: bool) {
+pub(crate) fn settle(daemon: &mut Daemon, seated: Seated, kept: &mut BTreeMap<String, OwnedFd>, state_lost: bool) {
     for (found, app, slot) in seated.placed {
         if !daemon.handles.contains_key(&found.run) {
             let (row, fd) = row(daemon, found, app, slot);
-            take_in(daemon, &row, fd);
+            take_in(daemon, &row, fd, kept);
         }
     }
     if seated.strangers.is_empty() {
@@ -267,7 +268,7 @@ impl Daemon {
                 .and_then(|app| Some((app.id, app.runs.get(&found.run)?.slot)));
             if let (true, Some((app, slot))) = (is_meant, place) {
                 let (row, fd) = row(self, found, app, slot);
-                take_in(self, &row, fd);
+                take_in(self, &row, fd, &mut BTreeMap::new());
             }
         }
         for run in waiting {

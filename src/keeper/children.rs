@@ -31,6 +31,12 @@ impl Child {
         self.fds.iter().flatten().map(Arc::clone)
     }
 
+    /// The one for this.
+    pub(super) fn descriptor(&self, what: Held) -> Option<&Arc<OwnedFd>> {
+        let mut pairs = Held::ORDER.into_iter().zip(&self.fds);
+        pairs.find(|(one, _)| *one == what)?.1.as_ref()
+    }
+
     pub(super) fn pidfd(&self) -> Option<&Arc<OwnedFd>> {
         self.fds[0].as_ref()
     }
@@ -55,6 +61,11 @@ pub(super) struct Children {
 impl Children {
     pub(super) fn contains(&self, run: u64) -> bool {
         self.runs.contains_key(&run)
+    }
+
+    /// It is in the table and has ended.
+    pub(super) fn is_dead(&self, run: u64) -> bool {
+        self.runs.get(&run).is_some_and(|child| child.exit.is_some())
     }
 
     pub(super) fn count(&self) -> usize {

@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::service::SERVICE_VAR;
 use crate::os::cstrings::CStrings;
 use crate::os::spawn::{SpawnPlan, Spawned, spawn};
-use crate::os::{detach, fds, fsx};
+use crate::os::{detach, fds, fsx, service};
 
 /// The daemon's end of the link.
 pub const LINK_FD: i32 = 3;
@@ -48,6 +49,7 @@ pub struct ExecDaemon {
     ready: Option<OwnedFd>,
     living: Option<OwnedFd>,
     oom_score_adj: i32,
+    service: Option<String>,
 }
 
 impl ExecDaemon {
@@ -61,12 +63,18 @@ impl ExecDaemon {
             ready,
             living,
             oom_score_adj: 0,
+            service: None,
         }
     }
 
     /// What apps begin with, for a keeper that the daemon may have to start.
     pub const fn set_oom_score_adj(&mut self, score: i32) {
         self.oom_score_adj = score;
+    }
+
+    /// Daemons are told this as [`SERVICE_VAR`].
+    pub(super) fn tell_service(&mut self, value: Option<String>) {
+        self.service = value;
     }
 }
 
@@ -87,7 +95,13 @@ impl ExecDaemon {
         // A log that cannot be written must not keep the daemon from running.
         let log =
             fsx::open_append(&self.log, 0o600).map_or_else(|_| null.try_clone(), |file| Ok(OwnedFd::from(file)))?;
-        let mut env = detach::inherited_env(&[LINK_VAR, READY_VAR, OOM_VAR]);
+        // The service manager speaks to the keeper alone.
+        let mut without = vec![LINK_VAR, READY_VAR, OOM_VAR, SERVICE_VAR];
+        without.extend(service::VARIABLES);
+        let mut env = detach::inherited_env(&without);
+        if let Some(value) = &self.service {
+            env.push_parts(&[SERVICE_VAR.as_bytes(), b"=", value.as_bytes()]);
+        }
         env.push(format!("{LINK_VAR}={LINK_FD}").as_bytes());
         env.push(format!("{OOM_VAR}={}", self.oom_score_adj).as_bytes());
         if self.ready.is_some() {

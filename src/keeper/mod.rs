@@ -9,6 +9,7 @@
 //!  daemon dies ─► link ends ─► keeper starts another (0, 100 ms, 200 ms … 1 s; from 0 again after 10 s of life)
 //!              ─► Hello ─► Welcome, every exit not acknowledged ─► Table ─► Children ─► as before
 //!  SIGTERM     ─► Terminate to the daemon ─► it stops the apps ─► Exit ─► keeper leaves, code 0
+//!  SIGUSR1     ─► Detach to the daemon ─► it writes what is left ─► Exit ─► keeper leaves, code 0; the apps live on
 //! ```
 //!
 //! One thread, one epoll loop, no runtime, no parser of user input. After start-up nothing here ends the
@@ -25,11 +26,13 @@ mod error;
 mod launch;
 mod restart;
 mod serve;
+mod service;
 mod state;
 
 pub use daemon::{DaemonProcess, DaemonStarter, ExecDaemon, LINK_FD, LINK_VAR, READY_FD, READY_VAR};
 pub use error::KeeperError;
 pub use serve::{KeeperOptions, run, run_with};
+pub use service::SERVICE_VAR;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use super::launch::{Launcher, ended};
 use super::link::{Link, LinkError};
 use super::protocol::{FromKeeper, ToKeeper};
 use super::restart::Restart;
+use super::service::Service;
 use super::state::{Effect, Reply, State};
 use crate::model::duration::Millis;
 use crate::model::time::Moment;
@@ -18,7 +19,7 @@ use crate::os::home::Home;
 use crate::os::pidfd::{self, Scope};
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawned;
-use crate::os::{clock, limits, lock, memory, poll, reap};
+use crate::os::{clock, limits, lock, memory, poll, reap, service};
 
 const SIGNALS: u64 = 0;
 const LINK: u64 = 1;
@@ -30,6 +31,10 @@ const BATCH: usize = 8;
 const QUIET: Millis = Millis(2_000);
 /// How long a daemon may live after its link has ended.
 const GRACE: Millis = Millis(5_000);
+/// A service manager that takes no messages now is tried again after this.
+const RETELL: Millis = Millis(20);
+/// How long that is worth waiting for at the end.
+const GOODBYE: Millis = Millis(2_000);
 
 /// How often a lock that is held is tried again, and after which pause.
 const LOCK_TRIES: u32 = 5;
@@ -46,6 +51,9 @@ pub struct KeeperOptions {
     pub daemon_exe: PathBuf,
     /// The link of a daemon that lives already: it has started this keeper in place of one that died.
     pub daemon_link: Option<OwnedFd>,
+    /// It was started by a service manager, or by nobody: descriptors that `LISTEN_FDS` tells of are its own. Not
+    /// so for a program that replaced itself, whose environment still tells of them.
+    pub takes_stored: bool,
 }
 
 /// Runs the keeper of a home until it is told to leave. Call it before any thread is started.
@@ -58,7 +66,15 @@ pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
     limits::protect();
     let mut starter = ExecDaemon::new(options.daemon_exe, log, options.ready_fd, options.daemon_link);
     starter.set_oom_score_adj(score);
-    let result = prepare(&options.home).and_then(|_lock| serve_with(&mut starter, score));
+    // Before anything else opens descriptors.
+    let stored = if options.takes_stored {
+        service::inherited()
+    } else {
+        Vec::new()
+    };
+    let service = Service::from_environment();
+    starter.tell_service(service.variable());
+    let result = prepare(&options.home).and_then(|_lock| run_as(&mut starter, score, service, stored));
     if let Err(error) = &result {
         starter.report(error);
     }
@@ -79,7 +95,12 @@ fn prepare(home: &Home) -> Result<lock::Lock, KeeperError> {
     loop {
         match lock::acquire(&home.lock()) {
             Err(lock::LockError::Held { .. }) if tries > 0 => tries -= 1,
-            result => return Ok(result?),
+            result => {
+                let lock = result?;
+                // Without it only those who look at the usual place find us.
+                drop(lock.record(&home.socket()));
+                return Ok(lock);
+            }
         }
         poll::pause(LOCK_PAUSE);
     }
@@ -90,10 +111,15 @@ fn prepare(home: &Home) -> Result<lock::Lock, KeeperError> {
 /// # Errors
 /// Start-up failed.
 pub fn run_with(starter: &mut dyn DaemonStarter) -> Result<(), KeeperError> {
-    serve_with(starter, limits::oom_score_adj())
+    run_as(starter, limits::oom_score_adj(), Service::default(), Vec::new())
 }
 
-fn serve_with(starter: &mut dyn DaemonStarter, oom_score_adj: i32) -> Result<(), KeeperError> {
+fn run_as(
+    starter: &mut dyn DaemonStarter,
+    oom_score_adj: i32,
+    service: Service,
+    stored: Vec<(String, OwnedFd)>,
+) -> Result<(), KeeperError> {
     let signals = block_signals()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(KeeperError::system("become the reaper of orphans"))?;
@@ -106,7 +132,7 @@ fn serve_with(starter: &mut dyn DaemonStarter, oom_score_adj: i32) -> Result<(),
         starter,
         signals,
         epoll,
-        state: State::new(launcher),
+        state: State::new(launcher, service, stored),
         link: None,
         writing: false,
         daemon: None,
@@ -114,6 +140,7 @@ fn serve_with(starter: &mut dyn DaemonStarter, oom_score_adj: i32) -> Result<(),
         start_at: Some(Moment(0)),
         kill_at: None,
         quiet_at: None,
+        leave_at: None,
         leaving: false,
     }
     .serve();
@@ -143,6 +170,8 @@ struct Keeper<'a> {
     kill_at: Option<Moment>,
     /// When to give memory back.
     quiet_at: Option<Moment>,
+    /// When to leave without a daemon that was asked to detach.
+    leave_at: Option<Moment>,
     leaving: bool,
 }
 
@@ -152,9 +181,11 @@ impl Keeper<'_> {
         loop {
             self.timers();
             if self.leaving && self.daemon.is_none() {
-                return;
+                return self.say_goodbye();
             }
-            let due = [self.next_timer(), self.quiet_at].into_iter().flatten().min();
+            let told = self.state.service.flush();
+            let retell = (!told).then(|| clock::monotonic().after(RETELL));
+            let due = [self.next_timer(), self.quiet_at, retell].into_iter().flatten().min();
             let wait = due.map(|at| Millis(at.since(clock::monotonic()).0 + 1));
             if let Err(error) = self.epoll.wait(wait, &mut events) {
                 note(&format!("cannot wait for events: {error}"));
@@ -179,21 +210,46 @@ impl Keeper<'_> {
     }
 
     fn next_timer(&self) -> Option<Moment> {
-        [self.start_at, self.kill_at].into_iter().flatten().min()
+        let hung_at = self.state.service.hung_at();
+        [self.start_at, self.kill_at, self.leave_at, hung_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn timers(&mut self) {
         let now = clock::monotonic();
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = None;
-            if let Some(Spawned { pidfd, .. }) = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()) {
-                note("the daemon did not end after its link; killing it");
-                drop(pidfd::signal(pidfd, libc::SIGKILL, Scope::Process));
-            }
+            self.kill_daemon("it did not end after its link");
+        }
+        if self.state.service.hung_at().is_some_and(|at| at <= now) {
+            self.state.service.hung();
+            self.kill_daemon("it gave no sign of life");
+        }
+        if self.leave_at.is_some_and(|at| at <= now) {
+            self.leave_at = None;
+            self.kill_daemon("it did not answer when it was asked to detach");
+            self.leave();
         }
         if self.start_at.is_some_and(|at| at <= now) && !self.leaving {
             self.start_at = None;
             self.start_daemon(now);
+        }
+    }
+
+    fn kill_daemon(&self, why: &str) {
+        if let Some(Spawned { pidfd, .. }) = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()) {
+            note(&format!("killing the daemon: {why}"));
+            drop(pidfd::signal(pidfd, libc::SIGKILL, Scope::Process));
+        }
+    }
+
+    /// What the service manager was not told yet: a little while is given to it.
+    fn say_goodbye(&mut self) {
+        let end = clock::monotonic().after(GOODBYE);
+        while !self.state.service.flush() && clock::monotonic() < end {
+            poll::pause(RETELL);
         }
     }
 
@@ -216,6 +272,7 @@ impl Keeper<'_> {
             Ok((link, process)) => {
                 self.link = Some(link);
                 self.writing = false;
+                self.state.service.daemon(process.as_ref().map(|_| now));
                 self.daemon = Some(Daemon { process, started: now });
             }
             Err(error) => {
@@ -301,6 +358,7 @@ impl Keeper<'_> {
 
     fn leave(&mut self) {
         self.leaving = true;
+        self.leave_at = None;
         self.flush();
         self.close_link();
         self.start_at = None;
@@ -319,10 +377,21 @@ impl Keeper<'_> {
                     let message = self.state.welcomed.then_some(FromKeeper::Terminate);
                     self.announce(message);
                 }
+                libc::SIGUSR1 if !self.leaving && self.leave_at.is_none() => self.detach(),
                 // SIGHUP, and repeated requests to end.
                 _ => {}
             }
         }
+    }
+
+    /// Leaves without the apps, as soon as the daemon has written what is left. One that cannot be asked is killed,
+    /// which it survives like any other death.
+    fn detach(&mut self) {
+        note("leaving without the apps");
+        let can_be_asked = self.state.welcomed && self.state.spoken >= 2;
+        self.announce(can_be_asked.then_some(FromKeeper::Detach));
+        let now = clock::monotonic();
+        self.leave_at = Some(if can_be_asked { now.after(GRACE) } else { now });
     }
 
     fn reap(&mut self) {
@@ -340,6 +409,7 @@ impl Keeper<'_> {
 
     fn daemon_gone(&mut self) {
         let Some(daemon) = self.daemon.take() else { return };
+        self.state.service.daemon(None);
         // What it had already sent still counts: an acknowledgement, or the order to leave.
         self.read_link();
         self.close_link();

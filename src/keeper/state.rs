@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::children::Children;
 use super::launch::{Launcher, adopt};
 use super::protocol::{FromKeeper, Held, MIN_VERSION, Restored, SpawnRequest, ToKeeper, VERSION, agree};
+use super::service::{self, Service};
 use crate::model::exit::Exit;
 use crate::os::{clock, fds};
 
@@ -32,19 +33,24 @@ pub(super) struct State {
     pub(super) terminating: bool,
     /// The daemon has said `Hello` and was understood.
     pub(super) welcomed: bool,
+    /// The version that the daemon speaks.
+    pub(super) spoken: u32,
+    pub(super) service: Service,
     launcher: Launcher,
     stored: BTreeMap<String, Arc<OwnedFd>>,
     keeper_pid: i32,
 }
 
 impl State {
-    pub(super) fn new(launcher: Launcher) -> Self {
+    pub(super) fn new(launcher: Launcher, service: Service, stored: Vec<(String, OwnedFd)>) -> Self {
         Self {
             children: Children::default(),
             terminating: false,
             welcomed: false,
+            spoken: 0,
+            service,
             launcher,
-            stored: BTreeMap::new(),
+            stored: stored.into_iter().map(|(name, fd)| (name, Arc::new(fd))).collect(),
             keeper_pid: i32::try_from(std::process::id()).unwrap_or(0),
         }
     }
@@ -65,7 +71,7 @@ impl State {
             ToKeeper::Spawn(request) => replies.push(self.spawn(request, &attached)),
             ToKeeper::Ack { up_to } => self.children.ack(up_to),
             ToKeeper::Store { name } => match attached.into_iter().next() {
-                Some(fd) => drop(self.stored.insert(name, Arc::new(fds::lift(fd, 64)))),
+                Some(fd) => self.store(name, fd),
                 None => say(refused("Store came without a descriptor")),
             },
             ToKeeper::Fetch { name } => {
@@ -73,11 +79,16 @@ impl State {
                 let found = fd.is_some();
                 replies.push((FromKeeper::Stored { name, found }, fd.into_iter().collect()));
             }
-            ToKeeper::Drop { name } => drop(self.stored.remove(&name)),
+            ToKeeper::Drop { name } => self.unstore(&name),
             ToKeeper::Names => say(FromKeeper::StoredNames {
                 names: self.stored.keys().cloned().collect(),
             }),
             ToKeeper::Release { run } => {
+                if self.children.is_dead(run)
+                    && let Some(child) = self.children.get(run)
+                {
+                    self.service.remove_child(run, child);
+                }
                 if !self.children.release(run) {
                     say(refused(&format!("run {run} is alive; its descriptors stay")));
                 }
@@ -92,8 +103,26 @@ impl State {
                 say(refused(&format!("{living} children are alive")));
             }
             ToKeeper::Ping => say(FromKeeper::Pong),
+            ToKeeper::Notify { text } => self.service.say(&text, clock::monotonic()),
         }
         Effect::None
+    }
+
+    fn store(&mut self, name: String, fd: OwnedFd) {
+        let fd = Arc::new(fds::lift(fd, 64));
+        if self.stored.contains_key(&name) {
+            self.service.remove(&name);
+        }
+        self.service.store(&name, &fd);
+        self.stored.insert(name, fd);
+    }
+
+    fn unstore(&mut self, name: &str) {
+        // A child that was taken over still needs what the service manager has of it.
+        let is_child = service::run_of(name).is_some_and(|run| self.children.contains(run));
+        if self.stored.remove(name).is_some() && !is_child {
+            self.service.remove(name);
+        }
     }
 
     /// Records an end; its announcement is for a daemon that is there to hear it.
@@ -105,6 +134,7 @@ impl State {
     fn hello(&mut self, min: u32, current: u32, daemon: &str, replies: &mut Vec<Reply>) {
         let mut say = |reply: FromKeeper| replies.push((reply, Vec::new()));
         self.welcomed = agree(min, current).is_some();
+        self.spoken = agree(min, current).unwrap_or(0);
         if !self.welcomed {
             let version = env!("CARGO_PKG_VERSION");
             say(refused(&format!(
@@ -142,6 +172,7 @@ impl State {
                     held: child.held(),
                 };
                 let fds = child.descriptors().collect();
+                self.service.store_child(run, &child);
                 self.children.insert(run, child);
                 (message, fds)
             }
@@ -175,6 +206,8 @@ impl State {
             let (child, exit) = adopt(restored, &mut fds);
             match exit {
                 None => {
+                    // What the service manager has already it does not take twice.
+                    self.service.store_child(run, &child);
                     self.children.insert(run, child);
                     watch.push(run);
                 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::os::fsx;
+use crate::os::{fsx, lock};
 
 /// Longest path of a Unix socket, in bytes: `sun_path` has 108 with its NUL.
 pub const MAX_SOCKET_PATH: usize = 107;
@@ -124,6 +124,18 @@ impl Home {
         Ok(self)
     }
 
+    /// The same with the folder of sockets that the keeper of this home uses, if one runs: it may have been started
+    /// with another environment, by cron or as a service.
+    #[must_use]
+    pub fn located(mut self) -> Self {
+        if let Some(folder) = lock::socket_of_holder(&self.lock()).as_deref().and_then(Path::parent)
+            && folder != self.run
+        {
+            self.run = folder.to_owned();
+        }
+        self
+    }
+
     /// The control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
@@ -222,6 +234,22 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("CLMGR_HOME") && error.contains("107"), "{error}");
+    }
+
+    #[test]
+    fn finds_a_keeper_that_was_started_with_another_environment() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().to_str().unwrap();
+        let cron = from(&[("XDG_STATE_HOME", folder)], false).unwrap();
+        let login = from(&[("XDG_STATE_HOME", folder), ("XDG_RUNTIME_DIR", "/r")], false).unwrap();
+        cron.create().unwrap();
+        assert_eq!(login.clone().located(), login, "nobody runs");
+        let lock = crate::os::lock::acquire(&cron.lock()).unwrap();
+        assert_eq!(login.clone().located(), login, "nothing is recorded");
+        lock.record(&cron.socket()).unwrap();
+        assert_eq!(login.clone().located(), cron);
+        drop(lock);
+        assert_eq!(login.clone().located(), login);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! One keeper per home: an exclusive lock that the kernel drops when its holder dies.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate, open};
 use rustix::io::{pread, pwrite};
@@ -38,6 +40,19 @@ impl Lock {
     #[must_use]
     pub fn into_fd(self) -> OwnedFd {
         self.fd
+    }
+
+    /// Writes beside the holder's pid where it can be reached, for those who look elsewhere: the folder of sockets
+    /// depends on the environment, and that of the holder may be another than theirs.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn record(&self, socket: &Path) -> io::Result<()> {
+        let mut text = format!("{}\n", std::process::id()).into_bytes();
+        text.extend_from_slice(socket.as_os_str().as_bytes());
+        text.push(b'\n');
+        pwrite(&self.fd, &text, 0)?;
+        Ok(())
     }
 
     /// Takes over a lock from [`Lock::into_fd`].
@@ -86,15 +101,41 @@ pub fn is_held(path: &Path) -> bool {
     flock(&fd, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
+/// Where the holder of a lock can be reached, if there is one and it has recorded that.
+#[must_use]
+pub fn socket_of_holder(path: &Path) -> Option<PathBuf> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let text = content(&open(path, flags, Mode::empty()).ok()?)?;
+    let socket = text.split(|byte| *byte == b'\n').nth(1)?;
+    let socket = PathBuf::from(OsStr::from_bytes(socket));
+    (socket.is_absolute() && is_held(path)).then_some(socket)
+}
+
+/// The process that holds a lock, if there is one and it can be told.
+#[must_use]
+pub fn pid_of_holder(path: &Path) -> Option<i32> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = open(path, flags, Mode::empty()).ok()?;
+    holder(&fd).filter(|_| is_held(path))
+}
+
 fn holder(fd: &OwnedFd) -> Option<i32> {
-    let mut text = [0; 16];
+    let text = content(fd)?;
+    let line = text.split(|byte| *byte == b'\n').next()?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
+fn content(fd: &OwnedFd) -> Option<Vec<u8>> {
+    let mut text = vec![0; 4096];
     let length = pread(fd, &mut text, 0).ok()?;
-    std::str::from_utf8(text.get(..length)?).ok()?.trim().parse().ok()
+    text.truncate(length);
+    Some(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Lock, LockError, acquire};
+    use super::{Lock, LockError, acquire, pid_of_holder, socket_of_holder};
+    use std::path::Path;
 
     #[test]
     fn is_exclusive_and_survives_as_a_descriptor() {
@@ -105,7 +146,12 @@ mod tests {
         assert!(matches!(acquire(&path), Err(LockError::Held { pid: Some(pid) }) if pid == me));
         let lock = Lock::from_fd(lock.into_fd());
         assert!(matches!(acquire(&path), Err(LockError::Held { .. })));
+        assert_eq!((pid_of_holder(&path), socket_of_holder(&path)), (Some(me), None));
+        lock.record(Path::new("/run/x/clmgr.sock")).unwrap();
+        assert_eq!(socket_of_holder(&path).as_deref(), Some(Path::new("/run/x/clmgr.sock")));
+        assert!(matches!(acquire(&path), Err(LockError::Held { pid: Some(pid) }) if pid == me));
         drop(lock);
+        assert_eq!((pid_of_holder(&path), socket_of_holder(&path)), (None, None));
         acquire(&path).unwrap();
     }
 

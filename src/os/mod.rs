@@ -27,6 +27,7 @@ pub mod poll;
 pub mod procfs;
 pub mod reap;
 pub mod running;
+pub mod service;
 pub mod signals;
 pub mod socket;
 pub mod spare;

@@ -63,7 +63,8 @@ impl Core {
 
     fn shutdown(&mut self, ticket: Ticket) {
         self.shut_down();
-        let ids: Vec<AppId> = self.apps.keys().copied().collect();
+        // What was started last may need what was started first.
+        let ids: Vec<AppId> = self.apps.keys().rev().copied().collect();
         for id in ids {
             self.touch(id, |app, cx| {
                 app.abort_rollout(cx, "clmgr is shutting down");
@@ -421,7 +422,7 @@ impl App {
 
     /// While shutting down, nothing runs that is not being stopped, and nothing is planned.
     pub(super) fn stop_strays(&mut self, cx: &mut Cx) {
-        let strays: Vec<RunId> = self.runs.keys().copied().collect();
+        let strays: Vec<RunId> = self.runs.keys().rev().copied().collect();
         for run in strays {
             self.stop_run(cx, run, Cause::Replaced);
             if let Some(run) = self.runs.get_mut(&run) {

@@ -24,8 +24,10 @@ pub mod send;
 pub mod serve;
 pub mod signal;
 pub mod start;
+pub mod startup;
 pub mod status;
 pub mod stop;
+pub mod unstartup;
 pub mod validate;
 
 use crate::api::operation::TargetRequest;
@@ -57,6 +59,8 @@ pub(crate) fn run(command: &Command, context: &mut Context) -> Result<(), Failur
         Command::Save => save::run(context),
         Command::Resurrect => resurrect::run(context),
         Command::Kill => kill::run(context),
+        Command::Startup(args) => startup::run(args, context),
+        Command::Unstartup(args) => unstartup::run(args, context),
         Command::Validate(args) => validate::run(args, context),
         Command::Init(args) => init::run(args, context),
         Command::Serve(args) => serve::run(args, context),

@@ -88,6 +88,14 @@ pub enum ToKeeper {
     /// Answer: `Pong`.
     #[n(11)]
     Ping,
+    /// Tell the service manager, if there is one: assignments, one a line (`sd_notify(3)`). No answer. Since
+    /// version 2.
+    #[n(16)]
+    Notify {
+        /// Such as `READY=1`.
+        #[n(0)]
+        text: String,
+    },
 }
 
 /// A child of a keeper that has died.
@@ -224,6 +232,10 @@ pub enum FromKeeper {
     /// Somebody asked the keeper to end (SIGTERM or SIGINT): stop the apps, then send `Exit`.
     #[n(9)]
     Terminate,
+    /// Somebody asked the keeper to leave without its apps (SIGUSR1): write what is left, then send `Exit` by force.
+    /// Since version 2.
+    #[n(14)]
+    Detach,
 }
 
 /// A child in the table: it lives, or its exit is not acknowledged, or its descriptors are not released.

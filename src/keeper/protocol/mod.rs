@@ -16,7 +16,7 @@ pub use spawn::SpawnRequest;
 /// The oldest version that this one understands.
 pub const MIN_VERSION: u32 = 1;
 /// The version that this one speaks.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The version to speak with a side that understands `min` to `current`, if there is one.
 #[must_use]
