@@ -71,8 +71,9 @@ impl Daemon {
             }
             FromKeeper::Terminate => {
                 tracing::info!("the keeper was asked to end");
-                self.command(Command::Shutdown, |daemon| daemon.leave());
+                self.terminate();
             }
+            FromKeeper::Applied => self.runtime_applied(),
             FromKeeper::Refused { why } => tracing::error!("the keeper refused: {why}"),
             FromKeeper::Welcome { .. }
             | FromKeeper::Children { .. }
@@ -80,6 +81,12 @@ impl Daemon {
             | FromKeeper::StoredNames { .. }
             | FromKeeper::Pong => {}
         }
+    }
+
+    /// Stops everything and leaves.
+    pub(crate) fn terminate(&mut self) {
+        self.runtime_stopping();
+        self.command(Command::Shutdown, Self::leave);
     }
 
     fn spawn_failure(&self, run: RunId, step: crate::os::spawn::Step, errno: i32) -> String {
@@ -132,7 +139,10 @@ impl Daemon {
         if let Some(record) = self.core.apps.get(&app) {
             for (stream, pipe) in [(Stream::Out, pipes.out), (Stream::Err, pipes.err)] {
                 if let Some(pipe) = pipe {
-                    let sink = sinks::sink(&self.home.logs, record, &spec.logs, slot, stream, pid, adopted);
+                    let mut sink = sinks::sink(&self.home.logs, record, &spec.logs, slot, stream, pid, adopted);
+                    if let Some(runtime) = &self.runtime {
+                        runtime.join_sink(&mut sink, record, &spec.logs, stream, self.core.apps.len() > 1);
+                    }
                     self.pump.attach(StreamKey { run, stream }, pipe, sink);
                 }
             }

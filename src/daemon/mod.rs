@@ -26,6 +26,7 @@ mod replace;
 mod requests;
 mod require;
 mod runs;
+mod runtime;
 mod sampling;
 mod sinks;
 mod spawning;
@@ -55,6 +56,7 @@ use helper::Helper;
 use hub::Hub;
 use mail::Mail;
 use runs::Handle;
+use runtime::Runtime;
 use sampling::Sampling;
 
 pub use start::{DaemonError, log_to_stderr, run};
@@ -96,6 +98,8 @@ pub(crate) struct Daemon {
     pub(crate) replies: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     pub(crate) next_ticket: Ticket,
     pub(crate) created: BTreeMap<AppId, WallTime>,
+    /// What it does besides under `clmgr runtime`.
+    pub(crate) runtime: Option<Runtime>,
     /// Set when everything has stopped and the loop is to end.
     pub(crate) leaving: bool,
 }

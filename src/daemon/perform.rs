@@ -76,6 +76,7 @@ impl Daemon {
     pub(crate) fn publish(&mut self, draft: EventDraft) {
         let id = draft.id;
         let event = self.hub.publish(clock::wall(), draft);
+        self.runtime_notes(&event);
         self.alert(id, &event);
     }
 

@@ -35,6 +35,12 @@ pub(crate) struct Table {
     pub keeper_pid: i32,
     pub notify: Option<OwnedFd>,
     pub last_exit: Option<u64>,
+    /// What the keeper of a runtime holds for us.
+    pub runtime: BTreeMap<String, OwnedFd>,
+    /// A runtime has started everything.
+    pub applied: bool,
+    /// The keeper was asked to end before we came.
+    pub terminate: bool,
     children: BTreeMap<RunId, (ChildEntry, Pipes)>,
 }
 

@@ -38,6 +38,7 @@ impl Daemon {
         self.keeper_born = crate::daemon::start::born(self.keeper_pid);
         self.unacked = None;
         self.hand_over();
+        self.runtime_hand_over();
         let message = format!(
             "the keeper died; a new one (pid {}) took over {} processes",
             self.keeper_pid,

@@ -11,6 +11,7 @@ use crate::daemon::daemon_loop::End;
 use crate::daemon::hub::Hub;
 use crate::daemon::mail::Mail;
 use crate::daemon::recover::{self, Table};
+use crate::daemon::runtime::{self, Runtime};
 use crate::daemon::sampling::Sampling;
 use crate::daemon::{Daemon, http};
 use crate::keeper::link::{Link, LinkError};
@@ -97,13 +98,21 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     let mut link = Link::new(link).map_err(DaemonError::system("use the keeper's link"))?;
     let mut table = hello(&mut link)?;
     let (mail, mut letters) = Mail::new();
-    let Opened { store, state, notes } = match open_store(&home, mail.clone()) {
+    let Opened {
+        store,
+        mut state,
+        notes,
+    } = match open_store(&home, mail.clone()) {
         Ok(opened) => opened,
         Err(error) => {
             give_up(&mut link);
             return Err(error);
         }
     };
+    let runtime = Runtime::join(std::mem::take(&mut table.runtime));
+    if let Some(runtime) = &runtime {
+        runtime.begin(&store, &mut state).await;
+    }
     let notice_mail = mail.clone();
     let pump = Pump::start(
         clock::wall,
@@ -111,7 +120,11 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     )
     .map_err(DaemonError::system("start the log thread"))?;
     let keeper = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
-    let hub = Hub::new(store.clone(), state.last_event_seq);
+    let mut hub = Hub::new(store.clone(), state.last_event_seq);
+    if let Some(runtime) = &runtime {
+        runtime.open(&pump);
+        hub.speak(runtime.voice(&pump));
+    }
     let mut daemon = Daemon {
         core: Core::new(state.next_app_id.0, state.first_run_id.0),
         home_tag: tag(&home),
@@ -138,6 +151,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         replies: BTreeMap::new(),
         next_ticket: 1,
         created: BTreeMap::new(),
+        runtime,
         leaving: false,
     };
     daemon.hub.announce(
@@ -157,7 +171,16 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         }
     };
     let server = tokio::spawn(http::serve(listener, mail));
+    daemon.runtime_begun();
+    let (applied, terminate) = (table.applied, table.terminate);
     recover::recover(&mut daemon, state, table);
+    if applied {
+        daemon.runtime_applied();
+    }
+    if terminate {
+        // Said once, to whatever daemon there was or is.
+        daemon.terminate();
+    }
     // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
     daemon.store.write(Box::new(|_| {}));
     if let Some(mut pipe) = ready.take() {
@@ -240,6 +263,9 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
             name: "notify".to_owned(),
         },
     )?;
+    for name in runtime::NAMES.into_iter().filter(|_| runtime::asked().is_some()) {
+        queue(link, &ToKeeper::Fetch { name: name.to_owned() })?;
+    }
     queue(link, &ToKeeper::Table)?;
     let mut table = Table::default();
     loop {
@@ -249,6 +275,9 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
             match message {
                 FromKeeper::Welcome { keeper_pid, .. } => table.keeper_pid = keeper_pid,
                 FromKeeper::Refused { why } => return Err(DaemonError::Refused(why)),
+                FromKeeper::Stored { name, .. } if runtime::NAMES.contains(&name.as_str()) => {
+                    table.runtime.extend(fds.into_iter().next().map(|fd| (name, fd)));
+                }
                 FromKeeper::Stored { .. } => table.notify = fds.into_iter().next(),
                 FromKeeper::Children { last, children } => {
                     table.add(children, fds);
@@ -258,11 +287,12 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
                 }
                 // Exits are in the table, too; the rest answers questions nobody has asked yet.
                 FromKeeper::Exited { seq, .. } => table.last_exit = Some(seq),
+                FromKeeper::Terminate => table.terminate = true,
+                FromKeeper::Applied => table.applied = true,
                 FromKeeper::Spawned { .. }
                 | FromKeeper::SpawnFailed { .. }
                 | FromKeeper::StoredNames { .. }
-                | FromKeeper::Pong
-                | FromKeeper::Terminate => {}
+                | FromKeeper::Pong => {}
             }
         }
         poll::readable(link.as_fd(), Millis(10_000)).map_err(DaemonError::system("wait for the keeper"))?;
@@ -304,6 +334,10 @@ impl Daemon {
                 );
                 tracing::warn!("{message}");
                 self.announce_for(EventKind::LogLost, &loss, message);
+            }
+            Notice::Console(message) => {
+                tracing::warn!("{message}");
+                self.hub.announce(clock::wall(), EventKind::LogLost, message);
             }
             Notice::Resumed(loss) => {
                 let message = format!(

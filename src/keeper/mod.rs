@@ -24,11 +24,13 @@ mod daemon;
 mod error;
 mod launch;
 mod restart;
+mod runtime;
 mod serve;
 mod state;
 
 pub use daemon::{DaemonProcess, DaemonStarter, ExecDaemon, LINK_FD, LINK_VAR, READY_FD, READY_VAR};
 pub use error::KeeperError;
+pub use runtime::{ERR, OUT, RuntimeOptions};
 pub use serve::{KeeperOptions, run, run_with};
 
 #[cfg(test)]

@@ -10,15 +10,17 @@ use super::launch::{Launcher, ended};
 use super::link::{Link, LinkError};
 use super::protocol::{FromKeeper, ToKeeper};
 use super::restart::Restart;
+use super::runtime::{ERR, Ended, OUT, Runtime, RuntimeOptions};
 use super::state::{Effect, Reply, State};
 use crate::model::duration::Millis;
+use crate::model::exit::Exit;
 use crate::model::time::Moment;
 use crate::os::epoll::{Epoll, Ready};
 use crate::os::home::Home;
 use crate::os::pidfd::{self, Scope};
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawned;
-use crate::os::{clock, lock, memory, poll, reap};
+use crate::os::{clock, fds, lock, memory, poll, reap};
 
 const SIGNALS: u64 = 0;
 const LINK: u64 = 1;
@@ -46,20 +48,33 @@ pub struct KeeperOptions {
     pub daemon_exe: PathBuf,
     /// The link of a daemon that lives already: it has started this keeper in place of one that died.
     pub daemon_link: Option<OwnedFd>,
+    /// This process is `clmgr runtime`.
+    pub runtime: Option<RuntimeOptions>,
 }
 
-/// Runs the keeper of a home until it is told to leave. Call it before any thread is started.
+/// Runs the keeper of a home until it is told to leave, and returns its exit code. Call it before any thread is
+/// started.
 ///
 /// # Errors
 /// Start-up failed, most often because another keeper runs. After start-up there are no errors.
-pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
+pub fn run(options: KeeperOptions) -> Result<u8, KeeperError> {
     let log = options.home.own_log();
+    if let Some(runtime) = options.runtime {
+        let _lock = prepare(&options.home)?;
+        let (ours, theirs) = fds::pipe().map_err(KeeperError::system("make a pipe"))?;
+        let (runtime, streams) = Runtime::new(runtime, options.daemon_exe.clone(), &log, ours)?;
+        let mut starter = ExecDaemon::new(options.daemon_exe, log, Some(theirs), None);
+        let mut keeper = Keeper::new(&mut starter, Some(runtime))?;
+        keeper.state.store(OUT, streams.out);
+        keeper.state.store(ERR, streams.err);
+        return Ok(keeper.serve());
+    }
     let mut starter = ExecDaemon::new(options.daemon_exe, log, options.ready_fd, options.daemon_link);
     let result = prepare(&options.home).and_then(|_lock| run_with(&mut starter));
     if let Err(error) = &result {
         starter.report(error);
     }
-    result
+    result.map(|()| 0)
 }
 
 /// The folders, and the lock. Somebody who only asks whether the lock is held makes it seem so for a moment.
@@ -80,29 +95,7 @@ fn prepare(home: &Home) -> Result<lock::Lock, KeeperError> {
 /// # Errors
 /// Start-up failed.
 pub fn run_with(starter: &mut dyn DaemonStarter) -> Result<(), KeeperError> {
-    let signals = block_signals()?;
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .map_err(KeeperError::system("become the reaper of orphans"))?;
-    let launcher = Launcher::new().map_err(KeeperError::system("prepare for children"))?;
-    let epoll = Epoll::new().map_err(KeeperError::system("create an epoll set"))?;
-    epoll
-        .add(&signals, SIGNALS)
-        .map_err(KeeperError::system("wait for signals"))?;
-    Keeper {
-        starter,
-        signals,
-        epoll,
-        state: State::new(launcher),
-        link: None,
-        writing: false,
-        daemon: None,
-        restart: Restart::default(),
-        start_at: Some(Moment(0)),
-        kill_at: None,
-        quiet_at: None,
-        leaving: false,
-    }
-    .serve();
+    Keeper::new(starter, None)?.serve();
     Ok(())
 }
 
@@ -115,6 +108,7 @@ struct Daemon {
 
 struct Keeper<'a> {
     starter: &'a mut dyn DaemonStarter,
+    runtime: Option<Runtime>,
     signals: Signals,
     epoll: Epoll,
     state: State,
@@ -132,13 +126,43 @@ struct Keeper<'a> {
     leaving: bool,
 }
 
+impl<'a> Keeper<'a> {
+    fn new(starter: &'a mut dyn DaemonStarter, runtime: Option<Runtime>) -> Result<Self, KeeperError> {
+        let signals = block_signals()?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(KeeperError::system("become the reaper of orphans"))?;
+        let launcher = Launcher::new().map_err(KeeperError::system("prepare for children"))?;
+        let epoll = Epoll::new().map_err(KeeperError::system("create an epoll set"))?;
+        epoll
+            .add(&signals, SIGNALS)
+            .map_err(KeeperError::system("wait for signals"))?;
+        Ok(Self {
+            starter,
+            runtime,
+            signals,
+            epoll,
+            state: State::new(launcher),
+            link: None,
+            writing: false,
+            daemon: None,
+            restart: Restart::default(),
+            start_at: Some(Moment(0)),
+            kill_at: None,
+            quiet_at: None,
+            leaving: false,
+        })
+    }
+}
+
 impl Keeper<'_> {
-    fn serve(mut self) {
+    /// Until the end; the exit code.
+    fn serve(mut self) -> u8 {
         let mut events = Vec::new();
         loop {
             self.timers();
-            if self.leaving && self.daemon.is_none() {
-                return;
+            let helped = self.runtime.as_ref().is_some_and(Runtime::has_helper);
+            if self.leaving && self.daemon.is_none() && !helped {
+                return self.exit_code();
             }
             let due = [self.next_timer(), self.quiet_at].into_iter().flatten().min();
             let wait = due.map(|at| Millis(at.since(clock::monotonic()).0 + 1));
@@ -165,7 +189,14 @@ impl Keeper<'_> {
     }
 
     fn next_timer(&self) -> Option<Moment> {
-        [self.start_at, self.kill_at].into_iter().flatten().min()
+        let helper = self.runtime.as_ref().filter(|_| !self.leaving).and_then(Runtime::due);
+        [self.start_at, self.kill_at, helper].into_iter().flatten().min()
+    }
+
+    /// Of a runtime: the one found here, else the daemon's.
+    fn exit_code(&self) -> u8 {
+        let own = self.runtime.as_ref().and_then(|runtime| runtime.code);
+        own.or(self.state.outcome).unwrap_or(0)
     }
 
     fn timers(&mut self) {
@@ -176,10 +207,18 @@ impl Keeper<'_> {
                 note("the daemon did not end after its link; killing it");
                 drop(pidfd::signal(pidfd, libc::SIGKILL, Scope::Process));
             }
+            if let Some(runtime) = self.runtime.as_ref().filter(|_| self.leaving) {
+                runtime.kill_helper();
+            }
         }
         if self.start_at.is_some_and(|at| at <= now) && !self.leaving {
             self.start_at = None;
             self.start_daemon(now);
+        }
+        if let Some(runtime) = self.runtime.as_mut().filter(|_| !self.leaving)
+            && let Err(error) = runtime.tick(now)
+        {
+            note(&format!("cannot start a helper: {error}"));
         }
     }
 
@@ -294,18 +333,75 @@ impl Keeper<'_> {
             Some(Daemon { process: Some(_), .. }) => self.kill_at = Some(clock::monotonic().after(GRACE)),
             Some(Daemon { process: None, .. }) | None => self.daemon = None,
         }
+        if self.runtime.as_ref().is_some_and(Runtime::has_helper) {
+            self.kill_at = Some(clock::monotonic().after(GRACE));
+        }
+    }
+
+    /// Somebody asks for the end.
+    fn terminate(&mut self) {
+        let force = self
+            .runtime
+            .as_mut()
+            .is_some_and(|runtime| runtime.asked(clock::monotonic()));
+        if force {
+            return self.force();
+        }
+        self.announce_end();
+    }
+
+    fn announce_end(&mut self) {
+        if !self.state.terminating {
+            self.state.terminating = true;
+            let message = self.state.welcomed.then_some(FromKeeper::Terminate);
+            self.announce(message);
+        }
+    }
+
+    /// Kills everything at once: somebody has lost patience.
+    fn force(&mut self) {
+        note("killing everything, as asked");
+        for fd in self.state.children.living_pidfds() {
+            drop(pidfd::signal(fd, libc::SIGKILL, Scope::Group));
+        }
+        if let Some(Spawned { pidfd, .. }) = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()) {
+            drop(pidfd::signal(pidfd, libc::SIGKILL, Scope::Process));
+        }
+        if let Some(runtime) = &self.runtime {
+            runtime.kill_helper();
+        }
+        self.leave();
+    }
+
+    fn helper_ended(&mut self, pid: i32, exit: &Exit) {
+        let terminating = self.state.terminating;
+        let Some(runtime) = &mut self.runtime else { return };
+        match runtime.ended(pid, exit, clock::monotonic(), terminating) {
+            Ended::Unknown | Ended::Nothing => {}
+            Ended::Applied => {
+                self.state.applied = true;
+                let message = self.state.welcomed.then_some(FromKeeper::Applied);
+                self.announce(message);
+            }
+            Ended::Failed => self.announce_end(),
+        }
+    }
+
+    fn hang_up(&mut self) {
+        let Some(runtime) = &mut self.runtime else { return };
+        if runtime.terminal_gone() {
+            self.terminate();
+        } else if !self.state.terminating {
+            runtime.reload();
+        }
     }
 
     fn read_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.next() {
             match signal {
                 libc::SIGCHLD => self.reap(),
-                libc::SIGTERM | libc::SIGINT if !self.state.terminating => {
-                    self.state.terminating = true;
-                    let message = self.state.welcomed.then_some(FromKeeper::Terminate);
-                    self.announce(message);
-                }
-                // SIGHUP, and repeated requests to end.
+                libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => self.terminate(),
+                libc::SIGHUP => self.hang_up(),
                 _ => {}
             }
         }
@@ -320,6 +416,9 @@ impl Keeper<'_> {
             } else if let Some(run) = self.state.children.run_of(reaped.pid) {
                 let message = self.state.exited(run, reaped.exit);
                 self.announce(message);
+            } else {
+                // A helper of a runtime, or an orphan of whoever.
+                self.helper_ended(reaped.pid, &reaped.exit);
             }
         }
     }

@@ -32,6 +32,10 @@ pub(super) struct State {
     pub(super) terminating: bool,
     /// The daemon has said `Hello` and was understood.
     pub(super) welcomed: bool,
+    /// A runtime has started everything it was to start.
+    pub(super) applied: bool,
+    /// The exit code the daemon wants.
+    pub(super) outcome: Option<u8>,
     launcher: Launcher,
     stored: BTreeMap<String, Arc<OwnedFd>>,
     keeper_pid: i32,
@@ -43,6 +47,8 @@ impl State {
             children: Children::default(),
             terminating: false,
             welcomed: false,
+            applied: false,
+            outcome: None,
             launcher,
             stored: BTreeMap::new(),
             keeper_pid: i32::try_from(std::process::id()).unwrap_or(0),
@@ -92,8 +98,14 @@ impl State {
                 say(refused(&format!("{living} children are alive")));
             }
             ToKeeper::Ping => say(FromKeeper::Pong),
+            ToKeeper::Outcome { code } => self.outcome = Some(code),
         }
         Effect::None
+    }
+
+    /// Keeps a descriptor of our own under a name.
+    pub(super) fn store(&mut self, name: &str, fd: OwnedFd) {
+        self.stored.insert(name.to_owned(), Arc::new(fds::lift(fd, 64)));
     }
 
     /// Records an end; its announcement is for a daemon that is there to hear it.
@@ -122,6 +134,9 @@ impl State {
         });
         for announcement in self.children.announcements() {
             say(announcement);
+        }
+        if self.applied {
+            say(FromKeeper::Applied);
         }
         if self.terminating {
             say(FromKeeper::Terminate);

@@ -12,6 +12,7 @@ pub mod names;
 pub mod ostext;
 pub mod outcome;
 pub mod process;
+pub mod runtime;
 pub mod size;
 pub mod spec;
 pub mod state;

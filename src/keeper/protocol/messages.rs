@@ -88,6 +88,13 @@ pub enum ToKeeper {
     /// Answer: `Pong`.
     #[n(11)]
     Ping,
+    /// Only to a keeper that is a runtime: when it leaves, this is its exit code. No answer.
+    #[n(15)]
+    Outcome {
+        /// 0 to 255.
+        #[n(0)]
+        code: u8,
+    },
 }
 
 /// A child of a keeper that has died.
@@ -224,6 +231,10 @@ pub enum FromKeeper {
     /// Somebody asked the keeper to end (SIGTERM or SIGINT): stop the apps, then send `Exit`.
     #[n(9)]
     Terminate,
+    /// Only from a keeper that is a runtime: everything that its command line names was started. Sent to every new
+    /// daemon, before the answer to `Table`.
+    #[n(13)]
+    Applied,
 }
 
 /// A child in the table: it lives, or its exit is not acknowledged, or its descriptors are not released.
