@@ -184,7 +184,7 @@ fn ends_as_its_only_app_does() {
         ("echo done; exit 7", "restart = \"never\"", 7),
         ("echo done", "restart = \"on-failure\"", 0),
         ("exit 3", "stop_exit_codes = [3]", 3),
-        ("kill -9 $$", "restart = \"never\"", 137),
+        ("kill -9 $$$$", "restart = \"never\"", 137),
     ] {
         let world = World::new();
         let text = format!("[[apps]]\nname = \"job\"\ncmd = [\"sh\", \"-c\", \"{script}\"]\n{law}\n");
