@@ -77,8 +77,7 @@ impl Daemon {
             }
             FromKeeper::Terminate => {
                 tracing::info!("the keeper was asked to end");
-                self.tell_stopping();
-                self.command(Command::Shutdown, |daemon| daemon.leave());
+                self.terminate();
             }
             FromKeeper::Detach => {
                 tracing::info!("the keeper was asked to leave without the apps");
@@ -87,6 +86,7 @@ impl Daemon {
                 self.keeper_send(&ToKeeper::Ping, Vec::new());
             }
             FromKeeper::Pong if self.detaching => self.leave(),
+            FromKeeper::Applied => self.runtime_applied(),
             FromKeeper::Refused { why } => tracing::error!("the keeper refused: {why}"),
             FromKeeper::Welcome { .. }
             | FromKeeper::Children { .. }
@@ -94,6 +94,13 @@ impl Daemon {
             | FromKeeper::StoredNames { .. } => {}
             FromKeeper::Pong => self.ponged(),
         }
+    }
+
+    /// Stops everything and leaves.
+    pub(crate) fn terminate(&mut self) {
+        self.tell_stopping();
+        self.runtime_stopping();
+        self.command(Command::Shutdown, |daemon| daemon.leave());
     }
 
     fn spawn_failure(&self, run: RunId, step: Step, errno: i32) -> String {
@@ -146,7 +153,10 @@ impl Daemon {
         if let Some(record) = self.core.apps.get(&app) {
             for (stream, pipe) in [(Stream::Out, pipes.out), (Stream::Err, pipes.err)] {
                 if let Some(pipe) = pipe {
-                    let sink = sinks::sink(&self.home.logs, record, &spec.logs, slot, stream, pid, adopted);
+                    let mut sink = sinks::sink(&self.home.logs, record, &spec.logs, slot, stream, pid, adopted);
+                    if let Some(runtime) = &self.runtime {
+                        runtime.join_sink(&mut sink, record, &spec.logs, stream, self.core.apps.len() > 1);
+                    }
                     self.pump.attach(StreamKey { run, stream }, pipe, sink);
                 }
             }

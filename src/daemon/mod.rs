@@ -27,6 +27,7 @@ mod replace;
 mod requests;
 mod require;
 mod runs;
+mod runtime;
 mod sampling;
 mod service;
 mod sinks;
@@ -59,6 +60,7 @@ use hub::Hub;
 use listeners::Listeners;
 use mail::Mail;
 use runs::Handle;
+use runtime::Runtime;
 use sampling::Sampling;
 
 pub use start::{DaemonError, log_to_stderr, run};
@@ -103,6 +105,8 @@ pub(crate) struct Daemon {
     pub(crate) replies: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     pub(crate) next_ticket: Ticket,
     pub(crate) created: BTreeMap<AppId, WallTime>,
+    /// What it does besides under `clmgr runtime`.
+    pub(crate) runtime: Option<Runtime>,
     /// Set when everything has stopped and the loop is to end.
     pub(crate) leaving: bool,
     /// The keeper leaves without the apps: nothing is started any more, and the loop ends when everything that was

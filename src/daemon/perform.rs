@@ -78,6 +78,7 @@ impl Daemon {
             service.changed(clock::monotonic());
         }
         let event = self.hub.publish(clock::wall(), draft);
+        self.runtime_notes(&event);
         self.alert(id, &event);
     }
 

@@ -20,8 +20,9 @@ use std::sync::Arc;
 
 use crate::daemon::Daemon;
 use crate::daemon::listeners::channel_number;
-use crate::daemon::listeners::recover::Stored;
+use crate::daemon::listeners::recover::{PREFIX, Stored};
 use crate::daemon::runs::{Label, Pipes, is_helper};
+use crate::daemon::runtime;
 use crate::daemon::spawning::wants_channel;
 use crate::daemon::survivors::{self, Hunt};
 use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper};
@@ -36,6 +37,9 @@ use crate::supervise::Input;
 use crate::supervise::app::App;
 use crate::supervise::run::{Generation, Phase, Run};
 
+/// What begins the names of pipes and channels that a service manager has kept of the apps of a keeper before this one.
+const KEPT: &str = "run/";
+
 /// What the keeper had when we came.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -46,6 +50,12 @@ pub(crate) struct Table {
     pub sockets: Stored,
     /// Ends of pipes and channels that the service manager has kept, as `run/7/stdin`.
     pub kept: BTreeMap<String, OwnedFd>,
+    /// What the keeper of a runtime holds for us.
+    pub runtime: BTreeMap<String, OwnedFd>,
+    /// A runtime has started everything.
+    pub applied: bool,
+    /// The keeper was asked to end before we came.
+    pub terminate: bool,
     children: BTreeMap<RunId, (ChildEntry, Pipes)>,
 }
 
@@ -58,6 +68,19 @@ impl Table {
     /// The keeper has it, alive.
     pub(crate) fn lives(&self, run: RunId) -> bool {
         self.children.get(&run).is_some_and(|(child, _)| child.exited.is_none())
+    }
+
+    /// A descriptor that the keeper has stored.
+    pub(crate) fn keep(&mut self, name: String, fd: OwnedFd) {
+        if name == "notify" {
+            self.notify = Some(fd);
+        } else if runtime::NAMES.contains(&name.as_str()) {
+            self.runtime.insert(name, fd);
+        } else if name.starts_with(KEPT) {
+            self.kept.insert(name, fd);
+        } else if name.starts_with(PREFIX) {
+            self.sockets.insert(name, fd);
+        }
     }
 
     /// One more part of it.

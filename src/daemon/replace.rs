@@ -40,6 +40,7 @@ impl Daemon {
         self.unacked = None;
         self.ordered.clear();
         self.hand_over();
+        self.runtime_hand_over();
         let message = format!(
             "the keeper died; a new one (pid {}) took over {} processes",
             self.keeper_pid,

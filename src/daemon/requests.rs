@@ -207,6 +207,7 @@ impl Daemon {
         for run in helpers {
             self.end_helper(run);
         }
+        self.runtime_outcome();
         self.keeper_send(&ToKeeper::Exit { force: true }, Vec::new());
         for _ in 0..100 {
             match self.keeper.get_mut().flush() {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use crate::daemon::daemon_loop::End;
 use crate::daemon::hub::Hub;
-use crate::daemon::listeners::recover::PREFIX;
 use crate::daemon::mail::Mail;
 use crate::daemon::recover::{self, Table};
+use crate::daemon::runtime::Runtime;
 use crate::daemon::sampling::Sampling;
 use crate::daemon::service::Service;
 use crate::daemon::survivors::Hunt;
@@ -107,13 +107,21 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     let home_tag = tag(&home);
     let hunt = Hunt::begin(&home, &home_tag, &keeper);
     let (mail, mut letters) = Mail::new();
-    let Opened { store, state, notes } = match open_store(&home, mail.clone()) {
+    let Opened {
+        store,
+        mut state,
+        notes,
+    } = match open_store(&home, mail.clone()) {
         Ok(opened) => opened,
         Err(error) => {
             give_up(&mut link);
             return Err(error);
         }
     };
+    let runtime = Runtime::join(std::mem::take(&mut table.runtime));
+    if let Some(runtime) = &runtime {
+        runtime.begin(&store, &mut state).await;
+    }
     let notice_mail = mail.clone();
     let pump = Pump::start(
         clock::wall,
@@ -121,7 +129,11 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     )
     .map_err(DaemonError::system("start the log thread"))?;
     let keeper_link = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
-    let hub = Hub::new(store.clone(), state.last_event_seq);
+    let mut hub = Hub::new(store.clone(), state.last_event_seq);
+    if let Some(runtime) = &runtime {
+        runtime.open(&pump);
+        hub.speak(runtime.voice(&pump));
+    }
     let mut daemon = Daemon {
         core: Core::new(state.next_app_id.0, state.first_run_id.0),
         home_tag,
@@ -150,6 +162,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         replies: BTreeMap::new(),
         next_ticket: 1,
         created: BTreeMap::new(),
+        runtime,
         leaving: false,
         detaching: false,
         service: Service::from_environment(clock::monotonic()),
@@ -172,7 +185,16 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         }
     };
     let server = tokio::spawn(http::serve(listener, mail));
+    daemon.runtime_begun();
+    let (applied, terminate) = (table.applied, table.terminate);
     recover::recover(&mut daemon, state, table, hunt, state_lost);
+    if applied {
+        daemon.runtime_applied();
+    }
+    if terminate {
+        // Said once, to whatever daemon there was or is.
+        daemon.terminate();
+    }
     // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
     daemon.store.write(Box::new(|_| {}));
     if let Some(mut pipe) = ready.take() {
@@ -252,8 +274,8 @@ fn give_up(link: &mut Link) {
     }
 }
 
-/// What begins the names of pipes and channels that a service manager has kept of the apps of a keeper before this one.
-const KEPT: &str = "run/";
+/// What begins the names of readiness pipes, which are fetched with their runs.
+const READINESS: &str = "ready/";
 
 /// Introduces us and asks for everything the keeper has.
 fn hello(link: &mut Link) -> Result<Table, DaemonError> {
@@ -265,12 +287,6 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
             min: MIN_VERSION,
             current: VERSION,
             daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
-    )?;
-    queue(
-        link,
-        &ToKeeper::Fetch {
-            name: "notify".to_owned(),
         },
     )?;
     // Before the table: when that is complete, so are the descriptors.
@@ -285,20 +301,15 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
                 FromKeeper::Welcome { keeper_pid, .. } => table.keeper_pid = keeper_pid,
                 FromKeeper::Refused { why } => return Err(DaemonError::Refused(why)),
                 FromKeeper::StoredNames { names } => {
-                    let wanted = |name: &String| name.starts_with(PREFIX) || name.starts_with(KEPT);
-                    for name in names.into_iter().filter(wanted) {
+                    for name in names.into_iter().filter(|name| !name.starts_with(READINESS)) {
                         queue(link, &ToKeeper::Fetch { name })?;
                     }
                     queue(link, &ToKeeper::Table)?;
                 }
-                FromKeeper::Stored { name, .. } if name == "notify" => table.notify = fds.into_iter().next(),
                 FromKeeper::Stored { name, .. } => {
-                    let into = if name.starts_with(KEPT) {
-                        &mut table.kept
-                    } else {
-                        &mut table.sockets
-                    };
-                    into.extend(fds.into_iter().next().map(|fd| (name, fd)));
+                    if let Some(fd) = fds.into_iter().next() {
+                        table.keep(name, fd);
+                    }
                 }
                 FromKeeper::Children { last, children } => {
                     table.add(children, fds);
@@ -306,11 +317,10 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
                 }
                 // Exits are in the table, too; the rest answers questions nobody has asked yet.
                 FromKeeper::Exited { seq, .. } => table.last_exit = Some(seq),
-                FromKeeper::Spawned { .. }
-                | FromKeeper::SpawnFailed { .. }
-                | FromKeeper::Pong
-                | FromKeeper::Terminate
-                | FromKeeper::Detach => {}
+                FromKeeper::Terminate => table.terminate = true,
+                FromKeeper::Applied => table.applied = true,
+                FromKeeper::Spawned { .. } | FromKeeper::SpawnFailed { .. } | FromKeeper::Pong | FromKeeper::Detach => {
+                }
             }
         }
         if complete {
@@ -358,6 +368,10 @@ impl Daemon {
                 );
                 tracing::warn!("{message}");
                 self.announce_for(EventKind::LogLost, &loss, message);
+            }
+            Notice::Console(message) => {
+                tracing::warn!("{message}");
+                self.hub.announce(clock::wall(), EventKind::LogLost, message);
             }
             Notice::Resumed(loss) => {
                 let message = format!(

@@ -14,6 +14,7 @@ pub mod ostext;
 pub mod outcome;
 pub mod placeholder;
 pub mod process;
+pub mod runtime;
 pub mod size;
 pub mod spec;
 pub mod state;

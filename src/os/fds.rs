@@ -107,6 +107,18 @@ pub fn inherited(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Makes standard output (1) or standard error (2) of this process lead to `fd`.
+///
+/// # Errors
+/// Another number, or `fd` is not open.
+pub fn redirect(fd: impl AsFd, number: i32) -> io::Result<()> {
+    match number {
+        1 => Ok(rustix::stdio::dup2_stdout(fd)?),
+        2 => Ok(rustix::stdio::dup2_stderr(fd)?),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
 /// Moves a descriptor to the lowest free number that is at least `from`. See `os::spawn` for why a
 /// process that holds thousands of descriptors keeps the low numbers free.
 #[must_use]

@@ -9,6 +9,7 @@
 )]
 
 pub mod clock;
+pub mod console;
 pub mod cstrings;
 pub mod detach;
 pub mod epoll;

@@ -22,6 +22,7 @@ mod recovery;
 mod reload;
 mod resources;
 mod restart_law;
+mod runtime;
 mod smoke;
 mod stop;
 mod survival;

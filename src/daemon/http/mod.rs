@@ -1,6 +1,7 @@
 //! The control API over the Unix socket: who may, which route, which form. What is done stands elsewhere.
 
 mod events;
+mod health;
 mod read;
 mod write;
 
@@ -36,6 +37,8 @@ use crate::os::{clock, fds, limits};
 const MAX_BODY: usize = 16 << 20;
 /// How long a client may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) use health::serve_tcp as serve_health;
 
 /// Requests being answered.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
@@ -172,6 +175,7 @@ fn allowed(stream: &UnixStream, mail: &Mail) -> Result<(), ErrorBody> {
 fn router(mail: Mail) -> Router {
     Router::new()
         .route(routes::PING.path, get(read::ping))
+        .route(routes::HEALTH.path, get(health::health))
         .route(routes::STATUS.path, get(read::status))
         .route(routes::DESCRIBE.path, get(read::describe))
         .route(routes::ENV.path, get(read::env))

@@ -4,6 +4,8 @@ pub(crate) mod apply;
 mod program;
 mod what;
 
+pub(crate) use what::Prepared;
+
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
@@ -103,6 +105,12 @@ pub(crate) fn run(args: &StartArgs, context: &mut Context) -> Result<(), Failure
         reply.results.extend(part.start(args, context)?.results);
     }
     report::done_with_table(context, &reply)
+}
+
+/// Reads and checks what the words mean where nothing is known yet: files and programs, ready to be started.
+pub(crate) fn fresh(args: &StartArgs) -> Result<Vec<Prepared>, Failure> {
+    let args = &program_first(args);
+    what::prepare(what::unknown(what::sort_out(args)?)?, args)
 }
 
 /// `start -- sleep 100` means the program `sleep`, as with `env` and `nohup`.
