@@ -114,7 +114,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     let hub = Hub::new(store.clone(), state.last_event_seq);
     let mut daemon = Daemon {
         core: Core::new(state.next_app_id.0, state.first_run_id.0),
-        home_tag: tag(&home),
+        home_tag: home.tag(),
         boot: procfs::boot_id(),
         home,
         began: clock::monotonic(),
@@ -278,20 +278,6 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
 /// When a process began, in clock ticks since boot; 0 if it is gone.
 pub(crate) fn born(pid: i32) -> u64 {
     procfs::identity(pid).map_or(0, |identity| identity.start_ticks)
-}
-
-/// A short text that tells homes apart: FNV-1a of the state folder's path.
-fn tag(home: &Home) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    let hash = home
-        .state
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    format!("{hash:016x}")
 }
 
 impl Daemon {

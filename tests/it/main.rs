@@ -11,6 +11,7 @@ mod api;
 mod bad_days;
 mod bad_input;
 mod disk;
+mod doctor;
 mod fork_bomb;
 mod harness;
 mod identity;
