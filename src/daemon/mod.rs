@@ -26,6 +26,7 @@ mod replace;
 mod requests;
 mod require;
 mod runs;
+mod salvage;
 mod sampling;
 mod sinks;
 mod spawning;

@@ -12,7 +12,7 @@ use crate::daemon::hub::Hub;
 use crate::daemon::mail::Mail;
 use crate::daemon::recover::{self, Table};
 use crate::daemon::sampling::Sampling;
-use crate::daemon::{Daemon, http};
+use crate::daemon::{Daemon, http, salvage};
 use crate::keeper::link::{Link, LinkError};
 use crate::keeper::protocol::ToKeeper;
 use crate::logs::pump::Pump;
@@ -97,13 +97,21 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     let mut link = Link::new(link).map_err(DaemonError::system("use the keeper's link"))?;
     let mut table = hello(&mut link)?;
     let (mail, mut letters) = Mail::new();
-    let Opened { store, state, notes } = match open_store(&home, mail.clone()) {
+    let Opened {
+        store,
+        mut state,
+        notes,
+        salvaged,
+    } = match open_store(&home, mail.clone()) {
         Ok(opened) => opened,
         Err(error) => {
             give_up(&mut link);
             return Err(error);
         }
     };
+    if salvaged {
+        salvage::salvage(&store, &mut state, &mut table, &home.tag());
+    }
     let notice_mail = mail.clone();
     let pump = Pump::start(
         clock::wall,
@@ -183,6 +191,12 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
             }
         }
     }
+    close(daemon, &server).await;
+    Ok(())
+}
+
+/// Everything was stopped: the doors are closed, the last answers given, the state written.
+async fn close(mut daemon: Daemon, server: &tokio::task::JoinHandle<()>) {
     for door in [daemon.home.socket(), daemon.home.notify_socket()] {
         // Left behind, it is replaced by the next daemon.
         let _left = http::unbind(&door);
@@ -193,7 +207,6 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     server.abort();
     daemon.store.shut_down();
     tracing::info!("the daemon leaves");
-    Ok(())
 }
 
 fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {

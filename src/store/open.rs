@@ -10,7 +10,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::model::time::WallTime;
-use crate::store::damage;
 use crate::store::error::{StoreError, is_damage};
 use crate::store::handle::Store;
 use crate::store::load::{self, Loaded};
@@ -18,6 +17,7 @@ use crate::store::migrate::{self, Found};
 use crate::store::reserve::Reserve;
 use crate::store::state::LoadedState;
 use crate::store::worker::Outside;
+use crate::store::{backup, damage};
 
 /// Called on the store thread: `true` and why when writing begins to fail, `false` and what was lost
 /// when it works again.
@@ -54,25 +54,39 @@ pub struct Opened {
     pub state: LoadedState,
     /// What the user should be told: a damaged file was put aside, an app could not be read.
     pub notes: Vec<String>,
+    /// The state is not the last one that was confirmed: it is from a backup, or there is none at all, although
+    /// processes of it may live.
+    pub salvaged: bool,
 }
 
 impl Store {
     /// Opens the state file, making it (mode 0600) if it is missing, and starts the store thread.
     ///
-    /// A damaged file is moved aside and a fresh one begun, which is said in `notes`.
+    /// A damaged file is moved aside and its backup taken, or a fresh one begun, which is said in `notes`.
     ///
     /// # Errors
     /// If the file cannot be opened or written, is in use, was made by a newer version, or belongs to
     /// another program. It is unchanged in the last two cases.
     pub fn open(path: &Path, options: Options) -> Result<Opened, StoreError> {
         let mut notes = Vec::new();
-        let (connection, loaded) = match prepare(path) {
+        let mut salvaged = false;
+        let emptied = path.metadata().is_ok_and(|file| file.len() == 0) && backup::exists(path);
+        let first = if emptied {
+            Err(StoreError::Open {
+                path: path.to_owned(),
+                operation: "read",
+                source: damage::error(),
+            })
+        } else {
+            prepare(path)
+        };
+        let (connection, loaded) = match first {
             Err(StoreError::Open {
                 source,
                 operation,
                 path,
             }) if is_damage(&source) => {
-                if !damage::is_damaged(&path) {
+                if !emptied && !damage::is_damaged(&path) {
                     return Err(StoreError::Open {
                         source,
                         operation,
@@ -80,6 +94,7 @@ impl Store {
                     });
                 }
                 put_aside(&path, options.now, &source.to_string(), &mut notes)?;
+                salvaged = true;
                 prepare(&path)?
             }
             other => other?,
@@ -97,9 +112,15 @@ impl Store {
                 on_trouble: options.on_trouble,
                 disk: options.disk,
                 reserve: Reserve::beside(path),
+                path: path.to_owned(),
             },
         )?;
-        Ok(Opened { store, state, notes })
+        Ok(Opened {
+            store,
+            state,
+            notes,
+            salvaged,
+        })
     }
 }
 
@@ -108,8 +129,12 @@ fn put_aside(path: &Path, now: WallTime, why: &str, notes: &mut Vec<String>) -> 
         path: path.to_owned(),
         source,
     })?;
+    let instead = match backup::restore(path) {
+        Some(made) => format!("its backup of {made} was taken: what was changed since has to be done again"),
+        None => "there is no backup, so a new one was begun: what does not run has to be started again".to_owned(),
+    };
     notes.push(format!(
-        "the state file {} is damaged ({why}); it was kept as {} and a new one was begun, so apps have to be started again",
+        "the state file {} is damaged ({why}); it was kept as {}, and {instead}",
         path.display(),
         aside.display()
     ));

@@ -10,6 +10,7 @@
 mod api;
 mod bad_days;
 mod bad_input;
+mod damage;
 mod disk;
 mod doctor;
 mod fork_bomb;

@@ -47,6 +47,20 @@ pub fn command(pid: i32) -> Vec<String> {
     words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
+/// Its arguments, byte by byte; none for a process that is gone or dead.
+#[must_use]
+pub fn arguments(pid: i32) -> Option<Vec<OsString>> {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = bytes.strip_suffix(b"\0")?.split(|byte| *byte == 0);
+    Some(words.map(|word| OsString::from_vec(word.to_vec())).collect())
+}
+
+/// Its working folder.
+#[must_use]
+pub fn cwd(pid: i32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
 /// The environment that it began with, `NAME=value` each followed by NUL.
 #[must_use]
 pub fn environ(pid: i32) -> Option<Vec<u8>> {
@@ -77,7 +91,7 @@ pub fn limit(pid: i32, name: &str) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{age, command, environ, exe, limit, variable};
+    use super::{age, arguments, command, cwd, environ, exe, limit, variable};
 
     #[test]
     fn tells_of_this_process() {
@@ -87,6 +101,8 @@ mod tests {
         assert!(ours.file.is_some());
         assert_eq!(command(pid).len(), std::env::args().count());
         assert!(environ(pid).is_some());
+        assert_eq!(arguments(pid).unwrap(), std::env::args_os().collect::<Vec<_>>());
+        assert_eq!(cwd(pid).unwrap(), std::env::current_dir().unwrap());
         assert!(age(&crate::os::procfs::stat(pid).unwrap()).unwrap() < 86_400);
         assert_eq!(
             limit(pid, "Max open files").unwrap().0,

@@ -32,7 +32,7 @@ use check::{Check, Report};
 /// For the help text.
 pub const EXAMPLES: &str = "Examples:
   clmgr doctor
-  clmgr doctor --json | jq '.checks[] | select(.verdict == \"attention\")'
+  clmgr doctor --json
 
 Exit codes: 0 everything is in order, 1 something needs attention.";
 
