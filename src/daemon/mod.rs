@@ -101,6 +101,8 @@ pub(crate) struct Daemon {
     pub(crate) created: BTreeMap<AppId, WallTime>,
     /// Set when everything has stopped and the loop is to end.
     pub(crate) leaving: bool,
+    /// Set when the state, of which this daemon has only a copy, can be written again.
+    pub(crate) writable: bool,
 }
 
 impl Daemon {

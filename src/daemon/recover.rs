@@ -54,6 +54,12 @@ impl Table {
         living.map(|(run, (child, _))| (*run, child.pid, child.label.as_slice()))
     }
 
+    /// The first run number that no child has.
+    pub(crate) fn next_run(&self) -> u64 {
+        let runs = self.children.keys().filter(|run| !is_helper(**run));
+        runs.map(|run| run.0 + 1).max().unwrap_or(0)
+    }
+
     /// How a child ended, if it is one that has.
     pub(crate) fn exit_of(&self, run: RunId) -> Option<Exit> {
         let (child, _) = self.children.get(&run)?;

@@ -7,9 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::UnboundedReceiver;
+
 use crate::daemon::daemon_loop::End;
 use crate::daemon::hub::Hub;
-use crate::daemon::mail::Mail;
+use crate::daemon::mail::{Letter, Mail};
 use crate::daemon::recover::{self, Table};
 use crate::daemon::sampling::Sampling;
 use crate::daemon::{Daemon, http, salvage};
@@ -41,6 +43,12 @@ pub enum DaemonError {
         /// The cause.
         #[source]
         source: Box<StoreError>,
+    },
+    /// The state was served from a copy, and the original can be written again.
+    #[error("the file system of {path} can be written again: starting anew with the state there")]
+    Writable {
+        /// The state folder.
+        path: PathBuf,
     },
     /// A system call that start-up needs.
     #[error("cannot {doing}")]
@@ -102,6 +110,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         mut state,
         notes,
         salvaged,
+        borrowed,
     } = match open_store(&home, mail.clone()) {
         Ok(opened) => opened,
         Err(error) => {
@@ -121,7 +130,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     let keeper = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
     let hub = Hub::new(store.clone(), state.last_event_seq);
     let mut daemon = Daemon {
-        core: Core::new(state.next_app_id.0, state.first_run_id.0),
+        core: Core::new(state.next_app_id.0, state.first_run_id.0.max(table.next_run())),
         home_tag: home.tag(),
         boot: procfs::boot_id(),
         home,
@@ -148,7 +157,11 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         next_ticket: 1,
         created: BTreeMap::new(),
         leaving: false,
+        writable: false,
     };
+    if borrowed {
+        tokio::spawn(wait_for_disk(daemon.home.state.clone(), mail.clone()));
+    }
     daemon.hub.announce(
         clock::wall(),
         EventKind::DaemonStarted,
@@ -178,9 +191,20 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         apps = daemon.core.apps.len(),
         "the daemon is up"
     );
+    work(&mut daemon, &mut letters).await?;
+    close(daemon, &server).await;
+    Ok(())
+}
+
+/// Until everything was stopped.
+async fn work(daemon: &mut Daemon, letters: &mut UnboundedReceiver<Letter>) -> Result<(), DaemonError> {
     loop {
-        match daemon.go_round(&mut letters).await {
-            End::Left => break,
+        match daemon.go_round(letters).await {
+            End::Left => return Ok(()),
+            End::Writable => {
+                let path = daemon.home.state.clone();
+                return Err(DaemonError::Writable { path });
+            }
             // The keeper lives. It starts the next daemon, which is given everything once more.
             End::KeeperLost(error @ (LinkError::FdsLost | LinkError::Decode(_) | LinkError::TooLarge(_))) => {
                 return Err(DaemonError::Keeper(error));
@@ -191,8 +215,14 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
             }
         }
     }
-    close(daemon, &server).await;
-    Ok(())
+}
+
+/// The state is a copy until its own file system can be written.
+async fn wait_for_disk(state: PathBuf, mail: Mail) {
+    while fsx::room(&state).is_err() {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    mail.post(|daemon| daemon.writable = true);
 }
 
 /// Everything was stopped: the doors are closed, the last answers given, the state written.
@@ -226,6 +256,7 @@ fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
         now: clock::wall(),
         on_trouble,
         disk: Box::new(move || fsx::room(&folder)),
+        spare: (home.run != home.state).then(|| home.run.clone()),
     };
     Store::open(&path, options).map_err(|source| DaemonError::Store {
         path,

@@ -24,6 +24,7 @@
 //! per-process kind: nothing else in this process may open and close `clmgr.db`, or it is gone.
 
 mod backup;
+mod borrow;
 mod damage;
 mod error;
 mod handle;

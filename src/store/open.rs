@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -17,7 +17,7 @@ use crate::store::migrate::{self, Found};
 use crate::store::reserve::Reserve;
 use crate::store::state::LoadedState;
 use crate::store::worker::Outside;
-use crate::store::{backup, damage};
+use crate::store::{backup, borrow, damage};
 
 /// Called on the store thread: `true` and why when writing begins to fail, `false` and what was lost
 /// when it works again.
@@ -35,6 +35,8 @@ pub struct Options {
     pub on_trouble: TroubleHook,
     /// Whether the file system can be written.
     pub disk: DiskCheck,
+    /// A private folder on another file system, for a copy to work with while this one is read-only.
+    pub spare: Option<PathBuf>,
 }
 
 impl fmt::Debug for Options {
@@ -57,6 +59,8 @@ pub struct Opened {
     /// The state is not the last one that was confirmed: it is from a backup, or there is none at all, although
     /// processes of it may live.
     pub salvaged: bool,
+    /// The file system is read-only: this is a copy, and every commit is refused. Open it again when it is writable.
+    pub borrowed: bool,
 }
 
 impl Store {
@@ -68,6 +72,32 @@ impl Store {
     /// If the file cannot be opened or written, is in use, was made by a newer version, or belongs to
     /// another program. It is unchanged in the last two cases.
     pub fn open(path: &Path, options: Options) -> Result<Opened, StoreError> {
+        let read_only = (options.disk)().is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem);
+        match &options.spare {
+            Some(folder) if read_only => Self::open_copy(path, &folder.clone(), options),
+            Some(_) | None => Self::open_file(path, options),
+        }
+    }
+
+    fn open_copy(path: &Path, folder: &Path, options: Options) -> Result<Opened, StoreError> {
+        let copy = borrow::borrow(path, folder).map_err(|source| StoreError::Create {
+            path: path.to_owned(),
+            source,
+        })?;
+        let disk: DiskCheck = Box::new(|| Err(io::ErrorKind::ReadOnlyFilesystem.into()));
+        let mut opened = Self::open_file(&copy, Options { disk, ..options })?;
+        opened.borrowed = true;
+        opened.notes.insert(
+            0,
+            format!(
+                "the file system of {} is read-only: what runs is looked after, what is to be changed is refused, and what happens is forgotten with this daemon",
+                path.display()
+            ),
+        );
+        Ok(opened)
+    }
+
+    fn open_file(path: &Path, options: Options) -> Result<Opened, StoreError> {
         let mut notes = Vec::new();
         let mut salvaged = false;
         let emptied = path.metadata().is_ok_and(|file| file.len() == 0) && backup::exists(path);
@@ -120,6 +150,7 @@ impl Store {
             state,
             notes,
             salvaged,
+            borrowed: false,
         })
     }
 }

@@ -76,6 +76,8 @@ impl fmt::Debug for Worker {
 
 impl Worker {
     pub(crate) fn new(connection: Connection, queue: Arc<Queue>, tally: Tally, outside: Outside) -> Self {
+        // The notes of an open that found a read-only disk have said so.
+        let trouble = (outside.disk)().is_err();
         Self {
             connection,
             queue,
@@ -83,7 +85,7 @@ impl Worker {
             outside,
             waiting: VecDeque::new(),
             tried: 0,
-            trouble: false,
+            trouble,
             lost_events: 0,
             sync: Sync::Full,
             backup_due: true,
