@@ -100,6 +100,11 @@ impl Hunt {
         Self { thread: thread.ok() }
     }
 
+    /// With a state that was damaged all that lives was given a place already, under ids that marks do not know.
+    pub(crate) fn unless(self, salvaged: bool) -> Self {
+        if salvaged { Self { thread: None } } else { self }
+    }
+
     fn end(self) -> Vec<Found> {
         self.thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
     }

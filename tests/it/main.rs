@@ -10,7 +10,9 @@
 mod api;
 mod bad_days;
 mod bad_input;
+mod damage;
 mod disk;
+mod doctor;
 mod fork_bomb;
 mod harness;
 mod identity;

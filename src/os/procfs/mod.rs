@@ -1,8 +1,10 @@
 //! `/proc`, read as bytes. A process may vanish at any moment, so everything here is an `Option`.
 
+mod about;
 mod scan;
 mod stat;
 
+pub use about::{Exe, age, arguments, command, cwd, environ, exe, limit, variable};
 pub(crate) use scan::read_pids;
 pub use scan::{all_pids, children, each_child};
 pub use stat::{Stat, parse_stat};
