@@ -603,10 +603,9 @@ fn the_channel_and_the_readiness_pipe_come_after_the_sockets() {
     );
     world.run(&["start"]).ok();
     assert_eq!(world.states("b"), ["online"]);
-    assert_eq!(
-        world.run(&["env", "b", "--json", "--reveal"]).ok().json()["env"]["NODE_CHANNEL_FD"],
-        "5"
-    );
+    let env = world.run(&["env", "b", "--json", "--reveal"]).ok().json();
+    assert_eq!(env[0]["env"]["NODE_CHANNEL_FD"], "5");
+    assert_eq!(env[0]["env"]["LISTEN_FDNAMES"], "tcp");
 }
 
 #[test]
