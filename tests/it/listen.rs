@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
@@ -186,7 +187,7 @@ fn what_waits_is_served_by_the_replacement() {
 }
 
 #[test]
-fn sockets_outlive_daemon_and_keeper() {
+fn no_request_fails_while_daemon_and_keeper_are_killed() {
     let world = world();
     world.file(
         "ecosystem.toml",
@@ -195,20 +196,40 @@ fn sockets_outlive_daemon_and_keeper() {
     world.run(&["start"]).ok();
     let port = port_of(&world, "a");
     let pids = world.pids("a");
-    for kill in [
-        kill_daemon,
-        kill_keeper,
-        kill_daemon,
-        kill_both,
-        kill_daemon,
-        kill_keeper,
-        kill_both,
-    ] {
-        kill(&world);
-        assert!(pids.contains(&get(port).0));
-        assert_eq!(port_of(&world, "a"), port);
-        assert_eq!(world.pids("a"), pids);
-    }
+    let (done, failed) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let asked = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let good = connect(port).and_then(ask).is_some_and(|(pid, _)| pids.contains(&pid));
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    failed.fetch_add(usize::from(!good), Ordering::Relaxed);
+                }
+            });
+        }
+        // The threads end when this does, also by a failed assertion.
+        let _end = End(&done);
+        for kill in [
+            kill_daemon,
+            kill_keeper,
+            kill_daemon,
+            kill_both,
+            kill_daemon,
+            kill_keeper,
+            kill_both,
+        ] {
+            kill(&world);
+            let before = asked.load(Ordering::Relaxed);
+            assert_eq!(port_of(&world, "a"), port);
+            assert_eq!(world.pids("a"), pids);
+            world.until("more requests", || asked.load(Ordering::Relaxed) > before + 10);
+        }
+    });
+    assert_eq!(
+        (failed.load(Ordering::Relaxed), asked.load(Ordering::Relaxed) > 70),
+        (0, true)
+    );
     // The socket is the same to those that start now.
     world.run(&["scale", "a", "3"]).ok();
     let new = world.pids("a")[2];
@@ -216,6 +237,42 @@ fn sockets_outlive_daemon_and_keeper() {
         assert!(world.kill9(*pid));
     }
     world.until("an answer of the new one", || get(port).0 == new);
+}
+
+/// Says that it is over when it is dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_queue_survives_although_no_instance_lives() {
+    let world = world();
+    let law = "min_uptime = \"1h\"\nbackoff = { first = \"1h\", max = \"1h\" }";
+    world.file("stuck", "");
+    world.file("ecosystem.toml", &app(&world, "a", "\"127.0.0.1:0\"", law));
+    world.run(&["start"]).ok();
+    let port = port_of(&world, "a");
+    let mut waiting: Vec<TcpStream> = (0..5).map(|_| connect(port).unwrap()).collect();
+    for stream in &mut waiting {
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    }
+    assert!(world.kill9(world.pids("a")[0]));
+    world.until("backoff", || world.states("a") == ["backoff"]);
+    // Only the keeper has it, then only the daemon, then only the new keeper.
+    for kill in [kill_daemon, kill_keeper, kill_daemon] {
+        kill(&world);
+        assert_eq!(world.states("a"), ["backoff"]);
+        assert_eq!(listeners(&world, "a")[0]["queued"], 5);
+    }
+    std::fs::remove_file(world.path().join("stuck")).unwrap();
+    world.run(&["restart", "a"]).ok();
+    for stream in waiting {
+        assert_eq!(answer(stream).unwrap().0, world.pids("a")[0]);
+    }
 }
 
 #[test]
@@ -417,6 +474,13 @@ fn a_reload_drops_nothing_although_instances_share_a_port() {
         now.iter().all(|pid| *pid > 0 && !old.contains(pid))
     });
     finish(reload, &["reload"]).ok();
+    let kinds: Vec<String> = world
+        .events()
+        .iter()
+        .map(|event| event["kind"].as_str().unwrap().to_owned())
+        .filter(|kind| ["started", "exited"].contains(&kind.as_str()))
+        .collect();
+    assert_eq!(kinds[..4], ["started", "started", "started", "exited"], "new first");
     assert_eq!(port_of(&world, "a"), port);
     assert!(world.pids("a").contains(&get(port).0));
 }
