@@ -187,6 +187,17 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
             }
         }
     }
+    close_doors(&daemon);
+    daemon.leave_keeper().await;
+    // Answers that are on their way get the time to arrive.
+    let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained()).await;
+    server.abort();
+    daemon.store.shut_down();
+    tracing::info!("the daemon leaves");
+    Ok(())
+}
+
+fn close_doors(daemon: &Daemon) {
     let mut doors = vec![daemon.home.socket()];
     if daemon.detaching {
         // The keeper waits for this process no longer than it must.
@@ -199,13 +210,6 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         // Left behind, it is replaced by the next daemon.
         let _left = http::unbind(&door);
     }
-    daemon.leave_keeper().await;
-    // Answers that are on their way get the time to arrive.
-    let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained()).await;
-    server.abort();
-    daemon.store.shut_down();
-    tracing::info!("the daemon leaves");
-    Ok(())
 }
 
 fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::orphan;
 use super::service::SERVICE_VAR;
 use crate::os::cstrings::CStrings;
 use crate::os::spawn::{SpawnPlan, Spawned, spawn};
@@ -46,6 +47,7 @@ pub struct ExecDaemon {
     ready: Option<OwnedFd>,
     living: Option<OwnedFd>,
     service: Option<String>,
+    record: Option<PathBuf>,
 }
 
 impl ExecDaemon {
@@ -59,7 +61,13 @@ impl ExecDaemon {
             ready,
             living,
             service: None,
+            record: None,
         }
+    }
+
+    /// Who the daemon is, is written here.
+    pub(super) fn keep_record(&mut self, path: PathBuf) {
+        self.record = Some(path);
     }
 
     /// Daemons are told this as [`SERVICE_VAR`].
@@ -108,6 +116,9 @@ impl ExecDaemon {
             plan.fds.push((READY_FD, ready.as_fd()));
         }
         let process = spawn(&plan).map_err(|error| io::Error::other(format!("{}: {error}", self.exe.display())))?;
+        if let Some(path) = &self.record {
+            orphan::record(path, process.pid);
+        }
         Ok(DaemonProcess {
             link: ours,
             process: Some(process),

@@ -8,6 +8,7 @@ use super::daemon::{DaemonStarter, ExecDaemon};
 use super::error::{KeeperError, block_signals};
 use super::launch::{Launcher, ended};
 use super::link::{Link, LinkError};
+use super::orphan;
 use super::protocol::{FromKeeper, ToKeeper};
 use super::restart::Restart;
 use super::service::Service;
@@ -71,7 +72,14 @@ pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
     };
     let service = Service::from_environment();
     starter.tell_service(service.variable());
-    let result = prepare(&options.home).and_then(|_lock| run_as(&mut starter, service, stored));
+    let record = options.home.daemon_record();
+    let result = prepare(&options.home).and_then(|_lock| {
+        if options.takes_stored {
+            orphan::end_former(&record);
+        }
+        starter.keep_record(record);
+        run_as(&mut starter, service, stored)
+    });
     if let Err(error) = &result {
         starter.report(error);
     }
@@ -440,6 +448,6 @@ impl Keeper<'_> {
 }
 
 /// Writes a line to standard error, which is the keeper's own log. Failures do not matter.
-fn note(text: &str) {
+pub(super) fn note(text: &str) {
     drop(writeln!(std::io::stderr(), "{} clmgr keeper: {text}", clock::wall()));
 }

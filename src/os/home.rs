@@ -160,6 +160,12 @@ impl Home {
         self.state.join("clmgr.lock")
     }
 
+    /// Which process the daemon is, for a keeper whose predecessor has died.
+    #[must_use]
+    pub fn daemon_record(&self) -> PathBuf {
+        self.state.join("daemon.pid")
+    }
+
     /// What keeper and daemon themselves have to say.
     #[must_use]
     pub fn own_log(&self) -> PathBuf {
