@@ -19,6 +19,7 @@ mod memory;
 mod readiness;
 mod reload;
 mod restart_law;
+mod service;
 mod smoke;
 mod stop;
 mod survival;
