@@ -129,7 +129,7 @@ def test(vm):
         if after_answer:
             commands.join(300)
         else:
-            time.sleep(2 + rnd.random() * 4)
+            time.sleep(3 + rnd.random() * 8)
         mode = ['random', 'drop'][cut % 2]
         vm.power_cut(mode, seed=seed)
         commands.join(300)
