@@ -1,7 +1,7 @@
 //! Picks a role and maps its end to an exit code.
 //!
 //! `clmgr keeper [--ready-fd N]` and `clmgr daemon` are started by clmgr itself (`keeper --daemon-link N` by a
-//! daemon whose keeper died); everything else is the command line.
+//! daemon whose keeper died, `keeper --runtime ARGS` in place of `clmgr runtime`); everything else is the command line.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use clmgr::cli::failure::chain;
-use clmgr::keeper::{self, KeeperError, KeeperOptions};
+use clmgr::keeper::{self, KeeperError, KeeperOptions, RuntimeOptions};
 use clmgr::os::fds;
 use clmgr::os::home::Home;
 use clmgr::os::lock::LockError;
@@ -23,13 +23,14 @@ fn main() -> ExitCode {
     match words.as_slice() {
         // Asked by scripts; needs no parser.
         ["--version" | "-V"] => version(),
-        ["keeper"] => end("keeper", keep(None, None)),
-        ["keeper", "--ready-fd", number] => end("keeper", keep(Some(number), None)),
-        ["keeper", "--daemon-link", number] => end("keeper", keep(None, Some(number))),
-        ["daemon"] => end("daemon", supervise()),
+        ["keeper"] => end("clmgr keeper", keep(None, None)),
+        ["keeper", "--ready-fd", number] => end("clmgr keeper", keep(Some(number), None)),
+        ["keeper", "--daemon-link", number] => end("clmgr keeper", keep(None, Some(number))),
+        ["keeper", "--runtime", ..] => end("clmgr", keep_in_foreground(args.into_iter().skip(3).collect())),
+        ["daemon"] => end("clmgr daemon", supervise().map(|()| 0)),
         // Run by a unit when it is stopped or restarted.
-        ["service-stop"] => end("service-stop", cli::boot::leave(false).map_err(Into::into)),
-        ["service-stop", "--user"] => end("service-stop", cli::boot::leave(true).map_err(Into::into)),
+        ["service-stop"] => end("clmgr service-stop", leave(false)),
+        ["service-stop", "--user"] => end("clmgr service-stop", leave(true)),
         _ => ExitCode::from(cli::run(args)),
     }
 }
@@ -40,7 +41,19 @@ fn version() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn keep(ready: Option<&str>, link: Option<&str>) -> Result<(), Box<dyn Error>> {
+/// `clmgr runtime`, after its command line was checked.
+fn keep_in_foreground(args: Vec<OsString>) -> Result<u8, Box<dyn Error>> {
+    Ok(keeper::run(KeeperOptions {
+        home: Home::discover()?,
+        ready_fd: None,
+        daemon_exe: std::env::current_exe()?,
+        daemon_link: None,
+        takes_stored: false,
+        runtime: Some(RuntimeOptions { args }),
+    })?)
+}
+
+fn keep(ready: Option<&str>, link: Option<&str>) -> Result<u8, Box<dyn Error>> {
     let ready_fd = ready.map(descriptor).transpose()?;
     let daemon_link = link.map(descriptor).transpose()?;
     let home = match Home::discover() {
@@ -53,14 +66,15 @@ fn keep(ready: Option<&str>, link: Option<&str>) -> Result<(), Box<dyn Error>> {
             return Err(error.into());
         }
     };
-    keeper::run(KeeperOptions {
+    let code = keeper::run(KeeperOptions {
         home,
         ready_fd,
         daemon_exe: std::env::current_exe()?,
         takes_stored: daemon_link.is_none(),
         daemon_link,
+        runtime: None,
     })?;
-    Ok(())
+    Ok(code)
 }
 
 fn supervise() -> Result<(), Box<dyn Error>> {
@@ -80,10 +94,19 @@ fn descriptor(number: &str) -> Result<OwnedFd, Box<dyn Error>> {
     Ok(fds::inherited(number.parse()?)?)
 }
 
+/// What a unit runs before its keeper is ended.
+fn leave(user: bool) -> Result<u8, Box<dyn Error>> {
+    cli::boot::leave(user)?;
+    Ok(0)
+}
+
 /// What goes wrong in a role is written to its log, which is its standard error.
-fn end(role: &str, result: Result<(), Box<dyn Error>>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    let _ = writeln!(std::io::stderr(), "clmgr {role}: {}", chain(&*error));
+fn end(role: &str, result: Result<u8, Box<dyn Error>>) -> ExitCode {
+    let error = match result {
+        Ok(code) => return ExitCode::from(code),
+        Err(error) => error,
+    };
+    let _ = writeln!(std::io::stderr(), "{role}: {}", chain(&*error));
     match error.downcast_ref() {
         // A service manager tries anything else again.
         Some(KeeperError::Lock(LockError::Held { .. })) => ExitCode::from(cli::exit::CONFLICT),

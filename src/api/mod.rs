@@ -3,6 +3,7 @@
 //! Every mutation answers when its effect has happened or failed. Fields may be added, none renamed.
 
 pub mod error;
+pub mod health;
 pub mod logs;
 pub mod openapi;
 pub mod operation;

@@ -5,6 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::api::error::ErrorBody;
+use crate::api::health::HealthReply;
 use crate::api::logs::LogSources;
 use crate::api::operation::{ApplyRequest, OperationReply, ScaleRequest, SendRequest, SignalRequest, TargetRequest};
 use crate::api::routes::{self, Route};
@@ -61,7 +62,7 @@ fn operation(route: Route, shape: Shape, error: &Schema) -> Value {
         Reply::Lines(schema) => json!({ "application/x-ndjson": { "schema": schema } }),
     };
     let mut operation = json!({
-        "operationId": route.path.trim_start_matches("/v1/").replace(['/', '.'], "_"),
+        "operationId": route.path.trim_start_matches("/v1/").trim_start_matches('/').replace(['/', '.'], "_"),
         "summary": route.summary,
         "responses": {
             "200": { "description": "It worked.", "content": ok },
@@ -84,6 +85,7 @@ fn operation(route: Route, shape: Shape, error: &Schema) -> Value {
 fn shape(route: Route, generator: &mut SchemaGenerator) -> Option<Shape> {
     let mut shape = match route {
         routes::PING => get::<Ping>(generator),
+        routes::HEALTH => get::<HealthReply>(generator),
         routes::STATUS => get::<StatusReply>(generator),
         routes::DESCRIBE => get::<DescribeReply>(generator),
         routes::ENV => get::<Vec<EnvReply>>(generator),

@@ -21,6 +21,7 @@ macro_rules! routes {
 
 routes! {
     PING = "GET" "/v1/ping" "Who answers: version, pids, uptime.";
+    HEALTH = "GET" "/health" "Status 200 if everything that is wanted is ready, else 503.";
     STATUS = "GET" "/v1/status" "All apps, or those meant by `target` (repeatable).";
     DESCRIBE = "GET" "/v1/describe" "Everything about the apps meant by `target`.";
     ENV = "GET" "/v1/env" "The environment of the instances meant by `target`; masked unless `reveal=true`.";

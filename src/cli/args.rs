@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 
 use crate::cli::commands::{
-    completions, delete, describe, env, events, flush, init, kill, logs, man, pid, reload, restart, scale, send, serve,
-    signal, start, startup, status, unstartup, validate,
+    completions, delete, describe, env, events, flush, init, kill, logs, man, pid, reload, restart, runtime, scale,
+    send, serve, signal, start, startup, status, unstartup, validate,
 };
 use crate::cli::complete;
 use crate::cli::ui::Colour;
@@ -58,6 +58,9 @@ pub enum Command {
     /// Start apps: of a file, known ones, or any program
     #[command(after_help = start::EXAMPLES)]
     Start(Box<start::StartArgs>),
+    /// Run in the foreground, as the command of a container
+    #[command(after_help = runtime::EXAMPLES)]
+    Runtime(Box<runtime::RuntimeArgs>),
     /// Stop apps or single instances; they stay known, and stopped after a reboot
     #[command(after_help = "Examples:
   clmgr stop api

@@ -69,8 +69,9 @@ fn spawn(home: &Home) -> io::Result<File> {
     home.create().map_err(|error| other(&error))?;
     let (reader, writer) = fds::pipe()?;
     // The keeper runs in `/`, where a relative CLMGR_HOME would mean another folder.
-    // Whose service this command is part of is no business of the keeper's.
-    let mut without = vec!["CLMGR_HOME"];
+    // Nor does it belong to the app that may be running this command, and whose service this command is part of is no
+    // business of the keeper's.
+    let mut without = vec!["CLMGR_HOME", "CLMGR_RUN", "CLMGR_INSTANCE", "CLMGR_LEADER"];
     without.extend(service::VARIABLES);
     let mut env = detach::inherited_env(&without);
     if std::env::var_os("CLMGR_HOME").is_some_and(|home| !home.is_empty()) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::failure::Failure;
 use crate::config::FileKind;
 use crate::model::env::{self, EnvMap};
+use crate::model::runtime::{RUNTIME_VAR, STEP_VAR};
 
 /// The largest file that is read as text.
 pub(crate) const LARGEST: u64 = 16 << 20;
@@ -17,7 +18,7 @@ pub(crate) const LARGEST: u64 = 16 << 20;
 pub(crate) fn environment() -> EnvMap {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into())))
-        .filter(|(name, _)| env::is_name(name))
+        .filter(|(name, _)| env::is_name(name) && name != RUNTIME_VAR && name != STEP_VAR)
         .collect()
 }
 

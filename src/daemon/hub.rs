@@ -2,6 +2,7 @@
 
 use tokio::sync::broadcast;
 
+use crate::daemon::runtime::Voice;
 use crate::model::event::{Event, EventKind};
 use crate::model::time::WallTime;
 use crate::store::{Note, Store};
@@ -16,6 +17,7 @@ pub(crate) struct Hub {
     store: Store,
     last_seq: u64,
     followers: broadcast::Sender<Event>,
+    voice: Option<Voice>,
 }
 
 impl Hub {
@@ -25,7 +27,13 @@ impl Hub {
             store,
             last_seq,
             followers: broadcast::Sender::new(LAG),
+            voice: None,
         }
+    }
+
+    /// Says aloud what is recorded from now on.
+    pub(crate) fn speak(&mut self, voice: Voice) {
+        self.voice = Some(voice);
     }
 
     /// Everything from now on.
@@ -69,6 +77,9 @@ impl Hub {
     fn record(&mut self, mut event: Event) -> Event {
         self.last_seq += 1;
         event.seq = self.last_seq;
+        if let Some(voice) = &self.voice {
+            voice.tell(&event);
+        }
         self.store.note(Note::Event(Box::new(event.clone())));
         if self.followers.receiver_count() > 0 {
             // Without followers there is nobody to tell.

@@ -14,6 +14,7 @@ use crate::model::logspec::Stream;
 use crate::model::names::{AppId, RunId, Slot};
 use crate::model::process::ProcessId;
 use crate::model::spec::Ready;
+use crate::os::spawn::{self, SpawnError, Step};
 use crate::os::{clock, procfs};
 use crate::store::{Note, RunRow};
 use crate::supervise::{Command, Input, policy};
@@ -24,6 +25,7 @@ impl Daemon {
         if let Err(error) = self.keeper.get_mut().queue(message, fds) {
             tracing::error!("a message to the keeper cannot be sent: {error}");
             if let ToKeeper::Spawn(request) = message {
+                self.ordered.remove(&RunId(request.run));
                 self.mail.input(Input::SpawnFailed(
                     RunId(request.run),
                     format!("the keeper cannot be asked: {error}"),
@@ -45,6 +47,7 @@ impl Daemon {
             FromKeeper::Spawned { run, pid, held, .. } => {
                 let pipes = Pipes::take(held, &mut fds.into_iter());
                 let run = RunId(run);
+                self.ordered.remove(&run);
                 if is_helper(run) {
                     self.helper_spawned(run, pipes.pidfd);
                 } else {
@@ -53,9 +56,12 @@ impl Daemon {
             }
             FromKeeper::SpawnFailed { run, step, errno } => {
                 let run = RunId(run);
+                self.ordered.remove(&run);
                 let why = self.spawn_failure(run, step, errno);
                 if is_helper(run) {
                     self.helper_ended(run, Err(why));
+                } else if (SpawnError { step, errno }).is_shortage() {
+                    self.input(Input::SpawnStarved(run, why));
                 } else {
                     self.input(Input::SpawnFailed(run, why));
                 }
@@ -71,8 +77,7 @@ impl Daemon {
             }
             FromKeeper::Terminate => {
                 tracing::info!("the keeper was asked to end");
-                self.tell_stopping();
-                self.command(Command::Shutdown, |daemon| daemon.leave());
+                self.terminate();
             }
             FromKeeper::Detach => {
                 tracing::info!("the keeper was asked to leave without the apps");
@@ -81,17 +86,25 @@ impl Daemon {
                 self.keeper_send(&ToKeeper::Ping, Vec::new());
             }
             FromKeeper::Pong if self.detaching => self.leave(),
+            FromKeeper::Applied => self.runtime_applied(),
             FromKeeper::Refused { why } => tracing::error!("the keeper refused: {why}"),
             FromKeeper::Welcome { .. }
             | FromKeeper::Children { .. }
             | FromKeeper::Stored { .. }
-            | FromKeeper::StoredNames { .. }
-            | FromKeeper::Pong => {}
+            | FromKeeper::StoredNames { .. } => {}
+            FromKeeper::Pong => self.ponged(),
         }
     }
 
-    fn spawn_failure(&self, run: RunId, step: crate::os::spawn::Step, errno: i32) -> String {
-        let cause = crate::daemon::text::cause(&std::io::Error::from_raw_os_error(errno));
+    /// Stops everything and leaves.
+    pub(crate) fn terminate(&mut self) {
+        self.tell_stopping();
+        self.runtime_stopping();
+        self.command(Command::Shutdown, |daemon| daemon.leave());
+    }
+
+    fn spawn_failure(&self, run: RunId, step: Step, errno: i32) -> String {
+        let cause = spawn::describe(errno);
         let program = self
             .spec_of(run)
             .and_then(|spec| spec.argv.first().map(ToString::to_string));
@@ -140,7 +153,10 @@ impl Daemon {
         if let Some(record) = self.core.apps.get(&app) {
             for (stream, pipe) in [(Stream::Out, pipes.out), (Stream::Err, pipes.err)] {
                 if let Some(pipe) = pipe {
-                    let sink = sinks::sink(&self.home.logs, record, &spec.logs, slot, stream, pid, adopted);
+                    let mut sink = sinks::sink(&self.home.logs, record, &spec.logs, slot, stream, pid, adopted);
+                    if let Some(runtime) = &self.runtime {
+                        runtime.join_sink(&mut sink, record, &spec.logs, stream, self.core.apps.len() > 1);
+                    }
                     self.pump.attach(StreamKey { run, stream }, pipe, sink);
                 }
             }

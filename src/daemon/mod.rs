@@ -18,6 +18,7 @@ mod helper;
 mod http;
 mod hub;
 mod keeper_side;
+mod listeners;
 mod mail;
 mod perform;
 mod ready;
@@ -26,6 +27,7 @@ mod replace;
 mod requests;
 mod require;
 mod runs;
+mod runtime;
 mod sampling;
 mod service;
 mod sinks;
@@ -33,6 +35,7 @@ mod spawning;
 mod start;
 mod status;
 mod stopping;
+mod survivors;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,8 +57,10 @@ use crate::supervise::{Core, EventDraft, Input, Ticket};
 
 use helper::Helper;
 use hub::Hub;
+use listeners::Listeners;
 use mail::Mail;
 use runs::Handle;
+use runtime::Runtime;
 use sampling::Sampling;
 
 pub use start::{DaemonError, log_to_stderr, run};
@@ -82,12 +87,15 @@ pub(crate) struct Daemon {
     pub(crate) unacked: Option<u64>,
     pub(crate) acking: bool,
     pub(crate) handles: BTreeMap<RunId, Handle>,
+    /// Runs that the keeper was asked for and has not answered about: their descriptors are still to come.
+    pub(crate) ordered: BTreeSet<RunId>,
     /// Runs whose end is known to the core while their last words are still being written.
     pub(crate) draining: BTreeSet<RunId>,
     /// Events that wait for those.
     pub(crate) held_back: Vec<EventDraft>,
     pub(crate) helpers: BTreeMap<RunId, Helper>,
     pub(crate) next_helper: u64,
+    pub(crate) listeners: Listeners,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,
     pub(crate) pump: Pump,
     pub(crate) store: Store,
@@ -97,6 +105,8 @@ pub(crate) struct Daemon {
     pub(crate) replies: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     pub(crate) next_ticket: Ticket,
     pub(crate) created: BTreeMap<AppId, WallTime>,
+    /// What it does besides under `clmgr runtime`.
+    pub(crate) runtime: Option<Runtime>,
     /// Set when everything has stopped and the loop is to end.
     pub(crate) leaving: bool,
     /// The keeper leaves without the apps: nothing is started any more, and the loop ends when everything that was

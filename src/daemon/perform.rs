@@ -65,10 +65,7 @@ impl Daemon {
                     // Whatever the answer says is written before it is given: if keeper and daemon die now, the
                     // next ones know every process it speaks of. A disk that is full is told by an event.
                     self.persist();
-                    self.store.write(Box::new(move |_| {
-                        // The client may have gone away.
-                        let _gone = sender.send(result);
-                    }));
+                    self.answer_when_closed(sender, result);
                 }
             }
         }
@@ -81,6 +78,7 @@ impl Daemon {
             service.changed(clock::monotonic());
         }
         let event = self.hub.publish(clock::wall(), draft);
+        self.runtime_notes(&event);
         self.alert(id, &event);
     }
 
@@ -131,7 +129,8 @@ impl Daemon {
         if let Some(pid) = pids.first().copied() {
             pids.extend(tree::descendants(pid).iter().map(|member| member.pid));
         }
-        let exclusive = !listening::listening(&pids).is_empty();
+        // Sockets that it inherited are no obstacle: its replacement inherits them, too.
+        let exclusive = !listening::listening_besides(&pids, &self.listeners.inodes()).is_empty();
         self.mail.input(Input::Inspected(run, exclusive));
     }
 
@@ -171,6 +170,7 @@ impl Daemon {
 
     fn export_dirty(&mut self) {
         for id in self.core.take_dirty() {
+            self.tend_listeners(id);
             let Some(app) = self.core.apps.get(&id) else { continue };
             match app.export() {
                 Ok(json) => self.store.note(Note::Runtime(crate::store::RuntimeRow {

@@ -11,23 +11,34 @@
 //! | a run, living | its exit, given back | `Exited`, without last words |
 //! | nothing | a living child of the app | taken over if nobody lives in its slot, else stopped |
 //! | nothing | a child of no known app | stopped |
+//!
+//! What neither of them has is looked for by [`survivors`](crate::daemon::survivors).
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::listeners::channel_number;
+use crate::daemon::listeners::recover::{PREFIX, Stored};
 use crate::daemon::runs::{Label, Pipes, is_helper};
+use crate::daemon::runtime;
+use crate::daemon::spawning::wants_channel;
+use crate::daemon::survivors::{self, Hunt};
 use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper};
 use crate::model::event::EventKind;
 use crate::model::exit::{Exit, ExitStatus};
 use crate::model::names::{AppId, RunId, Slot};
+use crate::model::spec::AppSpec;
 use crate::os::pidfd::{self, Scope};
-use crate::os::{clock, fds, procfs};
+use crate::os::{clock, fds, procfs, spare};
 use crate::store::{LoadedState, Note, RunRow};
 use crate::supervise::Input;
 use crate::supervise::app::App;
 use crate::supervise::run::{Generation, Phase, Run};
+
+/// What begins the names of pipes and channels that a service manager has kept of the apps of a keeper before this one.
+const KEPT: &str = "run/";
 
 /// What the keeper had when we came.
 #[derive(Debug, Default)]
@@ -35,12 +46,43 @@ pub(crate) struct Table {
     pub keeper_pid: i32,
     pub notify: Option<OwnedFd>,
     pub last_exit: Option<u64>,
+    /// Listening sockets.
+    pub sockets: Stored,
     /// Ends of pipes and channels that the service manager has kept, as `run/7/stdin`.
     pub kept: BTreeMap<String, OwnedFd>,
+    /// What the keeper of a runtime holds for us.
+    pub runtime: BTreeMap<String, OwnedFd>,
+    /// A runtime has started everything.
+    pub applied: bool,
+    /// The keeper was asked to end before we came.
+    pub terminate: bool,
     children: BTreeMap<RunId, (ChildEntry, Pipes)>,
 }
 
 impl Table {
+    /// The keeper has it, dead or alive.
+    pub(crate) fn has(&self, run: RunId) -> bool {
+        self.children.contains_key(&run)
+    }
+
+    /// The keeper has it, alive.
+    pub(crate) fn lives(&self, run: RunId) -> bool {
+        self.children.get(&run).is_some_and(|(child, _)| child.exited.is_none())
+    }
+
+    /// A descriptor that the keeper has stored.
+    pub(crate) fn keep(&mut self, name: String, fd: OwnedFd) {
+        if name == "notify" {
+            self.notify = Some(fd);
+        } else if runtime::NAMES.contains(&name.as_str()) {
+            self.runtime.insert(name, fd);
+        } else if name.starts_with(KEPT) {
+            self.kept.insert(name, fd);
+        } else if name.starts_with(PREFIX) {
+            self.sockets.insert(name, fd);
+        }
+    }
+
     /// One more part of it.
     pub(crate) fn add(&mut self, children: Vec<ChildEntry>, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
@@ -52,15 +94,17 @@ impl Table {
 }
 
 /// Takes everything over and continues.
-pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table) {
+pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table, hunt: Hunt, state_lost: bool) {
     daemon.unacked = table.last_exit;
     load(daemon, &state);
     // Before anything else is said: a replacement that runs already must be in its slot when the end of the one
     // before it, or another slot's good news, asks for a start.
     seat_strangers(daemon, &table);
+    let seated = survivors::seat(daemon, &table, &state, hunt);
     let mut kept = std::mem::take(&mut table.kept);
     let names: Vec<String> = kept.keys().cloned().collect();
     adopt_survivors(daemon, &state.runs, &table, &mut kept);
+    survivors::settle(daemon, seated, &mut kept, state_lost);
     for name in names {
         daemon.keeper_send(&ToKeeper::Drop { name }, Vec::new());
     }
@@ -87,6 +131,8 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
             daemon.store.note(Note::RunEnded { run: row.run });
         }
     }
+    daemon.note_running();
+    daemon.recover_sockets(std::mem::take(&mut table.sockets));
     daemon.core.resume(clock::monotonic());
 }
 
@@ -261,17 +307,16 @@ fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table, kept: &m
     }
 }
 
-fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd, kept: &mut BTreeMap<String, OwnedFd>) {
+pub(crate) fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd, kept: &mut BTreeMap<String, OwnedFd>) {
     let pid = row.process.pid;
     // One that ended without being reaped is taken in as well: the kernel may still tell how.
     let survived = pidfd::alive(&pidfd);
-    let pipes = Pipes {
-        out: fds::reopen_pipe(pid, 1).ok(),
-        err: fds::reopen_pipe(pid, 2).ok(),
-        pidfd: Some(pidfd),
-        stdin: kept.remove(&format!("run/{}/stdin", row.run)),
-        channel: kept.remove(&format!("run/{}/channel", row.run)),
+    let mut keep = |what: &str| kept.remove(&format!("run/{}/{what}", row.run));
+    let ends = Ends {
+        stdin: keep("stdin"),
+        channel: keep("channel"),
     };
+    let (pipes, missing) = pipes_of(daemon.spec_of(row.run).as_deref(), pid, pidfd, ends);
     let generation = daemon
         .core
         .owner(row.run)
@@ -304,12 +349,50 @@ fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd, kept: &mut BTreeMa
             .get(&row.app)
             .map(|app| app.name().to_string())
             .unwrap_or_default();
-        daemon.hub.announce(
-            clock::wall(),
-            EventKind::Adopted,
-            format!("{name}:{} (pid {pid}) survived and was taken over", row.slot),
-        );
+        let mut message = format!("{name}:{} (pid {pid}) survived and was taken over", row.slot);
+        if !missing.is_empty() {
+            message.push_str("; lost: ");
+            message.push_str(&missing.join(", "));
+            tracing::warn!("{message}");
+        }
+        daemon.hub.announce(clock::wall(), EventKind::Adopted, message);
     }
+}
+
+/// Our ends of what cannot be opened again everywhere, where the service manager has kept them.
+struct Ends {
+    stdin: Option<OwnedFd>,
+    channel: Option<OwnedFd>,
+}
+
+/// The pipes of a survivor, kept or opened again through itself, and what could not be. What the app has closed is
+/// not lost.
+fn pipes_of(spec: Option<&AppSpec>, pid: i32, process: OwnedFd, kept: Ends) -> (Pipes, Vec<String>) {
+    use std::io::ErrorKind;
+    let mut missing = Vec::new();
+    let mut or_missing = |what: &str, result: std::io::Result<OwnedFd>| match result {
+        Ok(fd) => Some(fd),
+        Err(error) => {
+            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) {
+                missing.push(format!("its {what} ({})", crate::daemon::text::cause(&error)));
+            }
+            None
+        }
+    };
+    let take_back = |spec| spare::take_back(process.as_fd(), pid, channel_number(spec));
+    let channel = match kept.channel {
+        Some(end) => Some(Ok(end)),
+        None => spec.filter(|spec| wants_channel(spec)).map(take_back),
+    };
+    let stdin = kept.stdin.map_or_else(|| fds::reopen_pipe_to_write(pid, 0), Ok);
+    let pipes = Pipes {
+        out: or_missing("output", fds::reopen_pipe(pid, 1)),
+        err: or_missing("error output", fds::reopen_pipe(pid, 2)),
+        stdin: or_missing("standard input", stdin),
+        channel: channel.and_then(|result| or_missing("IPC channel", result)),
+        pidfd: Some(process),
+    };
+    (pipes, missing)
 }
 
 impl Daemon {

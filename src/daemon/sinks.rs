@@ -67,6 +67,7 @@ pub(crate) fn sink(
         rotate: logs.rotate.clone(),
         overflow: logs.overflow,
         disabled: logs.disabled,
+        console: None,
         origin: Arc::new(Origin {
             app: app.name().clone(),
             namespace: app.spec().namespace.clone(),

@@ -1,24 +1,50 @@
 //! From a spec to the order that the keeper gets.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::listeners::channel_number;
 use crate::daemon::runs::Label;
 use crate::keeper::protocol::{SpawnRequest, ToKeeper};
 use crate::model::env::EnvMap;
+use crate::model::listen::FIRST_FD;
 use crate::model::names::{AppId, RunId, Slot};
 use crate::model::ostext::OsText;
 use crate::model::spec::{AppSpec, Ready};
 use crate::os::cstrings::CStrings;
-use crate::os::fds;
+use crate::os::{fds, limits};
 use crate::supervise::Input;
+use crate::supervise::run::Generation;
 
 /// The variable that marks every process of a run, for finding what its leader leaves behind.
 pub(crate) const MARKER: &str = "CLMGR_RUN";
 
-/// The descriptor an IPC channel gets in the app.
-const CHANNEL: i32 = 3;
+/// The variable that says whose a run is: its app's id, slot and generation.
+pub(crate) const PLACE: &str = "CLMGR_INSTANCE";
+
+/// The variable that holds the leader's own pid: its descendants, which inherit it, are told from it by this.
+pub(crate) const LEADER: &str = "CLMGR_LEADER";
+
+/// The value of [`PLACE`].
+fn place(app: AppId, slot: Slot, generation: Generation) -> String {
+    format!("{app}.{slot}.{generation}")
+}
+
+/// The other way round.
+pub(crate) fn placed(text: &str) -> Option<(AppId, Slot, Generation)> {
+    let mut parts = text.split('.');
+    let place = (
+        AppId(parts.next()?.parse().ok()?),
+        parts.next()?.parse().ok()?,
+        parts.next()?.parse().ok()?,
+    );
+    parts.next().is_none().then_some(place)
+}
+
+/// Descriptors that the daemon holds of one run, log files included.
+const PER_RUN: u64 = 8;
+/// Descriptors for everything else: probes, the database's temporary files, a log that is being rotated.
+const RESERVE: u64 = 16;
 
 pub(crate) fn strings<'a>(items: impl IntoIterator<Item = &'a OsText>) -> CStrings {
     let mut list = CStrings::new();
@@ -65,14 +91,30 @@ impl Daemon {
                 env.remove(foreign);
             }
         }
+        self.socket_variables(spec, &mut env);
         if wants_channel(spec) {
-            env.insert("NODE_CHANNEL_FD".into(), CHANNEL.to_string().into());
+            env.insert("NODE_CHANNEL_FD".into(), channel_number(spec).to_string().into());
             env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
         }
         if spec.ready == Ready::Notify {
             env.insert("NOTIFY_SOCKET".into(), self.home.notify_socket().into());
         }
         env
+    }
+
+    /// Whether the descriptors of one more run can be taken in. If they could not, the run would be a process that
+    /// nobody holds.
+    fn has_room(&self) -> Result<(), String> {
+        let free = limits::free_descriptors();
+        let kept = crate::daemon::http::free_places() + RESERVE;
+        if free > kept + (self.ordered.len() as u64 + 1) * PER_RUN {
+            return Ok(());
+        }
+        Err(format!(
+            "the limit of open files of clmgr is nearly reached: {} of {} are left, and some are needed for commands; raise the hard limit it is started with (nofile)",
+            free,
+            limits::nofile().unwrap_or(u64::MAX)
+        ))
     }
 
     /// Asks the keeper for a process of an app.
@@ -86,6 +128,10 @@ impl Daemon {
                 .input(Input::SpawnFailed(run, "not wanted any more".to_owned()));
             return;
         }
+        if let Err(why) = self.has_room() {
+            self.mail.input(Input::SpawnStarved(run, why));
+            return;
+        }
         let generation = self
             .core
             .owner(run)
@@ -97,19 +143,35 @@ impl Daemon {
             generation,
         })
         .unwrap_or_default();
+        let mut passed = match self.sockets_for(app, spec) {
+            Ok(sockets) => sockets,
+            Err(why) => {
+                self.mail.input(Input::SpawnFailed(run, why));
+                return;
+            }
+        };
+        let mut env = self.run_environment(run, slot, spec);
+        env.insert(PLACE.into(), place(app, slot, generation).into());
+        Self::socket_numbers(spec, &mut env);
         let mut request = SpawnRequest::new(
             run.0,
-            strings(&spec.argv),
-            environment(&self.run_environment(run, slot, spec)),
+            strings(&self.arguments(spec)),
+            environment(&env),
             spec.cwd.as_bytes(),
         );
         request.label = label;
+        request.pid_vars.push(LEADER.to_owned());
         request.stdin = true;
-        request.channel = wants_channel(spec).then_some(CHANNEL);
-        let mut passed: Vec<Arc<OwnedFd>> = Vec::new();
+        request.channel = wants_channel(spec).then(|| channel_number(spec));
+        if !passed.is_empty() {
+            request.extra = (FIRST_FD..).take(passed.len()).collect();
+            request.pid_vars.push("LISTEN_PID".to_owned());
+        }
         if let Ready::Fd(number) = spec.ready {
             match fds::pipe() {
                 Ok((reader, writer)) => {
+                    // As with output: if keeper and daemon die together, the write is no broken pipe.
+                    let writer = fds::reopen_both_ways(&writer).unwrap_or(writer);
                     request.extra.push(number);
                     passed.push(Arc::new(writer));
                     let reader = Arc::new(reader);
@@ -123,11 +185,26 @@ impl Daemon {
                 }
                 Err(error) => {
                     let why = format!("cannot make the readiness pipe: {}", crate::daemon::text::cause(&error));
-                    self.mail.input(Input::SpawnFailed(run, why));
+                    self.mail.input(Input::SpawnStarved(run, why));
                     return;
                 }
             }
         }
+        self.ordered.insert(run);
         self.keeper_send(&ToKeeper::Spawn(request), passed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{place, placed};
+    use crate::model::names::AppId;
+
+    #[test]
+    fn a_place_is_read_as_it_was_written() {
+        assert_eq!(placed(&place(AppId(7), 3, 12)), Some((AppId(7), 3, 12)));
+        for rubbish in ["", "7", "7.3", "7.3.12.1", "a.3.12", "7.-1.12", "7.3."] {
+            assert_eq!(placed(rubbish), None, "{rubbish}");
+        }
     }
 }

@@ -11,8 +11,10 @@ use crate::daemon::daemon_loop::End;
 use crate::daemon::hub::Hub;
 use crate::daemon::mail::Mail;
 use crate::daemon::recover::{self, Table};
+use crate::daemon::runtime::Runtime;
 use crate::daemon::sampling::Sampling;
 use crate::daemon::service::Service;
+use crate::daemon::survivors::Hunt;
 use crate::daemon::{Daemon, http};
 use crate::keeper::link::{Link, LinkError};
 use crate::keeper::protocol::ToKeeper;
@@ -21,7 +23,8 @@ use crate::logs::sink::Notice;
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::os::home::Home;
-use crate::os::{clock, memory, poll, procfs};
+use crate::os::running::{self, Running};
+use crate::os::{clock, fsx, memory, poll, procfs};
 use crate::store::{Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
 
@@ -97,39 +100,59 @@ pub fn run(home: Home, link: OwnedFd, ready: Option<OwnedFd>) -> Result<(), Daem
 async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(), DaemonError> {
     let mut link = Link::new(link).map_err(DaemonError::system("use the keeper's link"))?;
     let mut table = hello(&mut link)?;
+    let keeper = Running {
+        keeper_pid: table.keeper_pid,
+        keeper_born: born(table.keeper_pid),
+    };
+    let home_tag = tag(&home);
+    let hunt = Hunt::begin(&home, &home_tag, &keeper);
     let (mail, mut letters) = Mail::new();
-    let Opened { store, state, notes } = match open_store(&home, mail.clone()) {
+    let Opened {
+        store,
+        mut state,
+        notes,
+    } = match open_store(&home, mail.clone()) {
         Ok(opened) => opened,
         Err(error) => {
             give_up(&mut link);
             return Err(error);
         }
     };
+    let runtime = Runtime::join(std::mem::take(&mut table.runtime));
+    if let Some(runtime) = &runtime {
+        runtime.begin(&store, &mut state).await;
+    }
     let notice_mail = mail.clone();
     let pump = Pump::start(
         clock::wall,
         Box::new(move |notice| notice_mail.post(move |daemon| daemon.noticed(notice))),
     )
     .map_err(DaemonError::system("start the log thread"))?;
-    let keeper = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
-    let hub = Hub::new(store.clone(), state.last_event_seq);
+    let keeper_link = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
+    let mut hub = Hub::new(store.clone(), state.last_event_seq);
+    if let Some(runtime) = &runtime {
+        runtime.open(&pump);
+        hub.speak(runtime.voice(&pump));
+    }
     let mut daemon = Daemon {
         core: Core::new(state.next_app_id.0, state.first_run_id.0),
-        home_tag: tag(&home),
+        home_tag,
         boot: procfs::boot_id(),
         home,
         began: clock::monotonic(),
         mail: mail.clone(),
-        keeper,
-        keeper_pid: table.keeper_pid,
-        keeper_born: born(table.keeper_pid),
+        keeper: keeper_link,
+        keeper_pid: keeper.keeper_pid,
+        keeper_born: keeper.keeper_born,
         unacked: None,
         acking: false,
         handles: BTreeMap::new(),
+        ordered: BTreeSet::new(),
         draining: BTreeSet::new(),
         held_back: Vec::new(),
         helpers: BTreeMap::new(),
         next_helper: Daemon::first_helper(),
+        listeners: crate::daemon::listeners::Listeners::default(),
         ready_pipes: BTreeMap::new(),
         pump,
         store,
@@ -139,6 +162,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         replies: BTreeMap::new(),
         next_ticket: 1,
         created: BTreeMap::new(),
+        runtime,
         leaving: false,
         detaching: false,
         service: Service::from_environment(clock::monotonic()),
@@ -148,6 +172,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         EventKind::DaemonStarted,
         format!("version {}", env!("CARGO_PKG_VERSION")),
     );
+    let state_lost = !notes.is_empty();
     for note in notes {
         tracing::warn!("{note}");
         daemon.hub.announce(clock::wall(), EventKind::StateLost, note);
@@ -160,7 +185,16 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         }
     };
     let server = tokio::spawn(http::serve(listener, mail));
-    recover::recover(&mut daemon, state, table);
+    daemon.runtime_begun();
+    let (applied, terminate) = (table.applied, table.terminate);
+    recover::recover(&mut daemon, state, table, hunt, state_lost);
+    if applied {
+        daemon.runtime_applied();
+    }
+    if terminate {
+        // Said once, to whatever daemon there was or is.
+        daemon.terminate();
+    }
     // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
     daemon.store.write(Box::new(|_| {}));
     if let Some(mut pipe) = ready.take() {
@@ -175,6 +209,10 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     loop {
         match daemon.go_round(&mut letters).await {
             End::Left => break,
+            // The keeper lives. It starts the next daemon, which is given everything once more.
+            End::KeeperLost(error @ (LinkError::FdsLost | LinkError::Decode(_) | LinkError::TooLarge(_))) => {
+                return Err(DaemonError::Keeper(error));
+            }
             End::KeeperLost(error) if daemon.service.is_some() => {
                 // The service manager starts the next keeper, and knows only that one.
                 daemon.persist();
@@ -187,7 +225,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
             }
         }
     }
-    close_doors(&daemon);
+    daemon.close_doors();
     daemon.leave_keeper().await;
     // Answers that are on their way get the time to arrive.
     let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained()).await;
@@ -197,23 +235,8 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     Ok(())
 }
 
-fn close_doors(daemon: &Daemon) {
-    let mut doors = vec![daemon.home.socket()];
-    if daemon.detaching {
-        // The keeper waits for this process no longer than it must.
-        daemon.store.shut_down();
-    } else {
-        // With apps that live on, the service manager may keep it for the next keeper.
-        doors.push(daemon.home.notify_socket());
-    }
-    for door in doors {
-        // Left behind, it is replaced by the next daemon.
-        let _left = http::unbind(&door);
-    }
-}
-
 fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
-    let path = home.db();
+    let (path, folder) = (home.db(), home.state.clone());
     let on_trouble = Box::new(move |begins, message: String| {
         mail.post(move |daemon| {
             let kind = if begins {
@@ -228,6 +251,7 @@ fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
     let options = Options {
         now: clock::wall(),
         on_trouble,
+        disk: Box::new(move || fsx::room(&folder)),
     };
     Store::open(&path, options).map_err(|source| DaemonError::Store {
         path,
@@ -243,6 +267,9 @@ fn give_up(link: &mut Link) {
     }
 }
 
+/// What begins the names of readiness pipes, which are fetched with their runs.
+const READINESS: &str = "ready/";
+
 /// Introduces us and asks for everything the keeper has.
 fn hello(link: &mut Link) -> Result<Table, DaemonError> {
     use crate::keeper::protocol::{FromKeeper, MIN_VERSION, VERSION};
@@ -255,17 +282,9 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
             daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
         },
     )?;
-    queue(
-        link,
-        &ToKeeper::Fetch {
-            name: "notify".to_owned(),
-        },
-    )?;
+    // Before the table: when that is complete, so are the descriptors.
     queue(link, &ToKeeper::Names)?;
-    queue(link, &ToKeeper::Table)?;
     let mut table = Table::default();
-    // What a service manager has kept of the apps of a keeper before this one, by name.
-    let mut unanswered = 0;
     let mut complete = false;
     link.flush()
         .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
@@ -274,15 +293,15 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
             match message {
                 FromKeeper::Welcome { keeper_pid, .. } => table.keeper_pid = keeper_pid,
                 FromKeeper::Refused { why } => return Err(DaemonError::Refused(why)),
-                FromKeeper::Stored { name, .. } if name == "notify" => table.notify = fds.into_iter().next(),
-                FromKeeper::Stored { name, .. } => {
-                    unanswered -= 1;
-                    table.kept.extend(fds.into_iter().next().map(|fd| (name, fd)));
-                }
                 FromKeeper::StoredNames { names } => {
-                    for name in names.into_iter().filter(|name| name.starts_with("run/")) {
-                        unanswered += 1;
+                    for name in names.into_iter().filter(|name| !name.starts_with(READINESS)) {
                         queue(link, &ToKeeper::Fetch { name })?;
+                    }
+                    queue(link, &ToKeeper::Table)?;
+                }
+                FromKeeper::Stored { name, .. } => {
+                    if let Some(fd) = fds.into_iter().next() {
+                        table.keep(name, fd);
                     }
                 }
                 FromKeeper::Children { last, children } => {
@@ -291,16 +310,16 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
                 }
                 // Exits are in the table, too; the rest answers questions nobody has asked yet.
                 FromKeeper::Exited { seq, .. } => table.last_exit = Some(seq),
-                FromKeeper::Spawned { .. }
-                | FromKeeper::SpawnFailed { .. }
-                | FromKeeper::Pong
-                | FromKeeper::Terminate
-                | FromKeeper::Detach => {}
+                FromKeeper::Terminate => table.terminate = true,
+                FromKeeper::Applied => table.applied = true,
+                FromKeeper::Spawned { .. } | FromKeeper::SpawnFailed { .. } | FromKeeper::Pong | FromKeeper::Detach => {
+                }
             }
         }
-        if complete && unanswered == 0 {
+        if complete {
             return Ok(table);
         }
+        // After what came, which may have led to new questions.
         link.flush()
             .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
         poll::readable(link.as_fd(), Millis(10_000)).map_err(DaemonError::system("wait for the keeper"))?;
@@ -343,6 +362,10 @@ impl Daemon {
                 tracing::warn!("{message}");
                 self.announce_for(EventKind::LogLost, &loss, message);
             }
+            Notice::Console(message) => {
+                tracing::warn!("{message}");
+                self.hub.announce(clock::wall(), EventKind::LogLost, message);
+            }
             Notice::Resumed(loss) => {
                 let message = format!(
                     "{}: written again; {} lines ({} bytes) were lost",
@@ -382,6 +405,25 @@ impl Daemon {
             self.home.notify_socket().display()
         )))?;
         http::bind(&self.home.socket())
+    }
+
+    /// An orderly end: takes both names and the note away. If the apps live on, the note that says so stays, and so
+    /// does the readiness socket: the service manager may keep it for the next keeper.
+    fn close_doors(&self) {
+        if self.detaching {
+            // The keeper waits for this process no longer than it must.
+            self.store.shut_down();
+            // Left behind, it is replaced by the next daemon.
+            let _left = http::unbind(&self.home.socket());
+            return;
+        }
+        if let Err(error) = running::remove(&self.home.running()) {
+            tracing::warn!("{} cannot be removed: {error}", self.home.running().display());
+        }
+        for door in [self.home.socket(), self.home.notify_socket()] {
+            // Left behind, it is replaced by the next daemon.
+            let _left = http::unbind(&door);
+        }
     }
 
     fn listen_for_readiness(&mut self, stored: Option<OwnedFd>) -> io::Result<()> {

@@ -76,6 +76,12 @@ impl Children {
         self.pids.len()
     }
 
+    /// The living ones, for the last resort.
+    pub(super) fn living_pidfds(&self) -> impl Iterator<Item = &Arc<OwnedFd>> {
+        let living = self.runs.values().filter(|child| child.exit.is_none());
+        living.filter_map(Child::pidfd)
+    }
+
     pub(super) fn get(&self, run: u64) -> Option<&Child> {
         self.runs.get(&run)
     }

@@ -21,6 +21,9 @@ pub const READY_FD: i32 = 4;
 /// Tells the daemon [`READY_FD`]; not set when there is none.
 pub const READY_VAR: &str = "CLMGR_READY_FD";
 
+/// Tells the daemon, and by it a keeper that it has to start, the `oom_score_adj` that apps begin with.
+pub(super) const OOM_VAR: &str = "CLMGR_OOM_SCORE_ADJ";
+
 /// A daemon that runs.
 #[derive(Debug)]
 pub struct DaemonProcess {
@@ -46,6 +49,7 @@ pub struct ExecDaemon {
     log: PathBuf,
     ready: Option<OwnedFd>,
     living: Option<OwnedFd>,
+    oom_score_adj: i32,
     service: Option<String>,
     record: Option<PathBuf>,
 }
@@ -60,6 +64,7 @@ impl ExecDaemon {
             log,
             ready,
             living,
+            oom_score_adj: 0,
             service: None,
             record: None,
         }
@@ -68,6 +73,11 @@ impl ExecDaemon {
     /// Who the daemon is, is written here.
     pub(super) fn keep_record(&mut self, path: PathBuf) {
         self.record = Some(path);
+    }
+
+    /// What apps begin with, for a keeper that the daemon may have to start.
+    pub const fn set_oom_score_adj(&mut self, score: i32) {
+        self.oom_score_adj = score;
     }
 
     /// Daemons are told this as [`SERVICE_VAR`].
@@ -94,13 +104,14 @@ impl ExecDaemon {
         let log =
             fsx::open_append(&self.log, 0o600).map_or_else(|_| null.try_clone(), |file| Ok(OwnedFd::from(file)))?;
         // The service manager speaks to the keeper alone.
-        let mut without = vec![LINK_VAR, READY_VAR, SERVICE_VAR];
+        let mut without = vec![LINK_VAR, READY_VAR, OOM_VAR, SERVICE_VAR];
         without.extend(service::VARIABLES);
         let mut env = detach::inherited_env(&without);
         if let Some(value) = &self.service {
             env.push_parts(&[SERVICE_VAR.as_bytes(), b"=", value.as_bytes()]);
         }
         env.push(format!("{LINK_VAR}={LINK_FD}").as_bytes());
+        env.push(format!("{OOM_VAR}={}", self.oom_score_adj).as_bytes());
         if self.ready.is_some() {
             env.push(format!("{READY_VAR}={READY_FD}").as_bytes());
         }

@@ -38,6 +38,13 @@ impl KeeperError {
 /// The signals a keeper reads instead of being interrupted.
 pub(super) fn block_signals() -> Result<signals::Signals, KeeperError> {
     signals::ignore(&[libc::SIGPIPE]).map_err(KeeperError::system("ignore SIGPIPE"))?;
-    let handled = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1];
+    let handled = [
+        libc::SIGCHLD,
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGHUP,
+        libc::SIGUSR1,
+    ];
     signals::Signals::block(&handled).map_err(KeeperError::system("block signals"))
 }

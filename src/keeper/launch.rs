@@ -10,11 +10,15 @@ use super::protocol::{Restored, SpawnRequest};
 use crate::model::exit::{Exit, ExitStatus};
 use crate::os::cstrings::CStrings;
 use crate::os::spawn::{SpawnError, SpawnPlan, Step, spawn};
-use crate::os::{clock, fds, limits, pidfd, procfs};
+use crate::os::{clock, fds, limits, pidfd, procfs, spare};
 
 /// Descriptors that are kept get numbers from here on, so that the low ones stay free for those that a
 /// child is given.
 const KEPT: i32 = 64;
+
+/// Descriptors that apps may not use up: those of one spawn under way, and what it takes to start a daemon and to
+/// take in a message from it.
+const RESERVE: u64 = 24;
 
 /// What every child begins with.
 #[derive(Debug)]
@@ -25,13 +29,14 @@ pub(super) struct Launcher {
 }
 
 impl Launcher {
-    /// Raises this process's own limit of descriptors; children get the old one.
-    pub(super) fn new() -> io::Result<Self> {
-        let score = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    /// Raises this process's own limit of descriptors; children get the old one. They also get `oom_score_adj`, the
+    /// score from before this process protected itself; a protection from outside is the manager's alone, too.
+    pub(super) fn new(oom_score_adj: i32) -> io::Result<Self> {
+        let score = oom_score_adj.max(0);
         Ok(Self {
             null: fds::null()?,
             nofile: limits::raise_nofile()?,
-            oom_score_adj: (!matches!(score.trim(), "" | "0")).then_some(0),
+            oom_score_adj: (limits::oom_score_adj() != score).then_some(score),
         })
     }
 
@@ -40,6 +45,9 @@ impl Launcher {
         let invalid = |_: std::ffi::NulError| failed(Step::Plan, libc::EINVAL);
         if request.extra.len() != attached.len() {
             return Err(failed(Step::Plan, libc::EINVAL));
+        }
+        if limits::free_descriptors() < RESERVE {
+            return Err(failed(Step::Descriptors, libc::EMFILE));
         }
         let ends =
             Ends::open(&request).map_err(|error| failed(Step::Descriptors, error.raw_os_error().unwrap_or(0)))?;
@@ -59,6 +67,10 @@ impl Launcher {
             placed.push((number, end.as_fd()));
         }
         placed.extend(request.extra.iter().copied().zip(attached.iter().map(AsFd::as_fd)));
+        let taken: Vec<i32> = placed.iter().map(|(number, _)| *number).collect();
+        if let (Some(ours), Some(number)) = (&ends.channel, spare::number(&taken)) {
+            placed.push((number, ours.as_fd()));
+        }
         let plan = SpawnPlan {
             argv: CStrings::from_terminated(request.argv),
             env: CStrings::from_terminated(request.env),
@@ -122,6 +134,8 @@ impl Ends {
         }
         if request.stdin {
             let (theirs, ours) = fds::pipe()?;
+            // As with output: the app's input does not end if keeper and daemon die together.
+            let theirs = fds::reopen_both_ways(&theirs).unwrap_or(theirs);
             (ends.stdin, ends.child_stdin) = (Some(ours), Some(theirs));
         }
         if request.channel.is_some() {

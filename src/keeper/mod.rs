@@ -26,12 +26,14 @@ mod error;
 mod launch;
 mod orphan;
 mod restart;
+mod runtime;
 mod serve;
 mod service;
 mod state;
 
 pub use daemon::{DaemonProcess, DaemonStarter, ExecDaemon, LINK_FD, LINK_VAR, READY_FD, READY_VAR};
 pub use error::KeeperError;
+pub use runtime::{ERR, OUT, RuntimeOptions};
 pub use serve::{KeeperOptions, run, run_with};
 pub use service::SERVICE_VAR;
 

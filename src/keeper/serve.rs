@@ -4,23 +4,25 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::daemon::{DaemonStarter, ExecDaemon};
+use super::daemon::{DaemonStarter, ExecDaemon, OOM_VAR};
 use super::error::{KeeperError, block_signals};
 use super::launch::{Launcher, ended};
 use super::link::{Link, LinkError};
 use super::orphan;
 use super::protocol::{FromKeeper, ToKeeper};
 use super::restart::Restart;
+use super::runtime::{ERR, Ended, OUT, Runtime, RuntimeOptions};
 use super::service::Service;
 use super::state::{Effect, Reply, State};
 use crate::model::duration::Millis;
+use crate::model::exit::Exit;
 use crate::model::time::Moment;
 use crate::os::epoll::{Epoll, Ready};
 use crate::os::home::Home;
 use crate::os::pidfd::{self, Scope};
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawned;
-use crate::os::{clock, lock, memory, poll, reap, service};
+use crate::os::{clock, fds, limits, lock, memory, poll, reap, service};
 
 const SIGNALS: u64 = 0;
 const LINK: u64 = 1;
@@ -55,15 +57,30 @@ pub struct KeeperOptions {
     /// It was started by a service manager, or by nobody: descriptors that `LISTEN_FDS` tells of are its own. Not
     /// so for a program that replaced itself, whose environment still tells of them.
     pub takes_stored: bool,
+    /// This process is `clmgr runtime`.
+    pub runtime: Option<RuntimeOptions>,
 }
 
-/// Runs the keeper of a home until it is told to leave. Call it before any thread is started.
+/// Runs the keeper of a home until it is told to leave, and returns its exit code. Call it before any thread is
+/// started.
 ///
 /// # Errors
 /// Start-up failed, most often because another keeper runs. After start-up there are no errors.
-pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
+pub fn run(options: KeeperOptions) -> Result<u8, KeeperError> {
     let log = options.home.own_log();
+    let score = began_with();
+    limits::protect();
+    if let Some(runtime) = options.runtime {
+        let _lock = prepare(&options.home)?;
+        let (ours, theirs) = fds::pipe().map_err(KeeperError::system("make a pipe"))?;
+        let (runtime, streams) = Runtime::new(runtime, options.daemon_exe.clone(), &log, ours)?;
+        let mut starter = ExecDaemon::new(options.daemon_exe, log, Some(theirs), None);
+        starter.set_oom_score_adj(score);
+        let stored = vec![(OUT.to_owned(), streams.out), (ERR.to_owned(), streams.err)];
+        return Ok(Keeper::new(&mut starter, score, Service::default(), stored, Some(runtime))?.serve());
+    }
     let mut starter = ExecDaemon::new(options.daemon_exe, log, options.ready_fd, options.daemon_link);
+    starter.set_oom_score_adj(score);
     // Before anything else opens descriptors.
     let stored = if options.takes_stored {
         service::inherited()
@@ -78,12 +95,19 @@ pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
             orphan::end_former(&record);
         }
         starter.keep_record(record);
-        run_as(&mut starter, service, stored)
+        Ok(Keeper::new(&mut starter, score, service, stored, None)?.serve())
     });
     if let Err(error) = &result {
         starter.report(error);
     }
     result
+}
+
+/// The score that apps begin with: this process's own, or what the first keeper of this line began with, if this one
+/// was started by a daemon that is protected already.
+fn began_with() -> i32 {
+    let told = std::env::var(OOM_VAR).ok().and_then(|text| text.parse().ok());
+    told.unwrap_or_else(limits::oom_score_adj)
 }
 
 /// The folders, and the lock. Somebody who only asks whether the lock is held makes it seem so for a moment.
@@ -109,38 +133,7 @@ fn prepare(home: &Home) -> Result<lock::Lock, KeeperError> {
 /// # Errors
 /// Start-up failed.
 pub fn run_with(starter: &mut dyn DaemonStarter) -> Result<(), KeeperError> {
-    run_as(starter, Service::default(), Vec::new())
-}
-
-fn run_as(
-    starter: &mut dyn DaemonStarter,
-    service: Service,
-    stored: Vec<(String, OwnedFd)>,
-) -> Result<(), KeeperError> {
-    let signals = block_signals()?;
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .map_err(KeeperError::system("become the reaper of orphans"))?;
-    let launcher = Launcher::new().map_err(KeeperError::system("prepare for children"))?;
-    let epoll = Epoll::new().map_err(KeeperError::system("create an epoll set"))?;
-    epoll
-        .add(&signals, SIGNALS)
-        .map_err(KeeperError::system("wait for signals"))?;
-    Keeper {
-        starter,
-        signals,
-        epoll,
-        state: State::new(launcher, service, stored),
-        link: None,
-        writing: false,
-        daemon: None,
-        restart: Restart::default(),
-        start_at: Some(Moment(0)),
-        kill_at: None,
-        quiet_at: None,
-        leave_at: None,
-        leaving: false,
-    }
-    .serve();
+    Keeper::new(starter, limits::oom_score_adj(), Service::default(), Vec::new(), None)?.serve();
     Ok(())
 }
 
@@ -153,6 +146,7 @@ struct Daemon {
 
 struct Keeper<'a> {
     starter: &'a mut dyn DaemonStarter,
+    runtime: Option<Runtime>,
     signals: Signals,
     epoll: Epoll,
     state: State,
@@ -172,13 +166,51 @@ struct Keeper<'a> {
     leaving: bool,
 }
 
+impl<'a> Keeper<'a> {
+    fn new(
+        starter: &'a mut dyn DaemonStarter,
+        oom_score_adj: i32,
+        service: Service,
+        stored: Vec<(String, OwnedFd)>,
+        runtime: Option<Runtime>,
+    ) -> Result<Self, KeeperError> {
+        let signals = block_signals()?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(KeeperError::system("become the reaper of orphans"))?;
+        let launcher = Launcher::new(oom_score_adj).map_err(KeeperError::system("prepare for children"))?;
+        let epoll = Epoll::new().map_err(KeeperError::system("create an epoll set"))?;
+        epoll
+            .add(&signals, SIGNALS)
+            .map_err(KeeperError::system("wait for signals"))?;
+        Ok(Self {
+            starter,
+            runtime,
+            signals,
+            epoll,
+            state: State::new(launcher, service, stored),
+            link: None,
+            writing: false,
+            daemon: None,
+            restart: Restart::default(),
+            start_at: Some(Moment(0)),
+            kill_at: None,
+            quiet_at: None,
+            leave_at: None,
+            leaving: false,
+        })
+    }
+}
+
 impl Keeper<'_> {
-    fn serve(mut self) {
+    /// Until the end; the exit code.
+    fn serve(mut self) -> u8 {
         let mut events = Vec::new();
         loop {
             self.timers();
-            if self.leaving && self.daemon.is_none() {
-                return self.say_goodbye();
+            let helped = self.runtime.as_ref().is_some_and(Runtime::has_helper);
+            if self.leaving && self.daemon.is_none() && !helped {
+                self.say_goodbye();
+                return self.exit_code();
             }
             let told = self.state.service.flush();
             let retell = (!told).then(|| clock::monotonic().after(RETELL));
@@ -207,11 +239,18 @@ impl Keeper<'_> {
     }
 
     fn next_timer(&self) -> Option<Moment> {
+        let helper = self.runtime.as_ref().filter(|_| !self.leaving).and_then(Runtime::due);
         let hung_at = self.state.service.hung_at();
-        [self.start_at, self.kill_at, self.leave_at, hung_at]
+        [self.start_at, self.kill_at, self.leave_at, hung_at, helper]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Of a runtime: the one found here, else the daemon's.
+    fn exit_code(&self) -> u8 {
+        let own = self.runtime.as_ref().and_then(|runtime| runtime.code);
+        own.or(self.state.outcome).unwrap_or(0)
     }
 
     fn timers(&mut self) {
@@ -219,6 +258,9 @@ impl Keeper<'_> {
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = None;
             self.kill_daemon("it did not end after its link");
+            if let Some(runtime) = self.runtime.as_ref().filter(|_| self.leaving) {
+                runtime.kill_helper();
+            }
         }
         if self.state.service.hung_at().is_some_and(|at| at <= now) {
             self.state.service.hung();
@@ -232,6 +274,11 @@ impl Keeper<'_> {
         if self.start_at.is_some_and(|at| at <= now) && !self.leaving {
             self.start_at = None;
             self.start_daemon(now);
+        }
+        if let Some(runtime) = self.runtime.as_mut().filter(|_| !self.leaving)
+            && let Err(error) = runtime.tick(now)
+        {
+            note(&format!("cannot start a helper: {error}"));
         }
     }
 
@@ -363,19 +410,76 @@ impl Keeper<'_> {
             Some(Daemon { process: Some(_), .. }) => self.kill_at = Some(clock::monotonic().after(GRACE)),
             Some(Daemon { process: None, .. }) | None => self.daemon = None,
         }
+        if self.runtime.as_ref().is_some_and(Runtime::has_helper) {
+            self.kill_at = Some(clock::monotonic().after(GRACE));
+        }
+    }
+
+    /// Somebody asks for the end.
+    fn terminate(&mut self) {
+        let force = self
+            .runtime
+            .as_mut()
+            .is_some_and(|runtime| runtime.asked(clock::monotonic()));
+        if force {
+            return self.force();
+        }
+        self.announce_end();
+    }
+
+    fn announce_end(&mut self) {
+        if !self.state.terminating {
+            self.state.terminating = true;
+            let message = self.state.welcomed.then_some(FromKeeper::Terminate);
+            self.announce(message);
+        }
+    }
+
+    /// Kills everything at once: somebody has lost patience.
+    fn force(&mut self) {
+        note("killing everything, as asked");
+        for fd in self.state.children.living_pidfds() {
+            drop(pidfd::signal(fd, libc::SIGKILL, Scope::Group));
+        }
+        if let Some(Spawned { pidfd, .. }) = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()) {
+            drop(pidfd::signal(pidfd, libc::SIGKILL, Scope::Process));
+        }
+        if let Some(runtime) = &self.runtime {
+            runtime.kill_helper();
+        }
+        self.leave();
+    }
+
+    fn helper_ended(&mut self, pid: i32, exit: &Exit) {
+        let terminating = self.state.terminating;
+        let Some(runtime) = &mut self.runtime else { return };
+        match runtime.ended(pid, exit, clock::monotonic(), terminating) {
+            Ended::Unknown | Ended::Nothing => {}
+            Ended::Applied => {
+                self.state.applied = true;
+                let message = self.state.welcomed.then_some(FromKeeper::Applied);
+                self.announce(message);
+            }
+            Ended::Failed => self.announce_end(),
+        }
+    }
+
+    fn hang_up(&mut self) {
+        let Some(runtime) = &mut self.runtime else { return };
+        if runtime.terminal_gone() {
+            self.terminate();
+        } else if !self.state.terminating {
+            runtime.reload();
+        }
     }
 
     fn read_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.next() {
             match signal {
                 libc::SIGCHLD => self.reap(),
-                libc::SIGTERM | libc::SIGINT if !self.state.terminating => {
-                    self.state.terminating = true;
-                    let message = self.state.welcomed.then_some(FromKeeper::Terminate);
-                    self.announce(message);
-                }
+                libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => self.terminate(),
                 libc::SIGUSR1 if !self.leaving && self.leave_at.is_none() => self.detach(),
-                // SIGHUP, and repeated requests to end.
+                libc::SIGHUP => self.hang_up(),
                 _ => {}
             }
         }
@@ -400,6 +504,9 @@ impl Keeper<'_> {
             } else if let Some(run) = self.state.children.run_of(reaped.pid) {
                 let message = self.state.exited(run, reaped.exit);
                 self.announce(message);
+            } else {
+                // A helper of a runtime, or an orphan of whoever.
+                self.helper_ended(reaped.pid, &reaped.exit);
             }
         }
     }

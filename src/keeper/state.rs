@@ -36,6 +36,10 @@ pub(super) struct State {
     /// The version that the daemon speaks.
     pub(super) spoken: u32,
     pub(super) service: Service,
+    /// A runtime has started everything it was to start.
+    pub(super) applied: bool,
+    /// The exit code the daemon wants.
+    pub(super) outcome: Option<u8>,
     launcher: Launcher,
     stored: BTreeMap<String, Arc<OwnedFd>>,
     keeper_pid: i32,
@@ -49,6 +53,8 @@ impl State {
             welcomed: false,
             spoken: 0,
             service,
+            applied: false,
+            outcome: None,
             launcher,
             stored: stored.into_iter().map(|(name, fd)| (name, Arc::new(fd))).collect(),
             keeper_pid: i32::try_from(std::process::id()).unwrap_or(0),
@@ -104,6 +110,7 @@ impl State {
             }
             ToKeeper::Ping => say(FromKeeper::Pong),
             ToKeeper::Notify { text } => self.service.say(&text, clock::monotonic()),
+            ToKeeper::Outcome { code } => self.outcome = Some(code),
         }
         Effect::None
     }
@@ -152,6 +159,9 @@ impl State {
         });
         for announcement in self.children.announcements() {
             say(announcement);
+        }
+        if self.applied {
+            say(FromKeeper::Applied);
         }
         if self.terminating {
             say(FromKeeper::Terminate);

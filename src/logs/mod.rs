@@ -23,6 +23,7 @@
 
 pub mod clock;
 pub mod compress;
+pub mod console;
 pub mod file;
 pub mod frame;
 pub mod outage;

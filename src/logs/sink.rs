@@ -54,6 +54,17 @@ pub struct Sink {
     pub private_folder: bool,
     /// Who writes.
     pub origin: Arc<Origin>,
+    /// The runtime's standard stream gets it, too.
+    pub console: Option<ConsoleSink>,
+}
+
+/// How lines look on a runtime's standard stream: standard output for `out`, standard error for `err`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsoleSink {
+    /// Stands before each line.
+    pub prefix: Vec<u8>,
+    /// One JSON object a line, whatever the file gets.
+    pub json: bool,
 }
 
 /// What the pump reports. Called on the pump's thread: hand it on, do not work in it.
@@ -76,6 +87,8 @@ pub enum Notice {
     Lost(Loss),
     /// The file can be written again; the numbers are final.
     Resumed(Loss),
+    /// A standard stream of the runtime lost output, or cannot be written any more. For people.
+    Console(String),
 }
 
 /// Output lost because a file could not be written.

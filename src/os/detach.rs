@@ -68,6 +68,13 @@ pub fn spawn_detached(
     })
 }
 
+/// Replaces this process by `exe args…`, with these variables besides its own. Returns only if that fails.
+pub fn become_program(exe: &Path, args: &[std::ffi::OsString], env: &[(&str, std::ffi::OsString)]) -> io::Error {
+    use std::os::unix::process::CommandExt;
+    let env = env.iter().map(|(name, value)| (*name, value.as_os_str()));
+    std::process::Command::new(exe).args(args).envs(env).exec()
+}
+
 /// This process's environment without the variables named.
 #[must_use]
 pub fn inherited_env(without: &[&str]) -> CStrings {

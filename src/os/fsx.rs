@@ -21,6 +21,20 @@ pub fn create_dir_private(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The temporary file beside it cannot be written, synced or renamed; the old file is then untouched.
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let folder = put_in_place(path, content, mode, true)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// The same without waiting for the disk: after a power cut anything may be there.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    put_in_place(path, content, mode, false).map(drop)
+}
+
+/// Returns the folder.
+fn put_in_place<'a>(path: &'a Path, content: &[u8], mode: u32, sync: bool) -> io::Result<&'a Path> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -30,16 +44,15 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     temporary.push(name);
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = folder.join(temporary);
-    let result = write_and_rename(&temporary, path, content, mode);
+    let result = write_and_rename(&temporary, path, content, mode, sync);
     if result.is_err() {
         drop(remove_file(&temporary));
     }
-    result?;
-    std::fs::File::open(folder)?.sync_all()
+    result.map(|()| folder)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the place that handles a full disk")]
-fn write_and_rename(temporary: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+fn write_and_rename(temporary: &Path, path: &Path, content: &[u8], mode: u32, sync: bool) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -47,7 +60,9 @@ fn write_and_rename(temporary: &Path, path: &Path, content: &[u8], mode: u32) ->
         .mode(mode)
         .open(temporary)?;
     file.write_all(content)?;
-    file.sync_all()?;
+    if sync {
+        file.sync_all()?;
+    }
     std::fs::rename(temporary, path)
 }
 
@@ -77,6 +92,19 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
 /// The path is not there.
 pub fn free_space(path: &Path) -> io::Result<u64> {
     let stats = rustix::fs::statvfs(path)?;
+    Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+}
+
+/// Bytes that may still be written to the file system holding `path`, if it takes writes at all: it is an error if it is
+/// mounted read-only, also by the kernel itself after a fault.
+///
+/// # Errors
+/// It is read-only, or the path is not there.
+pub fn room(path: &Path) -> io::Result<u64> {
+    let stats = rustix::fs::statvfs(path)?;
+    if stats.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        return Err(rustix::io::Errno::ROFS.into());
+    }
     Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
 }
 

@@ -3,12 +3,16 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::os::{fsx, lock};
 
 /// Longest path of a Unix socket, in bytes: `sun_path` has 108 with its NUL.
 pub const MAX_SOCKET_PATH: usize = 107;
+
+/// Where a runtime looks for a folder that can be written, in this order.
+const BASES: &[&str] = &["/run", "/dev/shm", "/tmp"];
 
 /// The folders of one manager.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,14 @@ pub enum HomeError {
         /// Its length in bytes.
         length: usize,
     },
+    /// A runtime finds no folder at all.
+    #[error(
+        "no folder can be written: tried {}; mount one there, or set CLMGR_HOME to one that can be", tried.join(", ")
+    )]
+    Nowhere {
+        /// What was tried.
+        tried: Vec<String>,
+    },
     /// A folder cannot be made.
     #[error("cannot create the folder {path:?}")]
     Create {
@@ -63,7 +75,68 @@ impl Home {
     /// # Errors
     /// No folder can be told, or its socket path would be too long.
     pub fn discover() -> Result<Self, HomeError> {
-        Self::from_environment(&|name| std::env::var_os(name), rustix::process::geteuid().is_root())
+        let usual = Self::from_environment(&|name| std::env::var_os(name), rustix::process::geteuid().is_root());
+        if is_given() {
+            return usual;
+        }
+        // A runtime that could not write the usual folders is found where it went.
+        let living = |home: &Self| lock::is_held(&home.lock());
+        match Self::elsewhere(BASES).find(living) {
+            Some(other) if !usual.as_ref().is_ok_and(living) => Ok(other),
+            Some(_) | None => usual,
+        }
+    }
+
+    /// The same for `clmgr runtime`, which needs no preparation: where the usual folders cannot be written (a
+    /// read-only root, no HOME), a folder under /run, /dev/shm or /tmp; true in that case. The folders are made.
+    ///
+    /// # Errors
+    /// `CLMGR_HOME` cannot be used, or no folder can.
+    pub fn for_runtime() -> Result<(Self, bool), HomeError> {
+        let usual = Self::from_environment(&|name| std::env::var_os(name), rustix::process::geteuid().is_root());
+        let usable = usual.and_then(|home| home.create().and_then(|()| home.writable()).map(|()| home));
+        match usable {
+            Err(_) if !is_given() => Self::make_elsewhere(BASES).map(|home| (home, true)),
+            result => result.map(|home| (home, false)),
+        }
+    }
+
+    /// Those of [`BASES`] that are there, and are this user's alone.
+    fn elsewhere(bases: &[&'static str]) -> impl Iterator<Item = Self> {
+        let folders = bases.iter().map(|base| own_folder(base));
+        folders
+            .filter(|folder| is_private(folder))
+            .filter_map(|folder| Self::under(&folder).ok())
+    }
+
+    fn make_elsewhere(bases: &[&'static str]) -> Result<Self, HomeError> {
+        for base in bases {
+            let folder = own_folder(base);
+            // What others have made there is of no use, whatever it is.
+            if !Path::new(base).is_dir() || fsx::create_dir_private(&folder).is_err() || !is_private(&folder) {
+                continue;
+            }
+            let home = Self::under(&folder)?;
+            if home.create().and_then(|()| home.writable()).is_ok() {
+                return Ok(home);
+            }
+        }
+        Err(HomeError::Nowhere {
+            tried: bases
+                .iter()
+                .map(|base| own_folder(base).display().to_string())
+                .collect(),
+        })
+    }
+
+    fn writable(&self) -> Result<(), HomeError> {
+        for path in [&self.state, &self.run, &self.logs] {
+            rustix::fs::access(path, rustix::fs::Access::WRITE_OK).map_err(|errno| HomeError::Create {
+                path: path.clone(),
+                source: errno.into(),
+            })?;
+        }
+        Ok(())
     }
 
     /// All files under one folder, as with `CLMGR_HOME`.
@@ -166,6 +239,12 @@ impl Home {
         self.state.join("daemon.pid")
     }
 
+    /// Says that a manager is at work, beside the lock; see [`os::running`](crate::os::running).
+    #[must_use]
+    pub fn running(&self) -> PathBuf {
+        self.state.join("clmgr.running")
+    }
+
     /// What keeper and daemon themselves have to say.
     #[must_use]
     pub fn own_log(&self) -> PathBuf {
@@ -185,6 +264,22 @@ impl Home {
         }
         Ok(())
     }
+}
+
+/// `CLMGR_HOME` says where.
+fn is_given() -> bool {
+    std::env::var_os("CLMGR_HOME").is_some_and(|home| !home.is_empty())
+}
+
+fn own_folder(base: &str) -> PathBuf {
+    Path::new(base).join(format!("clmgr-{}", rustix::process::geteuid().as_raw()))
+}
+
+/// A folder (no link) of this user that nobody else may enter.
+fn is_private(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| {
+        meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0
+    })
 }
 
 #[cfg(test)]
@@ -250,6 +345,25 @@ mod tests {
         assert_eq!(login.clone().located(), cron);
         drop(lock);
         assert_eq!(login.clone().located(), login);
+    }
+
+    #[test]
+    fn a_runtime_finds_a_folder_that_is_its_own() {
+        let temp = tempfile::tempdir().unwrap();
+        let base = |name: &str| -> &'static str { temp.path().join(name).to_str().unwrap().to_owned().leak() };
+        let (missing, foreign, good) = (base("missing/x"), base("foreign"), base("good"));
+        std::fs::DirBuilder::new().create(foreign).unwrap();
+        std::fs::DirBuilder::new().create(good).unwrap();
+        // A file in the way of the first, and a link to somewhere else in the second.
+        crate::os::fsx::write_atomic(&temp.path().join("missing"), b"", 0o600).unwrap();
+        std::os::unix::fs::symlink("/tmp", super::own_folder(foreign)).unwrap();
+        assert!(
+            matches!(Home::make_elsewhere(&[missing, foreign]), Err(HomeError::Nowhere { tried }) if tried.len() == 2)
+        );
+        assert_eq!(Home::elsewhere(&[missing, foreign, good]).count(), 0);
+        let home = Home::make_elsewhere(&[missing, foreign, good]).unwrap();
+        assert_eq!(home.state, super::own_folder(good));
+        assert_eq!(Home::elsewhere(&[missing, foreign, good]).next(), Some(home));
     }
 
     #[test]

@@ -9,23 +9,29 @@
 )]
 
 pub mod clock;
+pub mod console;
 pub mod cstrings;
 pub mod detach;
 pub mod epoll;
 pub mod fds;
 pub mod fsx;
+pub mod holder;
 pub mod home;
 pub mod limits;
 pub mod listening;
 pub mod lock;
+pub mod marked;
 pub mod memory;
 pub mod notify;
 pub mod pidfd;
 pub mod poll;
 pub mod procfs;
 pub mod reap;
+pub mod running;
 pub mod service;
 pub mod signals;
+pub mod socket;
+pub mod spare;
 pub mod spawn;
 pub mod tree;
 pub mod usage;

@@ -82,6 +82,19 @@ fn signal_group_by_pid(fd: &impl AsFd, signal: i32) -> io::Result<()> {
     }
 }
 
+/// A copy of a descriptor of the process. Needs the right to trace it: the same user, and where
+/// `kernel.yama.ptrace_scope` is 1 or more, root or an ancestor of it.
+///
+/// # Errors
+/// It is gone (`ESRCH`), has no such descriptor (`EBADF`), or we may not (`EPERM`).
+pub fn descriptor(process: impl AsFd, number: i32) -> io::Result<OwnedFd> {
+    Ok(rustix::process::pidfd_getfd(
+        process,
+        number,
+        rustix::process::PidfdGetfdFlags::empty(),
+    )?)
+}
+
 /// True until the process has ended, whether or not its parent has collected it since.
 #[must_use]
 pub fn alive(fd: impl AsFd) -> bool {

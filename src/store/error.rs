@@ -71,6 +71,11 @@ pub enum StoreError {
     /// No room on the disk; nothing was changed.
     #[error("the state cannot be written, the disk is full; free some space and try again")]
     Full,
+    /// The file system does not take anything any more, whatever a single write says; nothing was changed.
+    #[error(
+        "the state cannot be written, its file system is read-only ({0}); mount it writable again, dmesg may say why it is not"
+    )]
+    ReadOnly(String),
     /// The disk, or the rights on it; nothing was changed.
     #[error("cannot {operation} the state")]
     Sqlite {
@@ -103,7 +108,7 @@ impl StoreError {
     /// True if the disk is to blame, so that the same write can work later.
     pub(crate) fn is_outage(&self) -> bool {
         match self {
-            Self::Full => true,
+            Self::Full | Self::ReadOnly(_) => true,
             Self::Sqlite { source, .. } => !is_refusal(source),
             Self::Create { .. }
             | Self::Open { .. }

@@ -9,11 +9,10 @@ use crate::api::status::Crash;
 use crate::model::event::Event;
 use crate::model::names::AppId;
 use crate::store::error::StoreError;
-use crate::store::open::TroubleHook;
 use crate::store::query::EventQuery;
 use crate::store::queue::{Job, Queue, Reply};
 use crate::store::state::{Change, Note};
-use crate::store::worker::Worker;
+use crate::store::worker::{Outside, Worker};
 use crate::store::write::Tally;
 
 /// SQLite parses and JSON nests shallowly; only touched pages count.
@@ -31,9 +30,9 @@ struct Inner {
 }
 
 impl Store {
-    pub(crate) fn start(connection: Connection, tally: Tally, on_trouble: TroubleHook) -> Result<Self, StoreError> {
+    pub(crate) fn start(connection: Connection, tally: Tally, outside: Outside) -> Result<Self, StoreError> {
         let queue = Arc::new(Queue::new());
-        let worker = Worker::new(connection, Arc::clone(&queue), tally, on_trouble);
+        let worker = Worker::new(connection, Arc::clone(&queue), tally, outside);
         let thread = Builder::new()
             .name("store".to_owned())
             .stack_size(STACK)

@@ -8,6 +8,7 @@
 //!
 //!  healthy ──a write fails (disk full, I/O)──▶ trouble: notes wait, bounded; commits answer an error
 //!  trouble ──a write works (retried each second, and before each commit)──▶ healthy
+//!  a stop or a delete meets a full disk ──▶ the reserve is given up, once, and it is written all the same
 //! ```
 //!
 //! A **change** is what the user asked for: it survives a power cut once its reply says so, and is
@@ -28,6 +29,7 @@ mod note;
 mod open;
 mod query;
 mod queue;
+mod reserve;
 mod state;
 mod worker;
 mod write;
@@ -37,7 +39,7 @@ mod tests;
 
 pub use error::StoreError;
 pub use handle::Store;
-pub use open::{Opened, Options, TroubleHook};
+pub use open::{DiskCheck, Opened, Options, TroubleHook};
 pub use query::EventQuery;
 pub use queue::Reply;
 pub use state::{AppRow, Change, Desired, LoadedState, Note, RunRow, RuntimeRow};

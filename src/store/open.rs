@@ -15,11 +15,17 @@ use crate::store::error::{StoreError, is_damage};
 use crate::store::handle::Store;
 use crate::store::load::{self, Loaded};
 use crate::store::migrate::{self, Found};
+use crate::store::reserve::Reserve;
 use crate::store::state::LoadedState;
+use crate::store::worker::Outside;
 
 /// Called on the store thread: `true` and why when writing begins to fail, `false` and what was lost
 /// when it works again.
 pub type TroubleHook = Box<dyn FnMut(bool, String) + Send>;
+
+/// Asked before each transaction, and once more before a commit is answered: how many bytes are free, or an error if
+/// the file system of the state is read-only. A write to a file that is open may seem to work there, because it goes no further than memory.
+pub type DiskCheck = Box<dyn Fn() -> io::Result<u64> + Send>;
 
 /// How to open.
 pub struct Options {
@@ -27,6 +33,8 @@ pub struct Options {
     pub now: WallTime,
     /// Told once per outage when it begins and once when it ends.
     pub on_trouble: TroubleHook,
+    /// Whether the file system can be written.
+    pub disk: DiskCheck,
 }
 
 impl fmt::Debug for Options {
@@ -82,7 +90,15 @@ impl Store {
             notes: said,
         } = loaded;
         notes.extend(said);
-        let store = Store::start(connection, tally, options.on_trouble)?;
+        let store = Store::start(
+            connection,
+            tally,
+            Outside {
+                on_trouble: options.on_trouble,
+                disk: options.disk,
+                reserve: Reserve::beside(path),
+            },
+        )?;
         Ok(Opened { store, state, notes })
     }
 }

@@ -26,6 +26,33 @@ pub struct EventQuery {
     pub newest_first: bool,
 }
 
+impl EventQuery {
+    /// True for an event that is asked for, the limit aside.
+    fn wants(&self, event: &Event) -> bool {
+        let of_app = |apps: &[AppName]| event.app.as_ref().is_some_and(|app| apps.contains(app));
+        self.after_seq.is_none_or(|seq| event.seq > seq)
+            && self.since.is_none_or(|since| event.at >= since)
+            && (self.apps.is_empty() || of_app(&self.apps))
+            && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
+    }
+
+    /// What was found in the file, with those of `later` events (oldest first) that are asked for, too.
+    pub(crate) fn with<'e>(&self, mut found: Vec<Event>, later: impl Iterator<Item = &'e Event>) -> Vec<Event> {
+        let later = later.filter(|event| self.wants(event)).cloned();
+        let limit = self.limit.map_or(usize::MAX, |limit| limit as usize);
+        if self.newest_first {
+            let mut all: Vec<Event> = later.collect();
+            all.reverse();
+            all.append(&mut found);
+            found = all;
+        } else {
+            found.extend(later);
+        }
+        found.truncate(limit);
+        found
+    }
+}
+
 pub(crate) fn events(connection: &Connection, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
     let failed = |source| StoreError::sqlite("read events from", source);
     let order = if query.newest_first { "DESC" } else { "ASC" };

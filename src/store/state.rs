@@ -66,6 +66,18 @@ pub enum Change {
     SetDesired(Vec<Desired>),
 }
 
+impl Change {
+    /// It lets something go: a stop or a delete. That must be possible when nothing else is.
+    #[must_use]
+    pub fn takes_away(&self) -> bool {
+        match self {
+            Self::PutApps(_) => false,
+            Self::DeleteApps(_) => true,
+            Self::SetDesired(apps) => apps.iter().all(|(_, _, wanted, held)| !wanted || !held.is_empty()),
+        }
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub enum Note {
@@ -87,6 +99,17 @@ pub enum Note {
         /// The record.
         crash: Box<Crash>,
     },
+}
+
+impl Note {
+    /// The event it is, if it is one.
+    #[must_use]
+    pub fn event(&self) -> Option<&Event> {
+        match self {
+            Self::Event(event) => Some(event),
+            Self::Runtime(_) | Self::RunStarted(_) | Self::RunEnded { .. } | Self::Crash { .. } => None,
+        }
+    }
 }
 
 /// Everything a new daemon needs to go on.

@@ -10,9 +10,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::store::error::StoreError;
 use crate::store::migrate::PROGRAM;
 use crate::store::note;
-use crate::store::open::TroubleHook;
+use crate::store::open::{DiskCheck, TroubleHook};
 use crate::store::query;
 use crate::store::queue::{Job, Queue};
+use crate::store::reserve::Reserve;
 use crate::store::state::{Change, Note};
 use crate::store::write::{self, Tally};
 
@@ -31,11 +32,18 @@ enum Sync {
     Normal,
 }
 
+/// What the thread needs besides the file.
+pub(crate) struct Outside {
+    pub(crate) on_trouble: TroubleHook,
+    pub(crate) disk: DiskCheck,
+    pub(crate) reserve: Reserve,
+}
+
 pub(crate) struct Worker {
     connection: Connection,
     queue: Arc<Queue>,
     tally: Tally,
-    on_trouble: TroubleHook,
+    outside: Outside,
     /// Not written yet.
     waiting: VecDeque<Note>,
     /// `waiting` had this length when it was last tried.
@@ -54,12 +62,12 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(connection: Connection, queue: Arc<Queue>, tally: Tally, on_trouble: TroubleHook) -> Self {
+    pub(crate) fn new(connection: Connection, queue: Arc<Queue>, tally: Tally, outside: Outside) -> Self {
         Self {
             connection,
             queue,
             tally,
-            on_trouble,
+            outside,
             waiting: VecDeque::new(),
             tried: 0,
             trouble: false,
@@ -92,13 +100,21 @@ impl Worker {
             Job::Note(note) => self.waiting.push_back(note),
             Job::Commit(changes, reply) => {
                 self.write_waiting(false);
-                let result = self.commit(&changes);
+                let mut result = self.commit(&changes);
+                if matches!(result, Err(StoreError::Full)) && changes.iter().all(Change::takes_away) {
+                    result = self.commit_with_reserve(&changes);
+                }
                 self.judge(result.as_ref().err());
+                if result.is_ok() {
+                    self.renew_reserve();
+                }
                 reply(result);
             }
             Job::Events(query, reply) => {
                 self.write_waiting(false);
-                reply(query::events(&self.connection, &query));
+                // What the disk does not take yet is known all the same.
+                let unwritten = self.waiting.iter().filter_map(Note::event);
+                reply(query::events(&self.connection, &query).map(|found| query.with(found, unwritten)));
             }
             Job::Crashes(app, limit, reply) => {
                 self.write_waiting(false);
@@ -110,7 +126,8 @@ impl Worker {
                 reply(result);
             }
             Job::Write(reply) => {
-                let result = if self.waiting.is_empty() {
+                // In an outage nothing is known to be written before something was.
+                let result = if self.waiting.is_empty() && !self.trouble {
                     Ok(())
                 } else {
                     self.try_waiting()
@@ -123,13 +140,42 @@ impl Worker {
         }
     }
 
+    /// What is stopped or deleted must be possible on a full disk, too.
+    fn commit_with_reserve(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        if !self.outside.reserve.give_up() {
+            return Err(StoreError::Full);
+        }
+        self.commit(changes)?;
+        self.trouble = true;
+        (self.outside.on_trouble)(
+            true,
+            "the disk is full; the reserve beside the state file was given up to write this stop, the next may not find room; free some space".to_owned(),
+        );
+        Ok(())
+    }
+
+    fn renew_reserve(&mut self) {
+        if let Ok(free) = (self.outside.disk)() {
+            self.outside.reserve.renew(free);
+        }
+    }
+
+    /// An error if nothing that is written now would arrive.
+    fn ask_disk(&self) -> Result<(), StoreError> {
+        (self.outside.disk)()
+            .map(drop)
+            .map_err(|error| StoreError::ReadOnly(error.to_string()))
+    }
+
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        self.ask_disk()?;
         self.set_sync(Sync::Full)?;
         let failed = |source| StoreError::sqlite("write", source);
         let transaction =
             Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate).map_err(failed)?;
         write::apply(&transaction, changes, &self.tally)?;
-        transaction.commit().map_err(failed)
+        transaction.commit().map_err(failed)?;
+        self.ask_disk()
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -137,7 +183,8 @@ impl Worker {
         self.set_sync(Sync::Full)?;
         self.connection
             .execute_batch("PRAGMA wal_checkpoint(PASSIVE)")
-            .map_err(|source| StoreError::sqlite("flush", source))
+            .map_err(|source| StoreError::sqlite("flush", source))?;
+        self.ask_disk()
     }
 
     /// In an outage even an empty transaction tells something: `probe` asks for it.
@@ -151,6 +198,7 @@ impl Worker {
     fn try_waiting(&mut self) -> Result<(), StoreError> {
         self.lost_events += note::thin_out(&mut self.waiting, |note: &Note| Some(note));
         self.tried = self.waiting.len();
+        self.ask_disk()?;
         let failed = |source| StoreError::sqlite("write", source);
         // A new block of run numbers must not be lost, or numbers would be used twice.
         let sync = if self.waiting.iter().any(|note| needs_block(note, &self.tally)) {
@@ -188,7 +236,7 @@ impl Worker {
                         Some(cause) => format!("{error}: {cause}"),
                         None => error.to_string(),
                     };
-                    (self.on_trouble)(true, message);
+                    (self.outside.on_trouble)(true, message);
                 }
             }
             // A refused change says nothing about the disk.
@@ -199,7 +247,8 @@ impl Worker {
                         0 => "the state can be written again; nothing was lost".to_owned(),
                         lost => format!("the state can be written again; {lost} events were lost"),
                     };
-                    (self.on_trouble)(false, message);
+                    (self.outside.on_trouble)(false, message);
+                    self.renew_reserve();
                 }
             }
         }

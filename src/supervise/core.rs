@@ -100,6 +100,7 @@ impl Core {
             Input::Checked(id, result) => self.touch(id, |app, cx| app.on_checked(cx, result)),
             Input::Spawned(run, pid) => self.touch_run(run, |app, cx| app.on_spawned(cx, run, pid)),
             Input::SpawnFailed(run, why) => self.touch_run(run, |app, cx| app.on_spawn_failed(cx, run, &why)),
+            Input::SpawnStarved(run, why) => self.touch_run(run, |app, cx| app.on_spawn_starved(cx, run, &why)),
             Input::Ready(run) => self.touch_run(run, |app, cx| app.on_ready(cx, run)),
             Input::Exited(run, exit, stderr) => self.touch_run(run, |app, cx| app.on_exited(cx, run, exit, stderr)),
             Input::Swept(run) => self.touch_run(run, |app, cx| app.on_swept(cx, run)),

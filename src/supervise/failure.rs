@@ -47,6 +47,10 @@ impl App {
         let record = self.slot_mut(slot);
         record.reason = Some(reason.clone());
         record.stderr.clone_from(&run.stderr);
+        if run.starved {
+            self.starved(cx, slot, law, reason);
+            return;
+        }
         let ended_by_itself = !not_spawned && !not_ready;
         if ended_by_itself && !policy::restart::wanted(law, &exit) {
             record.completed = true;
@@ -150,6 +154,33 @@ impl App {
         } else {
             self.start_later(cx, slot, law, &reason);
         }
+    }
+
+    /// The machine could not start it. The wait grows as with unstable exits, but no window counts it, and a probe
+    /// that was never made says nothing: its circuit stays open for as long as it was.
+    fn starved(&mut self, cx: &mut Cx, slot: Slot, law: &RestartSpec, reason: String) {
+        if matches!(self.circuit, Circuit::Probing { .. }) {
+            self.circuit = self.circuit.postponed(cx.now, law);
+            let message = format!(
+                "the probe could not be made: {reason}{}",
+                self.next_probe(self.circuit, cx)
+            );
+            cx.event(self, EventKind::CircuitProbe, Some(slot), None, message);
+            self.reason = Some(reason);
+            return;
+        }
+        let now = cx.now;
+        let app_is_open = self.circuit.is_tripped();
+        let record = self.slot_mut(slot);
+        if !app_is_open && matches!(record.circuit, Circuit::Probing { .. }) {
+            record.circuit = record.circuit.postponed(now, law);
+            let circuit = record.circuit;
+            let message = format!("the probe could not be made: {reason}{}", self.next_probe(circuit, cx));
+            cx.event(self, EventKind::CircuitProbe, Some(slot), None, message);
+            return;
+        }
+        record.unstable = record.unstable.saturating_add(1);
+        self.start_later(cx, slot, law, &reason);
     }
 
     fn next_probe(&self, circuit: Circuit, cx: &Cx) -> String {

@@ -25,6 +25,9 @@ pub enum Input {
     Spawned(RunId, i32),
     /// The keeper could not; step and reason for people.
     SpawnFailed(RunId, String),
+    /// It could not, because the machine is out of processes, descriptors or memory: no fault of the app's. What is
+    /// missing, for people.
+    SpawnStarved(RunId, String),
     /// The run is ready by its own rule.
     Ready(RunId),
     /// The leader process of the run is gone. The last stderr lines of the run.

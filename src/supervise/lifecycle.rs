@@ -199,6 +199,14 @@ impl App {
         self.conclude(cx, id, Some(reason.to_owned()));
     }
 
+    /// The machine lacked something to start it with. Tried again with back-off, and counted towards no circuit.
+    pub fn on_spawn_starved(&mut self, cx: &mut Cx, id: RunId, reason: &str) {
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.starved = true;
+        }
+        self.on_spawn_failed(cx, id, reason);
+    }
+
     /// It is ready.
     pub fn on_ready(&mut self, cx: &mut Cx, id: RunId) {
         let Some(run) = self.runs.get(&id).filter(|run| run.phase == Phase::Starting) else {

@@ -86,6 +86,9 @@ pub struct Run {
     /// Its last stderr lines, from its exit until it is gone.
     #[serde(default)]
     pub stderr: Vec<String>,
+    /// It could not be started because the machine lacked something: not the app's failure.
+    #[serde(default)]
+    pub starved: bool,
 }
 
 impl Run {
@@ -106,6 +109,7 @@ impl Run {
             cause: None,
             exit: None,
             stderr: Vec::new(),
+            starved: false,
         }
     }
 

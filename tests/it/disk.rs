@@ -340,3 +340,74 @@ fn a_log_folder_that_becomes_read_only_resumes_too() {
         std::fs::metadata(&log).is_ok_and(|file| file.len() > 10_000)
     });
 }
+
+#[test]
+fn a_stop_is_possible_on_a_full_disk_and_stays_one() {
+    let world = World::new();
+    if !world.disk(&world.home(), 24 << 10) {
+        return;
+    }
+    world.run(&["start", "sleep 1000", "--name", "a", "-i", "2"]).ok();
+    world.run(&["start", "sleep 1000", "--name", "b"]).ok();
+    let ballast = fill(&world.home());
+    // The log of the database may have room for some more.
+    let mut count = 0;
+    let refusal = loop {
+        count = if count == 3 { 2 } else { 3 };
+        let said = world.run(&["scale", "a", &count.to_string()]);
+        if said.code != 0 {
+            break said;
+        }
+    };
+    refusal.refused(1, "the disk is full");
+    world.run(&["stop", "a"]).ok();
+    world.run(&["delete", "b"]).ok();
+    assert!(world.states("a").iter().all(|state| state == "stopped"));
+    assert!(
+        events(&world, "state_lost").iter().any(|event| {
+            let message = event["message"].as_str().unwrap();
+            message.contains("the reserve beside the state file was given up")
+        }),
+        "{:?}",
+        events(&world, "state_lost")
+    );
+    // It is on the disk.
+    let (daemon, keeper) = world.manager();
+    assert!(world.kill9(keeper) && world.kill9(daemon));
+    world.until("they are back", || world.run(&["ping"]).code == 0);
+    assert!(world.states("a").iter().all(|state| state == "stopped"));
+    assert_eq!(world.status()["apps"].as_array().unwrap().len(), 1);
+    std::fs::remove_file(ballast).unwrap();
+    world.until("changes are possible again", || world.run(&["start", "a"]).code == 0);
+    assert!(world.home().join("clmgr.db-reserve").exists(), "it is taken again");
+}
+
+#[test]
+fn logs_and_state_on_one_full_disk_both_resume() {
+    let world = World::new();
+    if !world.disk(&world.home(), 4 << 10) {
+        return;
+    }
+    world.file("talk", TALK);
+    world.run(&["start", "./talk", "--name", "talk"]).ok();
+    let pids = world.pids("talk");
+    world.until("log lines are lost", || !events(&world, "log_lost").is_empty());
+    let refusal = (0..100)
+        .map(|at| world.run(&["start", "sleep 1000", "--name", &format!("a{at}")]))
+        .find(|said| said.code != 0);
+    refusal.unwrap().refused(1, "the disk is full");
+    assert_eq!(
+        (world.pids("talk"), world.states("talk")),
+        (pids.clone(), vec!["online".to_owned()])
+    );
+    world.redisk(&world.home(), 64 << 10, true);
+    for kind in ["log_resumed", "state_resumed"] {
+        world.until(kind, || !events(&world, kind).is_empty());
+    }
+    world.run(&["start", "sleep 1000", "--name", "z"]).ok();
+    let log = world.home().join("logs/talk-0-out.log");
+    let (found, lost) = numbers(&log);
+    assert!(lost > 0);
+    assert!(found.is_sorted_by(|one, other| one < other), "in order, none twice");
+    assert_eq!(world.pids("talk"), pids);
+}

@@ -18,11 +18,6 @@ pub(super) fn render(place: &Place, stop_timeout: Millis) -> String {
     }
     let after = if system { "After=network.target\n" } else { "" };
     let scope = if system { "" } else { " --user" };
-    let protection = if system {
-        "# Not the manager when memory runs out; the apps get 0 again.\nOOMScoreAdjust=-900\n"
-    } else {
-        ""
-    };
     let target = if system { "multi-user.target" } else { "default.target" };
     let seconds = stop_timeout.0.div_ceil(1000);
     format!(
@@ -54,7 +49,7 @@ FileDescriptorStoreMax=8192
 Delegate=yes
 # One app that needs too much memory is no reason to stop the others.
 OOMPolicy=continue
-{protection}TasksMax=infinity
+TasksMax=infinity
 LimitNOFILE=65536:524288
 # No sandbox: apps inherit whatever is taken away here (folders, capabilities, system calls, devices), and what
 # they may do is said for each of them in ecosystem.toml.

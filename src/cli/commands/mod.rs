@@ -17,6 +17,7 @@ pub mod reload;
 pub mod reset;
 pub mod restart;
 pub mod resurrect;
+pub mod runtime;
 pub mod save;
 pub mod scale;
 pub mod schema;
@@ -40,6 +41,7 @@ use crate::cli::targets;
 pub(crate) fn run(command: &Command, context: &mut Context) -> Result<(), Failure> {
     match command {
         Command::Start(args) => start::run(args, context),
+        Command::Runtime(args) => runtime::run(args, context),
         Command::Stop(args) => stop::run(args, context),
         Command::Restart(args) => restart::run(args, context),
         Command::Reload(args) => reload::run(args, context),

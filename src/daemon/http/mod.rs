@@ -1,6 +1,7 @@
 //! The control API over the Unix socket: who may, which route, which form. What is done stands elsewhere.
 
 mod events;
+mod health;
 mod read;
 mod write;
 
@@ -37,8 +38,12 @@ const MAX_BODY: usize = 16 << 20;
 /// How long a client may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+pub(crate) use health::serve_tcp as serve_health;
+
 /// Requests being answered.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
+/// Connections.
+static CONNECTED: AtomicUsize = AtomicUsize::new(0);
 
 /// Binds the socket, 0600, in place of a stale one. The keeper's lock guarantees that nobody else serves it.
 pub(crate) fn bind(path: &Path) -> Result<UnixListener, DaemonError> {
@@ -69,10 +74,16 @@ fn most_connections() -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX).clamp(16, 4096)
 }
 
+/// How many more connections may come: each needs a descriptor that nobody else may take.
+pub(crate) fn free_places() -> u64 {
+    most_connections().saturating_sub(CONNECTED.load(Ordering::Relaxed)) as u64
+}
+
 /// Serves until the daemon ends.
 pub(crate) async fn serve(listener: UnixListener, mail: Mail) {
     let router = router(mail.clone());
     let room = Arc::new(Semaphore::new(most_connections()));
+    let mut refused = false;
     loop {
         // Never closed.
         let Ok(place) = Arc::clone(&room).acquire_owned().await else {
@@ -80,15 +91,20 @@ pub(crate) async fn serve(listener: UnixListener, mail: Mail) {
         };
         match listener.accept().await {
             Ok((stream, _)) => {
+                refused = false;
                 let (router, mail) = (router.clone(), mail.clone());
                 tokio::spawn(async move {
+                    CONNECTED.fetch_add(1, Ordering::Relaxed);
                     connection(stream, router, mail).await;
+                    CONNECTED.fetch_sub(1, Ordering::Relaxed);
                     drop(place);
                 });
             }
             Err(error) => {
-                // Out of descriptors: wait for some to be given back.
-                tracing::error!("a connection cannot be accepted: {error}");
+                // Out of descriptors: wait for some to be given back. The client waits in the queue.
+                if !std::mem::replace(&mut refused, true) {
+                    tracing::error!("connections cannot be accepted for now: {error}");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -159,6 +175,7 @@ fn allowed(stream: &UnixStream, mail: &Mail) -> Result<(), ErrorBody> {
 fn router(mail: Mail) -> Router {
     Router::new()
         .route(routes::PING.path, get(read::ping))
+        .route(routes::HEALTH.path, get(health::health))
         .route(routes::STATUS.path, get(read::status))
         .route(routes::DESCRIBE.path, get(read::describe))
         .route(routes::ENV.path, get(read::env))

@@ -88,6 +88,13 @@ pub enum ToKeeper {
     /// Answer: `Pong`.
     #[n(11)]
     Ping,
+    /// Only to a keeper that is a runtime: when it leaves, this is its exit code. No answer. Since version 2.
+    #[n(15)]
+    Outcome {
+        /// 0 to 255.
+        #[n(0)]
+        code: u8,
+    },
     /// Tell the service manager, if there is one: assignments, one a line (`sd_notify(3)`). No answer. Since
     /// version 2.
     #[n(16)]
@@ -232,6 +239,10 @@ pub enum FromKeeper {
     /// Somebody asked the keeper to end (SIGTERM or SIGINT): stop the apps, then send `Exit`.
     #[n(9)]
     Terminate,
+    /// Only from a keeper that is a runtime: everything that its command line names was started. Sent to every new
+    /// daemon, before the answer to `Table`. Since version 2.
+    #[n(13)]
+    Applied,
     /// Somebody asked the keeper to leave without its apps (SIGUSR1): write what is left, then send `Exit` by force.
     /// Since version 2.
     #[n(14)]

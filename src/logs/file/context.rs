@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use jiff::tz::TimeZone;
 
 use crate::logs::compress::Compressor;
+use crate::logs::console::Outlet;
 use crate::logs::frame::Stampers;
 use crate::logs::sink::Notice;
 use crate::model::time::{Moment, WallTime};
@@ -26,6 +27,8 @@ pub struct Context {
     pub zone: TimeZone,
     /// Numbers.
     pub counters: Arc<Counters>,
+    /// The runtime's standard output and standard error.
+    pub outlets: [Option<Outlet>; 2],
 }
 
 impl std::fmt::Debug for Context {

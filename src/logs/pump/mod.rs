@@ -22,8 +22,10 @@ use regex::bytes::Regex;
 
 use crate::logs::file::Counters;
 use crate::logs::sink::{Notice, Sink, Stats, StreamKey};
+use crate::model::logspec::Stream;
 use crate::model::names::RunId;
 use crate::model::time::WallTime;
+use crate::os::console::Console;
 use worker::Worker;
 
 /// Called with the last stderr lines of a run, on the pump's thread.
@@ -38,6 +40,8 @@ enum Command {
     WatchLine(RunId, Box<Regex>),
     Tail(RunId, TailReply),
     Sync(Box<dyn FnOnce() + Send>),
+    Console(Stream, Console),
+    Say(Vec<u8>),
 }
 
 /// Moves app output from pipes to files on a thread of its own. Dropping the last clone ends the
@@ -141,6 +145,16 @@ impl Pump {
     /// Calls `done` on the pump's thread when all earlier commands are carried out.
     pub fn sync(&self, done: Box<dyn FnOnce() + Send>) {
         self.send(Command::Sync(done));
+    }
+
+    /// Streams whose sink says so are written to this, too.
+    pub fn console(&self, stream: Stream, console: Console) {
+        self.send(Command::Console(stream, console));
+    }
+
+    /// Writes lines of our own to the console's standard error, if there is one.
+    pub fn say(&self, lines: Vec<u8>) {
+        self.send(Command::Say(lines));
     }
 
     /// Numbers.

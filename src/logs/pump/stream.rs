@@ -7,9 +7,11 @@ use std::rc::Rc;
 use memchr::{memchr, memrchr};
 use nix::fcntl::{FcntlArg, fcntl};
 
+use crate::logs::console::Outlet;
 use crate::logs::file::{Context, LogFile, Spliced, Writer};
 use crate::logs::frame::Framing;
-use crate::logs::sink::StreamKey;
+use crate::logs::sink::{Sink, StreamKey};
+use crate::model::logspec::{self, LogFormat, Overflow};
 
 /// A partial line is held up to this size, then written in pieces.
 const MAX_HELD: usize = 1 << 20;
@@ -24,6 +26,50 @@ const STREAK: i8 = 16;
 /// A file of one or more streams.
 pub(super) type SharedFile = Rc<RefCell<LogFile>>;
 
+/// The part of a standard stream.
+#[derive(Debug)]
+pub(super) struct ConsoleEnd {
+    /// Of [`Context::outlets`].
+    pub(super) outlet: usize,
+    prefix: Vec<u8>,
+    /// Other than the file's.
+    framing: Option<Framing>,
+    /// Lines are lost rather than the app slowed down.
+    drops: bool,
+    /// The pipe is not read, because the outlet is stalled.
+    pub(super) paused: bool,
+}
+
+impl ConsoleEnd {
+    pub(super) fn new(key: StreamKey, sink: &Sink, ctx: &mut Context) -> Option<Self> {
+        let console = sink.console.as_ref()?;
+        let mut json = || Framing::new(&LogFormat::Json, &sink.origin, key.stream, &mut ctx.stampers);
+        Some(Self {
+            outlet: outlet_of(key.stream),
+            prefix: console.prefix.clone(),
+            framing: console.json.then(&mut json),
+            drops: sink.overflow == Overflow::Drop,
+            paused: false,
+        })
+    }
+
+    /// Its reader has to catch up first.
+    fn is_stalled(&self, ctx: &Context) -> bool {
+        ctx.outlets
+            .get(self.outlet)
+            .and_then(Option::as_ref)
+            .is_some_and(Outlet::is_stalled)
+    }
+}
+
+/// The outlet of a stream.
+pub(super) const fn outlet_of(stream: logspec::Stream) -> usize {
+    match stream {
+        logspec::Stream::Out => 0,
+        logspec::Stream::Err => 1,
+    }
+}
+
 /// One attached pipe.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -34,6 +80,7 @@ pub(super) struct Stream {
     /// None: thrown away.
     pub(super) file: Option<SharedFile>,
     pub(super) log_file: Option<SharedFile>,
+    pub(super) console: Option<ConsoleEnd>,
     pub(super) shared: bool,
     pub(super) adopted: bool,
     /// The beginning of an unfinished line; only when lines are framed.
@@ -50,9 +97,17 @@ impl Stream {
         let others = |file: &SharedFile| Rc::strong_count(file) > 2;
         self.shared
             || self.log_file.is_some()
+            || self.console.is_some()
             || self.framing.needs_whole_lines()
             || !self.held.is_empty()
             || self.file.as_ref().is_some_and(others)
+    }
+
+    /// The app is to wait until a reader has caught up.
+    pub(super) fn must_wait(&self, ctx: &Context) -> bool {
+        self.console
+            .as_ref()
+            .is_some_and(|console| !console.drops && console.is_stalled(ctx))
     }
 
     /// Moves bytes without looking at them if nobody has to.
@@ -68,7 +123,7 @@ impl Stream {
 
     /// Writes what was read.
     pub(super) fn write(&mut self, ctx: &mut Context, scratch: &mut Vec<u8>, data: &[u8]) {
-        if self.file.is_none() && self.log_file.is_none() {
+        if self.file.is_none() && self.log_file.is_none() && self.console.is_none() {
             return;
         }
         if !self.frames() {
@@ -136,6 +191,23 @@ impl Stream {
             let now = ctx.wall;
             self.framing.encode(data, fresh, now, &mut ctx.stampers, scratch);
             file.append(ctx, self.id, whole, scratch);
+        }
+        self.emit_to_console(ctx, scratch, data);
+    }
+
+    fn emit_to_console(&self, ctx: &mut Context, scratch: &mut Vec<u8>, data: &[u8]) {
+        let Some(console) = &self.console else { return };
+        let stalled = console.is_stalled(ctx);
+        let framing = console.framing.as_ref().unwrap_or(&self.framing);
+        scratch.clear();
+        framing.encode(data, true, ctx.wall, &mut ctx.stampers, scratch);
+        let Some(outlet) = ctx.outlets.get_mut(console.outlet).and_then(Option::as_mut) else {
+            return;
+        };
+        if stalled && console.drops {
+            outlet.lose(scratch.len());
+        } else {
+            outlet.push(&console.prefix, scratch);
         }
     }
 }

@@ -18,21 +18,27 @@ use nix::sys::eventfd::EventFd;
 
 use crate::logs::clock::monotonic;
 use crate::logs::compress::Compressor;
+use crate::logs::console::Outlet;
 use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
 use crate::logs::frame::{Framing, Stampers};
 use crate::logs::pump::Command;
-use crate::logs::pump::stream::{SharedFile, Stream};
+use crate::logs::pump::stream::{ConsoleEnd, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
 use crate::logs::stderr::LastLines;
 use crate::logs::watch::Watch;
 use crate::model::logspec;
 use crate::model::names::RunId;
 use crate::model::time::WallTime;
+use crate::os::console::Console;
 
 /// The event of a command; every other number is a stream's.
 pub(super) const WAKE: Writer = Writer::MAX;
+/// The event of a standard stream: this minus 0 for standard output, minus 1 for standard error.
+const OUTLETS: Writer = Writer::MAX - 1;
 /// The one read buffer.
 const BUFFER: usize = 256 << 10;
+/// Bytes read at once for a standard stream: what is lost at most if this process is killed while it is stalled.
+const CONSOLE: usize = 64 << 10;
 /// Bytes a stream may move before the others get their turn.
 const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
@@ -87,6 +93,7 @@ impl Worker {
             compressor: Compressor::default(),
             zone: TimeZone::system(),
             counters,
+            outlets: [None, None],
         };
         Self {
             epoll,
@@ -117,6 +124,8 @@ impl Worker {
             for event in events.iter().take(count) {
                 match event.data() {
                     WAKE => woken = true,
+                    OUTLETS => self.outlet_ready(0),
+                    event if event == OUTLETS - 1 => self.outlet_ready(1),
                     id => self.serve(id, BUDGET, false),
                 }
             }
@@ -127,6 +136,7 @@ impl Worker {
                 }
             }
             self.retry();
+            self.wait_for_readers();
         }
     }
 
@@ -175,6 +185,17 @@ impl Worker {
 
     fn step(&mut self, id: Writer, left: usize, all: bool) -> Result<usize, After> {
         let stream = self.streams.get_mut(&id).ok_or(After::Waits)?;
+        if !all && stream.must_wait(&self.ctx) {
+            // Its end would be an event without end while nobody reads it.
+            let _known = self.epoll.delete(&stream.pipe);
+            if let Some(console) = &mut stream.console {
+                console.paused = true;
+                if let Some(outlet) = &mut self.ctx.outlets[console.outlet] {
+                    outlet.awaited = true;
+                }
+            }
+            return Err(After::Waits);
+        }
         let run = self.runs.entry(stream.key.run).or_default();
         let is_err = stream.key.stream == logspec::Stream::Err;
         let count = 'moved: {
@@ -186,7 +207,12 @@ impl Worker {
                     Spliced::Cannot => {}
                 }
             }
-            let size = left.min(self.buffer.len());
+            let most = if stream.console.is_some() {
+                CONSOLE
+            } else {
+                self.buffer.len()
+            };
+            let size = left.min(most);
             let count = match nix::unistd::read(&stream.pipe, self.buffer.get_mut(..size).unwrap_or_default()) {
                 Ok(0) => return Err(After::Ended),
                 Ok(count) => count,
@@ -265,6 +291,54 @@ impl Worker {
             }
             Command::Tail(run, reply) => reply(self.last_lines(run)),
             Command::Sync(done) => done(),
+            Command::Console(stream, console) => self.open_outlet(outlet_of(stream), console),
+            Command::Say(lines) => {
+                if let Some(outlet) = &mut self.ctx.outlets[outlet_of(logspec::Stream::Err)] {
+                    outlet.push(b"", &lines);
+                }
+            }
+        }
+    }
+
+    fn open_outlet(&mut self, which: usize, console: Console) {
+        self.ctx.outlets[which] = Some(Outlet::new(console));
+    }
+
+    /// A reader has taken something: what waits goes on, and with it the streams that wait for it.
+    fn outlet_ready(&mut self, which: usize) {
+        let Some(outlet) = &mut self.ctx.outlets[which] else {
+            return;
+        };
+        outlet.flush();
+        if outlet.is_stalled() {
+            return;
+        }
+        let _known = self.epoll.delete(outlet.console());
+        outlet.armed = false;
+        outlet.awaited = false;
+        for (id, stream) in &mut self.streams {
+            if let Some(console) = &mut stream.console
+                && console.paused
+                && console.outlet == which
+            {
+                console.paused = false;
+                // Known already only if it was never taken out.
+                let _known = self.epoll.add(&stream.pipe, EpollEvent::new(EpollFlags::EPOLLIN, *id));
+            }
+        }
+    }
+
+    /// Stalled outlets are waited for; what happened to them is told.
+    fn wait_for_readers(&mut self) {
+        for (which, outlet) in (0..).zip(&mut self.ctx.outlets) {
+            let Some(outlet) = outlet else { continue };
+            if (outlet.is_stalled() || outlet.awaited) && !outlet.armed {
+                let event = EpollEvent::new(EpollFlags::EPOLLOUT, OUTLETS - which);
+                outlet.armed = self.epoll.add(outlet.console(), event).is_ok();
+            }
+            if let Some(news) = outlet.take_news() {
+                (self.ctx.notify)(Notice::Console(news));
+            }
         }
     }
 
@@ -287,6 +361,7 @@ impl Worker {
             let file = self.file(&sink.path, sink, &framing);
             (Some(file), second.map(|path| self.file(path, sink, &framing)))
         };
+        let console = ConsoleEnd::new(key, sink, &mut self.ctx);
         let run = self.runs.entry(key.run).or_default();
         let old = run.streams[usize::from(key.stream == logspec::Stream::Err)].replace(id);
         run.drained = false;
@@ -299,6 +374,7 @@ impl Worker {
                 framing,
                 file,
                 log_file,
+                console,
                 shared: sink.shared || (sink.log_file.is_some() && second.is_none()),
                 adopted: sink.adopted,
                 held: Vec::new(),
@@ -405,6 +481,9 @@ impl Worker {
             if !stream.held.is_empty() {
                 stream.finish_line(&mut self.ctx, &mut self.scratch);
             }
+        }
+        for outlet in self.ctx.outlets.iter_mut().flatten() {
+            outlet.farewell();
         }
     }
 }

@@ -22,7 +22,7 @@ mod stack;
 mod step;
 
 pub use plan::SpawnPlan;
-pub use step::{SpawnError, Step};
+pub use step::{SpawnError, Step, describe};
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};

@@ -83,16 +83,29 @@ impl SpawnError {
     pub(crate) const fn new(step: Step, errno: i32) -> Self {
         Self { step, errno }
     }
+
+    /// The machine has run out of something for now: processes, descriptors or memory. What was to be started has
+    /// no part in it, and the same order can work later.
+    #[must_use]
+    pub const fn is_shortage(&self) -> bool {
+        matches!(
+            self.errno,
+            libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ENOBUFS
+        )
+    }
 }
 
 /// An error number in words, without the number, and in the terms of starting programs.
 #[must_use]
-fn describe(errno: i32) -> String {
+pub fn describe(errno: i32) -> String {
     match errno {
         libc::ENOEXEC => "neither a program for this machine nor a script with a #! line".to_owned(),
         libc::ETXTBSY => "the file is being written".to_owned(),
         libc::E2BIG => "arguments and environment are too long".to_owned(),
-        libc::EAGAIN => "the limit of processes is reached".to_owned(),
+        libc::EAGAIN => "the limit of processes is reached (pids.max, nproc or kernel.pid_max)".to_owned(),
+        libc::EMFILE => "the limit of open files of the keeper is reached (nofile)".to_owned(),
+        libc::ENFILE => "the machine's limit of open files is reached (fs.file-max)".to_owned(),
+        libc::ENOMEM => "the machine is out of memory".to_owned(),
         _ => {
             let text = io::Error::from_raw_os_error(errno).to_string();
             let end = text.find(" (os error").unwrap_or(text.len());

@@ -14,6 +14,7 @@ fn watched(path: &Path) -> (Opened, Receiver<(bool, String)>) {
     let options = Options {
         now: WallTime(0),
         on_trouble: Box::new(move |bad, message| drop(send.send((bad, message)))),
+        disk: Box::new(|| Ok(0)),
     };
     (Store::open(path, options).unwrap(), receive)
 }
@@ -69,6 +70,16 @@ fn a_full_database_refuses_commits_keeps_notes_and_recovers_by_itself() {
     }
     assert!(wait(|reply| store.flush(reply)).is_err());
     assert!(trouble.try_recv().is_err(), "told more than once");
+    let newest = EventQuery {
+        newest_first: true,
+        limit: Some(3),
+        ..EventQuery::default()
+    };
+    assert_eq!(
+        events(&store, newest),
+        [seq, seq - 1, seq - 2],
+        "known, though not written"
+    );
     limit(&store, 1_000_000);
     // Nobody asks: it is the timer that finds out.
     let (bad, message) = trouble.recv_timeout(PATIENCE).unwrap();
@@ -152,4 +163,98 @@ fn a_daemon_comes_back_on_a_full_disk() {
     let opened = open(&path);
     assert_eq!(opened.state.apps.len(), 1);
     assert!(opened.notes[0].contains("not written"), "{:?}", opened.notes);
+}
+
+#[test]
+fn a_stop_is_written_on_a_full_disk_by_giving_up_the_reserve() {
+    let Some(disk) = Tiny::mount() else {
+        eprintln!("skipped: not allowed to mount");
+        return;
+    };
+    let path = disk.0.path().join("clmgr.db");
+    let (send, trouble) = channel();
+    let folder = disk.0.path().to_owned();
+    let options = Options {
+        now: WallTime(0),
+        on_trouble: Box::new(move |bad, message| drop(send.send((bad, message)))),
+        // The disk of this test is smaller than what the reserve asks for.
+        disk: Box::new(move || Ok(crate::os::fsx::room(&folder)? * 4)),
+    };
+    let store = Store::open(&path, options).unwrap().store;
+    commit(
+        &store,
+        vec![Change::PutApps(vec![row(1, &env(&[])), row(2, &env(&[]))])],
+    )
+    .unwrap();
+    let reserve = disk.0.path().join("clmgr.db-reserve");
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 1 << 20);
+    let rest = disk.0.path().join("rest");
+    std::fs::write(&rest, vec![0; 16 << 20]).unwrap_err();
+    let want = |wanted, held: &[u32]| vec![Change::SetDesired(vec![(AppId(1), 2, wanted, held.to_vec())])];
+    // The log has room for some more.
+    let refused = (3..1000).find_map(|desired| {
+        let more = vec![Change::SetDesired(vec![(AppId(1), desired, true, vec![])])];
+        commit(&store, more).err()
+    });
+    assert!(matches!(refused, Some(StoreError::Full)), "{refused:?}");
+    assert!(reserve.exists(), "it is not for that");
+    commit(&store, want(false, &[])).unwrap();
+    assert!(!reserve.exists());
+    commit(&store, want(true, &[1])).unwrap();
+    commit(&store, vec![Change::DeleteApps(vec![AppId(2)])]).unwrap();
+    let told: Vec<String> = trouble
+        .try_iter()
+        .filter(|(bad, _)| *bad)
+        .map(|(_, text)| text)
+        .collect();
+    assert!(
+        told.iter()
+            .any(|text| text.contains("the reserve beside the state file was given up")),
+        "{told:?}"
+    );
+    std::fs::remove_file(&rest).unwrap();
+    commit(&store, want(false, &[])).unwrap();
+    assert!(reserve.exists(), "it is taken again");
+}
+
+#[test]
+fn nothing_is_confirmed_on_a_file_system_that_became_read_only() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clmgr.db");
+    let (send, trouble) = channel();
+    let read_only = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&read_only);
+    let options = Options {
+        now: WallTime(0),
+        on_trouble: Box::new(move |bad, message| drop(send.send((bad, message)))),
+        disk: Box::new(move || {
+            // Every write works all the same, as it does when only the page cache takes it.
+            let now = flag.load(Ordering::Relaxed);
+            if now {
+                Err(std::io::ErrorKind::ReadOnlyFilesystem.into())
+            } else {
+                Ok(0)
+            }
+        }),
+    };
+    let store = Store::open(&path, options).unwrap().store;
+    commit(&store, vec![Change::PutApps(vec![row(1, &env(&[]))])]).unwrap();
+    read_only.store(true, Ordering::Relaxed);
+    let error = commit(&store, vec![Change::PutApps(vec![row(2, &env(&[]))])]).unwrap_err();
+    assert!(error.to_string().contains("read-only"), "{error}");
+    // Nothing else that works on paper ends the outage.
+    wait(|reply| store.write(reply)).unwrap_err();
+    wait(|reply| store.flush(reply)).unwrap_err();
+    store.note(event(1, "app-1", EventKind::Started));
+    wait(|reply| store.write(reply)).unwrap_err();
+    assert!(trouble.recv_timeout(PATIENCE).unwrap().0);
+    assert!(trouble.try_recv().is_err(), "told once, and not taken back");
+    read_only.store(false, Ordering::Relaxed);
+    assert!(!trouble.recv_timeout(PATIENCE).unwrap().0);
+    drop(store);
+    let opened = open(&path);
+    assert_eq!(opened.state.apps.len(), 1, "what was refused is not there");
+    assert_eq!(events(&opened.store, EventQuery::default()), [1]);
 }

@@ -30,6 +30,7 @@ fn options() -> Options {
     Options {
         now: WallTime(1_700_000_000_000),
         on_trouble: Box::new(|_, _| {}),
+        disk: Box::new(|| Ok(0)),
     }
 }
 
@@ -77,6 +78,7 @@ fn spec(name: &str, env_base: Arc<EnvMap>) -> AppSpec {
         env: EnvMap::new(),
         env_base,
         require: Default::default(),
+        listen: Default::default(),
         restart: Default::default(),
         ready: Default::default(),
         listen_timeout: Millis(1),

@@ -86,6 +86,15 @@ impl Circuit {
         }
     }
 
+    /// The circuit after its probe could not be made: open again for as long as it was, because nothing was learned.
+    #[must_use]
+    pub fn postponed(self, now: Moment, spec: &RestartSpec) -> Self {
+        match self {
+            Self::Probing { cooldown } => Self::Open { until: None, cooldown }.tripped(now, spec),
+            Self::Closed | Self::Open { .. } => self,
+        }
+    }
+
     /// The circuit after it has tripped at `now`: the first cooldown, or twice the last one if a probe failed.
     #[must_use]
     pub fn tripped(self, now: Moment, spec: &RestartSpec) -> Self {

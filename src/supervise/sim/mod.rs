@@ -12,5 +12,6 @@ mod random;
 mod reloads;
 mod scenarios;
 mod specs;
+mod starving;
 mod succession;
 mod world;

@@ -189,7 +189,9 @@ impl World {
         let program = spec.argv[0].to_text().into_owned();
         let behaviour = Behaviour::of(&program, &mut self.rng);
         let wait = self.rng.below(6);
-        let answer = if behaviour.spawns {
+        let answer = if behaviour.starves || self.starving {
+            Input::SpawnStarved(run, "clone: no process left".to_owned())
+        } else if behaviour.spawns {
             Input::Spawned(run, pid_of(run))
         } else {
             Input::SpawnFailed(run, "exec: no such file".to_owned())

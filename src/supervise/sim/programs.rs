@@ -6,6 +6,8 @@ use super::specs::Rng;
 #[derive(Clone, Debug)]
 pub(super) struct Behaviour {
     pub(super) spawns: bool,
+    /// The machine has nothing left to start it with.
+    pub(super) starves: bool,
     pub(super) ready: Option<u64>,
     pub(super) exit: Option<(u64, i32)>,
     /// How long it takes to stop; none: not before SIGKILL.
@@ -18,6 +20,7 @@ impl Behaviour {
     pub(super) fn of(program: &str, rng: &mut Rng) -> Self {
         let good = Self {
             spawns: true,
+            starves: false,
             ready: Some(50),
             exit: None,
             stop: Some(20),
@@ -45,11 +48,13 @@ impl Behaviour {
             },
             "never-ready" => Self { ready: None, ..good },
             "no-spawn" => Self { spawns: false, ..good },
+            "starved" => Self { starves: true, ..good },
             "deaf" | "undead" => Self { stop: None, ..good },
             "family" => Self { sweep: 30_000, ..good },
             "fat" => Self { fat: true, ..good },
             "wild" => Self {
                 spawns: !rng.one_in(6),
+                starves: rng.one_in(8),
                 ready: (!rng.one_in(4)).then(|| rng.below(1500)),
                 exit: (!rng.one_in(3)).then(|| {
                     let spread = rng.pick(&[300, 3000, 60_000]);

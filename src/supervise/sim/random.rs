@@ -16,7 +16,7 @@ use crate::model::target::{ScaleTo, Target};
 use crate::supervise::Command;
 
 const NAMES: [&str; 3] = ["api", "web", "job"];
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "good",
     "good",
     "better",
@@ -26,6 +26,7 @@ const PROGRAMS: [&str; 14] = [
     "once-3",
     "never-ready",
     "no-spawn",
+    "starved",
     "deaf",
     "family",
     "fat",

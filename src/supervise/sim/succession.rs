@@ -43,7 +43,7 @@ impl World {
         let mut kept = BTreeMap::new();
         for (key, input) in std::mem::take(&mut self.queue) {
             match &input {
-                Input::Spawned(run, _) | Input::SpawnFailed(run, _) => {
+                Input::Spawned(run, _) | Input::SpawnFailed(run, _) | Input::SpawnStarved(run, _) => {
                     if self.rng.one_in(2) {
                         self.procs.remove(run);
                         self.spawns.retain(|(_, known, _)| known != run);

@@ -54,6 +54,8 @@ pub(super) struct World {
     pub(super) trace: Vec<String>,
     /// One commit in so many fails; zero: none.
     pub(super) bad_disk: u64,
+    /// Nothing can be started at the moment.
+    pub(super) starving: bool,
     pub(super) exclusive: bool,
     pub(super) inspects: bool,
     pub(super) down: bool,
@@ -84,6 +86,7 @@ impl World {
             asked: BTreeSet::new(),
             trace: Vec::new(),
             bad_disk: 0,
+            starving: false,
             exclusive: false,
             inspects: true,
             down: false,
@@ -207,7 +210,7 @@ impl World {
                     self.later(5000, Input::Memory(*run, Bytes(1 << 40)));
                 }
             }
-            Input::SpawnFailed(run, _) => {
+            Input::SpawnFailed(run, _) | Input::SpawnStarved(run, _) => {
                 let Some(proc) = self.procs.get_mut(run) else { return };
                 proc.exited = true;
                 proc.swept = true;

@@ -17,6 +17,7 @@ use crate::cli::failure::Failure;
 use crate::cli::load::Loaded;
 use crate::cli::{exit, load, targets, world};
 use crate::config::FileKind;
+use crate::model::names::AppName;
 use crate::model::target::Target;
 
 /// One thing to start.
@@ -64,6 +65,22 @@ pub(super) fn sort_out(args: &StartArgs) -> Result<Vec<Part>, Failure> {
         return Err(Failure::usage("one --name cannot be given to several programs"));
     }
     Ok(parts)
+}
+
+/// The same where no app is known: any other word is a program.
+pub(super) fn unknown(parts: Vec<Part>) -> Result<Vec<Part>, Failure> {
+    let part = |part| match part {
+        Part::Known(targets) => {
+            let words: Vec<String> = targets.iter().map(ToString::to_string).collect();
+            Err(Failure::not_found(format!(
+                "there is no app {} yet; a file or a program is expected here",
+                words.join(", ")
+            )))
+        }
+        Part::KnownOrProgram(word) => Ok(Part::Program(word)),
+        part @ (Part::File(_) | Part::Program(_)) => Ok(part),
+    };
+    parts.into_iter().map(part).collect()
 }
 
 fn meaning(word: &str, about_program: bool) -> Result<Part, Failure> {
@@ -126,7 +143,7 @@ fn default_file(args: &StartArgs) -> Result<String, Failure> {
 
 /// A part that was found good.
 #[derive(Debug)]
-pub(super) enum Prepared {
+pub(crate) enum Prepared {
     /// Apps of a file, or of a command line.
     Apps(Loaded),
     /// Apps that are known.
@@ -190,8 +207,16 @@ fn check(targets: &[Target]) -> Result<(), Failure> {
 }
 
 impl Prepared {
+    /// The names of its apps, as far as they are told here.
+    pub(crate) fn names(&self) -> Vec<AppName> {
+        match self {
+            Self::Apps(loaded) => loaded.apps.iter().map(|app| app.name.clone()).collect(),
+            Self::Known(_) => Vec::new(),
+        }
+    }
+
     /// Does it.
-    pub(super) fn start(self, args: &StartArgs, context: &mut Context) -> Result<OperationReply, Failure> {
+    pub(crate) fn start(self, args: &StartArgs, context: &mut Context) -> Result<OperationReply, Failure> {
         match self {
             Self::Apps(apps) => apply::loaded(apps, args.update_env, args.no_rollback, context),
             Self::Known(targets) => {
