@@ -12,17 +12,23 @@ use crate::api::status::Ping;
 use crate::cli::failure::{Failure, chain};
 use crate::cli::{interrupt, launch};
 use crate::client::{Client, ClientError};
+use crate::model::duration::Millis;
 use crate::os::home::Home;
-use crate::os::{pidfd, running};
+use crate::os::{pidfd, poll, running};
 
 /// A connection to the daemon.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     client: Client,
+    /// It is started where it does not run.
+    starts: bool,
 }
 
-/// How often a question is asked again after the death of the daemon that was to answer it.
-const REPEATS: u32 = 5;
+/// How often a daemon that dies between the connection and the question is connected to again. For as long as its
+/// last thread lives, its socket still takes connections.
+const TRIES: u32 = 50;
+/// And after which pause.
+const PAUSE: Millis = Millis(20);
 
 /// A query of a request.
 pub(crate) type Query<'a> = [(&'a str, String)];
@@ -38,13 +44,14 @@ impl Daemon {
     pub(crate) fn start() -> Result<Self, Failure> {
         Ok(Self {
             client: launch::ensure_running(&home()?)?,
+            starts: true,
         })
     }
 
     /// Connects to a daemon that runs; none where it does not.
     pub(crate) fn running() -> Result<Option<Self>, Failure> {
         match Client::connect(&home()?.socket()) {
-            Ok(client) => Ok(Some(Self { client })),
+            Ok(client) => Ok(Some(Self { client, starts: false })),
             Err(ClientError::NotRunning { .. }) => Ok(None),
             Err(error) => Err(failure(error)),
         }
@@ -60,7 +67,7 @@ impl Daemon {
             return Ok(None);
         }
         let client = launch::ensure_running(&home)?;
-        Ok(Some(Self { client }))
+        Ok(Some(Self { client, starts: false }))
     }
 
     /// The same, but one that was killed since this machine was started is brought back, too: its apps may live. None
@@ -86,17 +93,31 @@ impl Daemon {
         self.again(|client| client.call::<(), Reply>(route, query, None))
     }
 
-    /// Asks, and asks again if the daemon died meanwhile and its keeper lives: a question may be repeated.
-    fn again<T>(&mut self, mut ask: impl FnMut(&mut Client) -> Result<T, ClientError>) -> Result<T, Failure> {
-        for _ in 0..REPEATS {
+    /// Asks, and asks again if the daemon died meanwhile and another one comes: a question may be repeated.
+    fn again<T>(&mut self, ask: impl FnMut(&mut Client) -> Result<T, ClientError>) -> Result<T, Failure> {
+        self.persist(
+            |error| matches!(error, ClientError::NotRunning { .. } | ClientError::Interrupted(_)),
+            ask,
+        )
+    }
+
+    /// Asks until the failure is not of this kind, or nobody comes.
+    fn persist<T>(
+        &mut self,
+        may_repeat: fn(&ClientError) -> bool,
+        mut ask: impl FnMut(&mut Client) -> Result<T, ClientError>,
+    ) -> Result<T, Failure> {
+        let mut tries = TRIES;
+        loop {
             match ask(&mut self.client) {
-                Err(ClientError::NotRunning { .. } | ClientError::Interrupted(_)) if launch::keeper_lives(&home()?) => {
+                Err(error) if tries > 0 && may_repeat(&error) && (self.starts || launch::keeper_lives(&home()?)) => {
+                    tries -= 1;
+                    poll::pause(PAUSE);
                     self.client = launch::ensure_running(&home()?)?;
                 }
                 answer => return answer.map_err(failure),
             }
         }
-        ask(&mut self.client).map_err(failure)
     }
 
     /// Asks a question and returns the JSON text of the answer.
@@ -114,7 +135,9 @@ impl Daemon {
     where
         Request: Serialize + Send + 'static,
     {
-        interrupt::unless_interrupted(move || self.client.call(route, &[], Some(&request)).map_err(failure))
+        // Where nobody listens, nothing was sent.
+        let unsent = |error: &ClientError| matches!(error, ClientError::NotRunning { .. });
+        interrupt::unless_interrupted(move || self.persist(unsent, |client| client.call(route, &[], Some(&request))))
     }
 
     /// Calls `each` with every line of an NDJSON answer until it breaks off or the answer ends; false if

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::orphan;
 use super::service::SERVICE_VAR;
 use crate::os::cstrings::CStrings;
 use crate::os::spawn::{SpawnPlan, Spawned, spawn};
@@ -50,6 +51,7 @@ pub struct ExecDaemon {
     living: Option<OwnedFd>,
     oom_score_adj: i32,
     service: Option<String>,
+    record: Option<PathBuf>,
 }
 
 impl ExecDaemon {
@@ -64,7 +66,13 @@ impl ExecDaemon {
             living,
             oom_score_adj: 0,
             service: None,
+            record: None,
         }
+    }
+
+    /// Who the daemon is, is written here.
+    pub(super) fn keep_record(&mut self, path: PathBuf) {
+        self.record = Some(path);
     }
 
     /// What apps begin with, for a keeper that the daemon may have to start.
@@ -119,6 +127,9 @@ impl ExecDaemon {
             plan.fds.push((READY_FD, ready.as_fd()));
         }
         let process = spawn(&plan).map_err(|error| io::Error::other(format!("{}: {error}", self.exe.display())))?;
+        if let Some(path) = &self.record {
+            orphan::record(path, process.pid);
+        }
         Ok(DaemonProcess {
             link: ours,
             process: Some(process),

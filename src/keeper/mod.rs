@@ -24,6 +24,7 @@ mod children;
 mod daemon;
 mod error;
 mod launch;
+mod orphan;
 mod restart;
 mod runtime;
 mod serve;

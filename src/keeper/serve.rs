@@ -8,6 +8,7 @@ use super::daemon::{DaemonStarter, ExecDaemon, OOM_VAR};
 use super::error::{KeeperError, block_signals};
 use super::launch::{Launcher, ended};
 use super::link::{Link, LinkError};
+use super::orphan;
 use super::protocol::{FromKeeper, ToKeeper};
 use super::restart::Restart;
 use super::runtime::{ERR, Ended, OUT, Runtime, RuntimeOptions};
@@ -90,8 +91,14 @@ pub fn run(options: KeeperOptions) -> Result<u8, KeeperError> {
     };
     let service = Service::from_environment();
     starter.tell_service(service.variable());
-    let result = prepare(&options.home, replaces)
-        .and_then(|_lock| Ok(Keeper::new(&mut starter, score, service, stored, None)?.serve()));
+    let record = options.home.daemon_record();
+    let result = prepare(&options.home, replaces).and_then(|_lock| {
+        if options.takes_stored {
+            orphan::end_former(&record);
+        }
+        starter.keep_record(record);
+        Ok(Keeper::new(&mut starter, score, service, stored, None)?.serve())
+    });
     if let Err(error) = &result {
         starter.report(error);
     }
@@ -557,6 +564,6 @@ impl Keeper<'_> {
 }
 
 /// Writes a line to standard error, which is the keeper's own log. Failures do not matter.
-fn note(text: &str) {
+pub(super) fn note(text: &str) {
     drop(writeln!(std::io::stderr(), "{} clmgr keeper: {text}", clock::wall()));
 }

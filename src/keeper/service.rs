@@ -19,6 +19,9 @@ use crate::model::duration::Millis;
 use crate::model::time::Moment;
 use crate::os::service::{self, NOTIFY_SOCKET, Notifier};
 
+/// How long a daemon may take to give its first sign of life; the unit's start may take no longer.
+const START: Millis = Millis(120_000);
+
 /// Tells the daemon that a service manager is there: the watchdog's interval in ms, or 0.
 pub const SERVICE_VAR: &str = "CLMGR_SERVICE";
 
@@ -27,7 +30,9 @@ pub const SERVICE_VAR: &str = "CLMGR_SERVICE";
 pub(super) struct Service {
     notifier: Option<Notifier>,
     watchdog: Option<Millis>,
-    /// The daemon's last sign of life, or its start.
+    /// The daemon was started then.
+    started: Option<Moment>,
+    /// Its last sign of life.
     sign: Option<Moment>,
     /// This or an earlier daemon gave a sign since the last one was killed.
     proven: bool,
@@ -104,18 +109,22 @@ impl Service {
 
     /// A daemon was started, or there is none any more.
     pub(super) fn daemon(&mut self, started: Option<Moment>) {
-        self.sign = started;
+        (self.started, self.sign) = (started, None);
     }
 
     /// When the daemon counts as hung.
     pub(super) fn hung_at(&self) -> Option<Moment> {
         let interval = self.watchdog?;
-        Some(self.sign?.after(Millis(interval.0 / 4 * 3)))
+        let started = self.started?;
+        Some(
+            self.sign
+                .map_or(started.after(START), |sign| sign.after(Millis(interval.0 / 4 * 3))),
+        )
     }
 
     /// A hung daemon is killed. Only once in a row the next one gets a whole interval.
     pub(super) fn hung(&mut self) {
-        self.sign = None;
+        self.daemon(None);
         if std::mem::take(&mut self.proven) {
             self.send("WATCHDOG=1", None);
         }
@@ -153,9 +162,9 @@ mod tests {
         let begin = Moment(0);
         assert_eq!(service.hung_at(), None, "nobody to wait for");
         service.daemon(Some(begin));
-        assert_eq!(service.hung_at(), Some(begin.after(Millis(3_000))));
+        assert_eq!(service.hung_at(), Some(begin.after(Millis(120_000))));
         service.say("STATUS=up", begin.after(Millis(10)));
-        assert_eq!(service.hung_at(), Some(begin.after(Millis(3_000))), "no sign of life");
+        assert_eq!(service.hung_at(), Some(begin.after(Millis(120_000))), "no sign of life");
         service.say("WATCHDOG=1", begin.after(Millis(10)));
         assert_eq!(service.hung_at(), Some(begin.after(Millis(3_010))));
         assert_eq!(heard(&mut service), 2);

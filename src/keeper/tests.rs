@@ -53,7 +53,7 @@ impl Fixture {
         let null = fds::null().unwrap();
         let mut plan = SpawnPlan::new(argv, env);
         // The test runner's main thread must leave them to the loop's thread.
-        plan.blocked = [libc::SIGCHLD, libc::SIGTERM]
+        plan.blocked = [libc::SIGCHLD, libc::SIGTERM, libc::SIGUSR1]
             .iter()
             .map(|signal| 1 << (signal - 1))
             .sum();
@@ -407,4 +407,36 @@ fn leaves_when_told_and_only_then() {
     assert_eq!(pidfd::exit_status(&fixture.keeper.pidfd), Some(ExitStatus::Code(0)));
     let end = daemon.link.receive::<FromKeeper>();
     assert!(matches!(end, Err(LinkError::Closed)), "{end:?}");
+}
+
+#[test]
+fn detaches_from_living_children() {
+    let fixture = Fixture::new();
+    let mut daemon = fixture.daemon();
+    let (pid, fds) = daemon.spawn(sh(1, "sleep 1000"));
+    pidfd::signal(&fixture.keeper.pidfd, libc::SIGUSR1, pidfd::Scope::Process).unwrap();
+    assert!(matches!(daemon.next().0, FromKeeper::Detach));
+    daemon.send(&ToKeeper::Exit { force: true });
+    assert!(poll::readable(&fixture.keeper.pidfd, PATIENCE).unwrap());
+    assert_eq!(pidfd::exit_status(&fixture.keeper.pidfd), Some(ExitStatus::Code(0)));
+    assert!(pidfd::alive(&fds[0]), "process {pid} was not to be touched");
+    pidfd::signal(&fds[0], libc::SIGKILL, pidfd::Scope::Group).unwrap();
+}
+
+#[test]
+fn detaches_from_a_daemon_that_cannot_be_asked() {
+    let fixture = Fixture::new();
+    let mut old = Daemon {
+        link: Link::new(fixture.socket()).unwrap(),
+        early: VecDeque::new(),
+    };
+    old.send(&ToKeeper::Hello {
+        min: 1,
+        current: 1,
+        daemon_version: "old".into(),
+    });
+    assert!(matches!(old.next().0, FromKeeper::Welcome { .. }));
+    pidfd::signal(&fixture.keeper.pidfd, libc::SIGUSR1, pidfd::Scope::Process).unwrap();
+    assert!(poll::readable(&fixture.keeper.pidfd, PATIENCE).unwrap());
+    assert_eq!(pidfd::exit_status(&fixture.keeper.pidfd), Some(ExitStatus::Code(0)));
 }

@@ -251,6 +251,12 @@ impl Home {
         self.state.join("clmgr.lock")
     }
 
+    /// Which process the daemon is, for a keeper whose predecessor has died.
+    #[must_use]
+    pub fn daemon_record(&self) -> PathBuf {
+        self.state.join("daemon.pid")
+    }
+
     /// Says that a manager is at work, beside the lock; see [`os::running`](crate::os::running).
     #[must_use]
     pub fn running(&self) -> PathBuf {

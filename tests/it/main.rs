@@ -27,6 +27,7 @@ mod reload;
 mod resources;
 mod restart_law;
 mod runtime;
+mod service;
 mod smoke;
 mod stop;
 mod survival;

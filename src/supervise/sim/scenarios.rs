@@ -348,6 +348,21 @@ fn shutdown_answers_everybody_and_starts_nothing() {
 }
 
 #[test]
+fn shutdown_stops_the_last_one_first() {
+    let mut world = World::new(5);
+    world
+        .run(apply(vec![spec("db", "good", 1), spec("api", "good", 2)]))
+        .unwrap();
+    let begin = world.trace.len();
+    world.run(Command::Shutdown).unwrap();
+    let stops: Vec<&str> = world.trace[begin..]
+        .iter()
+        .filter_map(|line| line.find("Stop(").map(|at| &line[at..]))
+        .collect();
+    assert_eq!(stops, ["Stop(RunId(2))", "Stop(RunId(1))", "Stop(RunId(0))"]);
+}
+
+#[test]
 fn scaling_by_file_keeps_what_runs() {
     let mut world = up("good", 2);
     world.run(apply(vec![spec("api", "good", 5)])).unwrap();
