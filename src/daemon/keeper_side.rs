@@ -74,10 +74,10 @@ impl Daemon {
                 self.terminate();
             }
             FromKeeper::Applied => self.runtime_applied(),
+            FromKeeper::Stored { name, .. } => self.ready_pipe_found(&name, fds.into_iter().next()),
             FromKeeper::Refused { why } => tracing::error!("the keeper refused: {why}"),
             FromKeeper::Welcome { .. }
             | FromKeeper::Children { .. }
-            | FromKeeper::Stored { .. }
             | FromKeeper::StoredNames { .. }
             | FromKeeper::Pong => {}
         }

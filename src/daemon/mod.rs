@@ -34,6 +34,7 @@ mod start;
 mod status;
 mod stopping;
 mod text;
+mod voice;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;

@@ -22,7 +22,7 @@ use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::os::home::Home;
 use crate::os::{clock, memory, poll, procfs};
-use crate::store::{Opened, Options, Store, StoreError};
+use crate::store::{LoadedState, Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
 
 /// Why a daemon did not start, or ended otherwise than asked.
@@ -109,10 +109,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
             return Err(error);
         }
     };
-    let runtime = Runtime::join(std::mem::take(&mut table.runtime));
-    if let Some(runtime) = &runtime {
-        runtime.begin(&store, &mut state).await;
-    }
+    let runtime = Runtime::begin(&mut table, &store, &mut state).await;
     let notice_mail = mail.clone();
     let pump = Pump::start(
         clock::wall,
@@ -121,10 +118,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     .map_err(DaemonError::system("start the log thread"))?;
     let keeper = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
     let mut hub = Hub::new(store.clone(), state.last_event_seq);
-    if let Some(runtime) = &runtime {
-        runtime.open(&pump);
-        hub.speak(runtime.voice(&pump));
-    }
+    runtime::open(runtime.as_ref(), &pump, &mut hub);
     let mut daemon = Daemon {
         core: Core::new(state.next_app_id.0, state.first_run_id.0),
         home_tag: tag(&home),
@@ -171,16 +165,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         }
     };
     let server = tokio::spawn(http::serve(listener, mail));
-    daemon.runtime_begun();
-    let (applied, terminate) = (table.applied, table.terminate);
-    recover::recover(&mut daemon, state, table);
-    if applied {
-        daemon.runtime_applied();
-    }
-    if terminate {
-        // Said once, to whatever daemon there was or is.
-        daemon.terminate();
-    }
+    go_on(&mut daemon, state, table);
     // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
     daemon.store.write(Box::new(|_| {}));
     if let Some(mut pipe) = ready.take() {
@@ -212,6 +197,19 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     daemon.store.shut_down();
     tracing::info!("the daemon leaves");
     Ok(())
+}
+
+/// From what is known and what lives, and from what the keeper was told before there was somebody to hear it.
+fn go_on(daemon: &mut Daemon, state: LoadedState, table: Table) {
+    daemon.runtime_begun();
+    let (applied, terminate) = (table.applied, table.terminate);
+    recover::recover(daemon, state, table);
+    if applied {
+        daemon.runtime_applied();
+    }
+    if terminate {
+        daemon.terminate();
+    }
 }
 
 fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {

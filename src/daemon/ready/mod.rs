@@ -8,10 +8,13 @@ mod pipe;
 
 pub(crate) use notify::NotifyServer;
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::daemon::Daemon;
 use crate::daemon::helper::HelperPlan;
+use crate::keeper::protocol::ToKeeper;
 use crate::model::names::RunId;
 use crate::model::spec::Ready;
 
@@ -55,7 +58,12 @@ impl Daemon {
             Ready::Http(url) => tokio::spawn(network::answers(mail, run, filled(url))),
             Ready::Fd(_) => match self.ready_pipes.remove(&run) {
                 Some(reader) => tokio::spawn(pipe::written(mail, run, reader)),
-                None => return,
+                // A daemon before this one has given the order; the keeper has the pipe, and its answer brings us here
+                // again.
+                None => {
+                    let name = pipe::name(run);
+                    return self.keeper_send(&ToKeeper::Fetch { name }, Vec::new());
+                }
             },
             Ready::Exec(argv) => {
                 let mut env = self.run_environment(run, slot, &spec);
@@ -73,6 +81,16 @@ impl Daemon {
         };
         if let Some(handle) = self.handles.get_mut(&run) {
             handle.tasks.push(task.abort_handle());
+        }
+    }
+
+    /// The keeper had a pipe that was asked for.
+    pub(crate) fn ready_pipe_found(&mut self, name: &str, fd: Option<OwnedFd>) {
+        if let (Some(run), Some(fd)) = (pipe::run_of(name), fd)
+            && self.handles.contains_key(&run)
+        {
+            self.ready_pipes.insert(run, Arc::new(fd));
+            self.probe(run);
         }
     }
 
