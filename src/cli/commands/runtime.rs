@@ -38,7 +38,7 @@ pub const EXAMPLES: &str = "Examples:
 SIGTERM, SIGINT, SIGQUIT: stop everything gracefully (three within 5 s: kill everything). SIGHUP: read the file again.
 Exit code: 0 after a signal (1 if an app had to be killed); the app's own when the only instance of the only app has
 ended for good; 0 or 1 when several have; 1 with --exit-on-error and an open circuit.
-clmgr status, logs, scale … work from a second shell in the container.";
+In a second shell in the container status, logs, scale and all other commands work as usual.";
 
 /// `runtime`.
 #[derive(Clone, Debug, Args)]
