@@ -87,11 +87,9 @@ impl Daemon {
             }
             FromKeeper::Pong if self.detaching => self.leave(),
             FromKeeper::Applied => self.runtime_applied(),
+            FromKeeper::Stored { name, .. } => self.ready_pipe_found(&name, fds.into_iter().next()),
             FromKeeper::Refused { why } => tracing::error!("the keeper refused: {why}"),
-            FromKeeper::Welcome { .. }
-            | FromKeeper::Children { .. }
-            | FromKeeper::Stored { .. }
-            | FromKeeper::StoredNames { .. } => {}
+            FromKeeper::Welcome { .. } | FromKeeper::Children { .. } | FromKeeper::StoredNames { .. } => {}
             FromKeeper::Pong => self.ponged(),
         }
     }

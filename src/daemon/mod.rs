@@ -39,6 +39,7 @@ mod status;
 mod stopping;
 mod survivors;
 mod text;
+mod voice;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;

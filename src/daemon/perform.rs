@@ -152,12 +152,7 @@ impl Daemon {
             .spec_of(run)
             .is_some_and(|spec| matches!(spec.ready, crate::model::spec::Ready::Fd(_)));
         if fd_ready || self.ready_pipes.remove(&run).is_some() {
-            self.keeper_send(
-                &ToKeeper::Drop {
-                    name: format!("ready/{run}"),
-                },
-                Vec::new(),
-            );
+            self.keeper_send(&ToKeeper::Drop { name: pipe_name(run) }, Vec::new());
         }
     }
 

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::ready::pipe_name;
 use crate::daemon::runs::Pipes;
 use crate::daemon::start::DaemonError;
 use crate::keeper::link::Link;
@@ -96,7 +97,7 @@ impl Daemon {
             .map(|(run, reader)| (*run, Arc::clone(reader)))
             .collect();
         for (run, reader) in readers {
-            let name = format!("ready/{run}");
+            let name = pipe_name(run);
             self.keeper_send(&ToKeeper::Store { name }, vec![reader]);
         }
         self.find_or_order_again(&waiting);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::daemon::Daemon;
 use crate::daemon::listeners::channel_number;
+use crate::daemon::ready::pipe_name;
 use crate::daemon::runs::Label;
 use crate::keeper::protocol::{SpawnRequest, ToKeeper};
 use crate::model::env::EnvMap;
@@ -175,12 +176,7 @@ impl Daemon {
                     request.extra.push(number);
                     passed.push(Arc::new(writer));
                     let reader = Arc::new(reader);
-                    self.keeper_send(
-                        &ToKeeper::Store {
-                            name: format!("ready/{run}"),
-                        },
-                        vec![Arc::clone(&reader)],
-                    );
+                    self.keeper_send(&ToKeeper::Store { name: pipe_name(run) }, vec![Arc::clone(&reader)]);
                     self.ready_pipes.insert(run, reader);
                 }
                 Err(error) => {

@@ -13,7 +13,7 @@ use crate::daemon::daemon_loop::End;
 use crate::daemon::hub::Hub;
 use crate::daemon::mail::{Letter, Mail};
 use crate::daemon::recover::{self, Table};
-use crate::daemon::runtime::Runtime;
+use crate::daemon::runtime::{self, Runtime};
 use crate::daemon::sampling::Sampling;
 use crate::daemon::service::Service;
 use crate::daemon::survivors::Hunt;
@@ -27,7 +27,7 @@ use crate::model::event::EventKind;
 use crate::os::home::Home;
 use crate::os::running::{self, Running};
 use crate::os::{clock, fsx, memory, poll, procfs};
-use crate::store::{Opened, Options, Store, StoreError};
+use crate::store::{LoadedState, Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
 
 /// Why a daemon did not start, or ended otherwise than asked.
@@ -131,10 +131,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     if salvaged {
         salvage::salvage(&store, &mut state, &mut table, &home_tag);
     }
-    let runtime = Runtime::join(std::mem::take(&mut table.runtime));
-    if let Some(runtime) = &runtime {
-        runtime.begin(&store, &mut state).await;
-    }
+    let runtime = Runtime::begin(&mut table, &store, &mut state).await;
     let notice_mail = mail.clone();
     let pump = Pump::start(
         clock::wall,
@@ -143,10 +140,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     .map_err(DaemonError::system("start the log thread"))?;
     let keeper_link = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
     let mut hub = Hub::new(store.clone(), state.last_event_seq);
-    if let Some(runtime) = &runtime {
-        runtime.open(&pump);
-        hub.speak(runtime.voice(&pump));
-    }
+    runtime::open(runtime.as_ref(), &pump, &mut hub);
     let mut daemon = Daemon {
         core: Core::new(state.next_app_id.0, state.first_run_id.0.max(table.next_run())),
         home_tag,
@@ -202,16 +196,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         }
     };
     let server = tokio::spawn(http::serve(listener, mail));
-    daemon.runtime_begun();
-    let (applied, terminate) = (table.applied, table.terminate);
-    recover::recover(&mut daemon, state, table, hunt.unless(salvaged), state_lost);
-    if applied {
-        daemon.runtime_applied();
-    }
-    if terminate {
-        // Said once, to whatever daemon there was or is.
-        daemon.terminate();
-    }
+    go_on(&mut daemon, state, table, hunt.unless(salvaged), state_lost);
     // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
     daemon.store.write(Box::new(|_| {}));
     if let Some(mut pipe) = ready.take() {
@@ -272,6 +257,19 @@ async fn close(mut daemon: Daemon, server: &tokio::task::JoinHandle<()>) {
     server.abort();
     daemon.store.shut_down();
     tracing::info!("the daemon leaves");
+}
+
+/// From what is known and what lives, and from what the keeper was told before there was somebody to hear it.
+fn go_on(daemon: &mut Daemon, state: LoadedState, table: Table, hunt: Hunt, state_lost: bool) {
+    daemon.runtime_begun();
+    let (applied, terminate) = (table.applied, table.terminate);
+    recover::recover(daemon, state, table, hunt, state_lost);
+    if applied {
+        daemon.runtime_applied();
+    }
+    if terminate {
+        daemon.terminate();
+    }
 }
 
 fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
