@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::status::Crash;
+use crate::daemon::ready::pipe_name;
 use crate::daemon::{Daemon, require};
 use crate::keeper::protocol::ToKeeper;
 use crate::model::names::RunId;
