@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::fs::{rename, unlink};
 
+use crate::logs::moment;
 use crate::model::duration::Millis;
 use crate::model::logspec::Rotation;
 use crate::model::time::WallTime;
@@ -86,12 +87,16 @@ pub fn shift(path: &Path, rotation: &Rotation) -> io::Result<()> {
         .find(|number| existing(path, *number).is_none())
         .unwrap_or(rotation.keep);
     for number in (1..gap).rev() {
-        for gzip in [false, true] {
-            let from = rotated(path, number, gzip);
-            if from.symlink_metadata().is_ok() {
-                rename(&from, rotated(path, number + 1, gzip))?;
-            }
+        let (plain, zipped) = (rotated(path, number, false), rotated(path, number, true));
+        if zipped.symlink_metadata().is_ok() {
+            // A process that was killed had compressed it and not removed the original yet. Were both renamed, a
+            // kill between the two would leave its lines under two numbers.
+            let _original = unlink(&plain);
+            rename(&zipped, rotated(path, number + 1, true))?;
+        } else if plain.symlink_metadata().is_ok() {
+            rename(&plain, rotated(path, number + 1, false))?;
         }
+        moment::pass();
     }
     rename(path, rotated(path, 1, false))?;
     enforce(path, rotation);

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::logs::compress::Compressor;
 use crate::logs::frame::Stampers;
+use crate::logs::journal::Journal;
 use crate::logs::sink::Notice;
 use crate::model::time::{Moment, WallTime};
 
@@ -26,6 +27,8 @@ pub struct Context {
     pub zone: TimeZone,
     /// Numbers.
     pub counters: Arc<Counters>,
+    /// What keeps bytes on their way when this process is killed.
+    pub journal: Option<Journal>,
 }
 
 impl std::fmt::Debug for Context {

@@ -20,8 +20,9 @@ use crate::logs::clock::monotonic;
 use crate::logs::compress::Compressor;
 use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
 use crate::logs::frame::{Framing, Stampers};
+use crate::logs::journal::{Filled, Journal};
 use crate::logs::pump::Command;
-use crate::logs::pump::stream::{SharedFile, Stream};
+use crate::logs::pump::stream::{Scratch, SharedFile, Stream};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
 use crate::logs::stderr::LastLines;
 use crate::logs::watch::Watch;
@@ -61,7 +62,7 @@ pub(super) struct Worker {
     runs: HashMap<RunId, Run>,
     next: Writer,
     buffer: Box<[u8]>,
-    scratch: Vec<u8>,
+    scratch: Scratch,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,7 @@ impl Worker {
         clock: fn() -> WallTime,
         notify: Box<dyn Fn(Notice) + Send>,
         counters: Arc<Counters>,
+        journal: Option<Journal>,
     ) -> Self {
         let ctx = Context {
             wall: clock(),
@@ -87,6 +89,7 @@ impl Worker {
             compressor: Compressor::default(),
             zone: TimeZone::system(),
             counters,
+            journal,
         };
         Self {
             epoll,
@@ -99,7 +102,7 @@ impl Worker {
             runs: HashMap::new(),
             next: 0,
             buffer: vec![0; BUFFER].into_boxed_slice(),
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -164,12 +167,21 @@ impl Worker {
     /// Moves at most `budget` bytes. `all`: until the pipe is seen empty.
     fn serve(&mut self, id: Writer, budget: usize, all: bool) {
         let mut left = budget;
+        let mut after = After::Waits;
         while left > 0 {
             match self.step(id, left, all) {
                 Ok(count) => left = left.saturating_sub(count),
-                Err(After::Waits) => return,
-                Err(After::Ended) => return self.remove(id),
+                Err(end) => {
+                    after = end;
+                    break;
+                }
             }
+        }
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.park(&mut self.ctx);
+        }
+        if after == After::Ended {
+            self.remove(id);
         }
     }
 
@@ -187,12 +199,26 @@ impl Worker {
                 }
             }
             let size = left.min(self.buffer.len());
-            let count = match nix::unistd::read(&stream.pipe, self.buffer.get_mut(..size).unwrap_or_default()) {
-                Ok(0) => return Err(After::Ended),
-                Ok(count) => count,
-                Err(Errno::EAGAIN) => return Err(After::Waits),
-                Err(Errno::EINTR) => return Ok(0),
-                Err(_) => return Err(After::Ended),
+            let buffer = self.buffer.get_mut(..size).unwrap_or_default();
+            let filled = match &mut self.ctx.journal {
+                Some(journal) if stream.writes() => {
+                    let held = (&stream.held[..], stream.parked);
+                    journal.fill(self.ctx.now, stream.key, held, &stream.pipe, buffer)
+                }
+                Some(_) | None => Filled::Cannot,
+            };
+            let count = match filled {
+                Filled::Moved(0) => return Ok(0),
+                Filled::Moved(count) => count,
+                Filled::Empty => return Err(After::Waits),
+                Filled::End => return Err(After::Ended),
+                Filled::Cannot => match nix::unistd::read(&stream.pipe, buffer) {
+                    Ok(0) => return Err(After::Ended),
+                    Ok(count) => count,
+                    Err(Errno::EAGAIN) => return Err(After::Waits),
+                    Err(Errno::EINTR) => return Ok(0),
+                    Err(_) => return Err(After::Ended),
+                },
             };
             let data = self.buffer.get(..count).unwrap_or_default();
             self.ctx.wall = (self.clock)();
@@ -265,6 +291,11 @@ impl Worker {
             }
             Command::Tail(run, reply) => reply(self.last_lines(run)),
             Command::Sync(done) => done(),
+            Command::ForgetUnclaimed => {
+                if let Some(journal) = &mut self.ctx.journal {
+                    journal.forget_unclaimed();
+                }
+            }
         }
     }
 
@@ -302,6 +333,7 @@ impl Worker {
                 shared: sink.shared || (sink.log_file.is_some() && second.is_none()),
                 adopted: sink.adopted,
                 held: Vec::new(),
+                parked: 0,
                 streak: 0,
                 large_pipe: false,
             },
@@ -310,7 +342,27 @@ impl Worker {
         if let Some(old) = old {
             self.remove(old);
         }
+        if sink.adopted {
+            self.write_claimed(id);
+        }
         Ok(())
+    }
+
+    /// What a former process had read of this stream comes before what is in its pipe.
+    fn write_claimed(&mut self, id: Writer) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let Some(journal) = &mut self.ctx.journal else { return };
+        let data = journal.claim(stream.key);
+        if data.is_empty() {
+            return;
+        }
+        if stream.key.stream == logspec::Stream::Err {
+            let run = self.runs.entry(stream.key.run).or_default();
+            run.last.get_or_insert_default().push(&data);
+        }
+        stream.write_claimed(&mut self.ctx, &mut self.scratch, &data);
     }
 
     fn file(&mut self, path: &Path, sink: &Sink, framing: &Rc<Framing>) -> SharedFile {
@@ -362,6 +414,9 @@ impl Worker {
         let _known = self.epoll.delete(&stream.pipe);
         self.ctx.counters.streams.fetch_sub(1, Ordering::Relaxed);
         let key = stream.key;
+        if let Some(journal) = self.ctx.journal.as_ref().filter(|_| stream.parked > 0) {
+            journal.forget(key);
+        }
         let paths: Vec<SharedFile> = [stream.file.take(), stream.log_file.take()]
             .into_iter()
             .flatten()
@@ -392,6 +447,9 @@ impl Worker {
     }
 
     fn flush(&mut self, paths: &[PathBuf]) {
+        if let Some(journal) = &mut self.ctx.journal {
+            journal.settle();
+        }
         for path in paths {
             match self.files.get(path.as_path()) {
                 Some(file) => file.borrow_mut().flush(&self.ctx),
@@ -400,7 +458,11 @@ impl Worker {
         }
     }
 
+    /// Without a journal, lines that are held are written as they are.
     fn finish(&mut self) {
+        if self.ctx.journal.is_some() {
+            return;
+        }
         for stream in self.streams.values_mut() {
             if !stream.held.is_empty() {
                 stream.finish_line(&mut self.ctx, &mut self.scratch);
