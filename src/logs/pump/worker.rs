@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use jiff::tz::TimeZone;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
@@ -22,13 +23,14 @@ use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
 use crate::logs::frame::{Framing, Stampers};
 use crate::logs::journal::{Filled, Journal};
 use crate::logs::pump::Command;
+use crate::logs::pump::nap::Nap;
 use crate::logs::pump::stream::{Scratch, SharedFile, Stream};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
 use crate::logs::stderr::LastLines;
 use crate::logs::watch::Watch;
 use crate::model::logspec;
 use crate::model::names::RunId;
-use crate::model::time::WallTime;
+use crate::model::time::{Moment, WallTime};
 
 /// The event of a command; every other number is a stream's.
 pub(super) const WAKE: Writer = Writer::MAX;
@@ -63,6 +65,9 @@ pub(super) struct Worker {
     next: Writer,
     buffer: Box<[u8]>,
     scratch: Scratch,
+    nap: Nap,
+    /// Something large was moved in this round.
+    busy: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,6 +108,8 @@ impl Worker {
             next: 0,
             buffer: vec![0; BUFFER].into_boxed_slice(),
             scratch: Scratch::default(),
+            nap: Nap::default(),
+            busy: false,
         }
     }
 
@@ -116,6 +123,7 @@ impl Worker {
                 Err(_) => return,
             };
             self.tick();
+            let began = self.ctx.now;
             let mut woken = false;
             for event in events.iter().take(count) {
                 match event.data() {
@@ -130,7 +138,20 @@ impl Worker {
                 }
             }
             self.retry();
+            self.rest(began);
         }
+    }
+
+    /// Lets lines gather; a command ends it.
+    fn rest(&mut self, began: Moment) {
+        let busy = std::mem::take(&mut self.busy);
+        let Some(nap) = self.nap.after(began, busy) else { return };
+        // Nobody waits for a line but those who start an app by one.
+        if self.runs.values().any(|run| run.watch.is_some()) {
+            return;
+        }
+        let mut wake = [PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        let _ended = poll(&mut wake, PollTimeout::try_from(nap.0).unwrap_or(PollTimeout::ZERO));
     }
 
     fn tick(&mut self) {
@@ -236,6 +257,7 @@ impl Worker {
         };
         self.ctx.counters.bytes.fetch_add(count as u64, Ordering::Relaxed);
         stream.moved(count);
+        self.busy |= count >= SHORT;
         if count < SHORT && !all {
             return Err(After::Waits);
         }
