@@ -186,7 +186,11 @@ impl Stream {
                 count = count.min(lines(data, memchr_iter(b'\n', head).count()));
             }
         }
-        let ends = memchr_iter(b'\n', data.get(..count).unwrap_or(data)).count();
+        // Each line of the input is one of the file, in every format.
+        let ends = match data.get(..count) {
+            Some(head) if count < data.len() => memchr_iter(b'\n', head).count(),
+            Some(_) | None => 0,
+        };
         let mut intents = Vec::new();
         let mut known = true;
         let parts = files.into_iter().zip(scratch.iter()).filter_map(|(file, encoded)| {
