@@ -35,7 +35,7 @@
 
 mod record;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -49,16 +49,20 @@ use rustix::fs::unlink;
 use crate::logs::moment;
 use crate::logs::outage::RETRY;
 use crate::logs::sink::StreamKey;
+use crate::model::duration::Millis;
 use crate::model::logspec::Stream;
 use crate::model::names::RunId;
 use crate::model::time::Moment;
-use crate::os::{fsx, procfs};
+use crate::os::{fsx, poll, procfs};
 use record::{MAX, Record, decode, encode};
 
 pub use record::Intent;
 
 /// The spool is emptied when it is longer, and nobody's turn.
 const LIMIT: u64 = if cfg!(test) { 300 } else { 256 << 10 };
+
+/// How often the lock is tried, 10 ms apart.
+const DYING: u32 = 300;
 
 /// What [`Journal::fill`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +118,7 @@ impl Journal {
             options.open(folder.join(name))
         };
         let record = open("record")?;
-        record.try_lock().map_err(io::Error::from)?;
+        lock(&record)?;
         let spool = open("spool")?;
         let mut journal = Self {
             folder: folder.to_owned(),
@@ -430,6 +434,17 @@ impl Journal {
             let _gone = unlink(self.folder.join("record"));
         }
     }
+}
+
+/// Waits for a process that was killed and whose threads are still inside a system call; not for one that lives.
+fn lock(file: &File) -> io::Result<()> {
+    for _ in 0..DYING {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => poll::pause(Millis(10)),
+            other => return Ok(other?),
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// Whether the write ended before its end. A file that is gone, has another inode or is shorter than before was
