@@ -20,6 +20,7 @@ use crate::daemon::survivors::Hunt;
 use crate::daemon::{Daemon, http, salvage};
 use crate::keeper::link::{Link, LinkError};
 use crate::keeper::protocol::ToKeeper;
+use crate::logs::journal::Journal;
 use crate::logs::pump::Pump;
 use crate::logs::sink::Notice;
 use crate::model::duration::Millis;
@@ -136,6 +137,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     let pump = Pump::start(
         clock::wall,
         Box::new(move |notice| notice_mail.post(move |daemon| daemon.noticed(notice))),
+        log_journal(&home),
     )
     .map_err(DaemonError::system("start the log thread"))?;
     let keeper_link = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
@@ -197,6 +199,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     };
     let server = tokio::spawn(http::serve(listener, mail));
     go_on(&mut daemon, state, table, hunt.unless(salvaged), state_lost);
+    daemon.pump.forget_unclaimed();
     // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
     daemon.store.write(Box::new(|_| {}));
     if let Some(mut pipe) = ready.take() {
@@ -270,6 +273,17 @@ fn go_on(daemon: &mut Daemon, state: LoadedState, table: Table, hunt: Hunt, stat
     if terminate {
         daemon.terminate();
     }
+}
+
+/// Logs are written without it if need be: then a killed daemon may lose the lines it had in hand.
+fn log_journal(home: &Home) -> Option<Journal> {
+    let folder = home.log_journal();
+    Journal::open(&folder)
+        .inspect_err(|error| {
+            let folder = folder.display();
+            tracing::warn!("the journal of the logs in {folder} cannot be used: {error}");
+        })
+        .ok()
 }
 
 fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {

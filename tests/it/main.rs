@@ -19,6 +19,7 @@ mod harness;
 mod identity;
 mod killing;
 mod listen;
+mod log_kills;
 mod logs;
 mod memory;
 mod readiness;
