@@ -19,7 +19,12 @@ use crate::os::pidfd;
 #[derive(Debug)]
 pub(crate) struct Daemon {
     client: Client,
+    /// Where nobody runs, keeper and daemon may be started.
+    starts: bool,
 }
+
+/// How many daemons may be lost before an answer is given up.
+const LOSSES: usize = 20;
 
 /// A query of a request.
 pub(crate) type Query<'a> = [(&'a str, String)];
@@ -34,13 +39,14 @@ impl Daemon {
     pub(crate) fn start() -> Result<Self, Failure> {
         Ok(Self {
             client: launch::ensure_running(&home()?)?,
+            starts: true,
         })
     }
 
     /// Connects to a daemon that runs; none where it does not.
     pub(crate) fn running() -> Result<Option<Self>, Failure> {
         match Client::connect(&home()?.socket()) {
-            Ok(client) => Ok(Some(Self { client })),
+            Ok(client) => Ok(Some(Self { client, starts: false })),
             Err(ClientError::NotRunning { .. }) => Ok(None),
             Err(error) => Err(failure(error)),
         }
@@ -56,7 +62,7 @@ impl Daemon {
             return Ok(None);
         }
         let client = launch::ensure_running(&home)?;
-        Ok(Some(Self { client }))
+        Ok(Some(Self { client, starts: false }))
     }
 
     /// The keeper, as something that becomes readable when it ends; none where that cannot be told.
@@ -67,28 +73,39 @@ impl Daemon {
 
     /// Asks a question.
     pub(crate) fn get<Reply: DeserializeOwned>(&mut self, route: Route, query: &Query<'_>) -> Result<Reply, Failure> {
-        self.again(|client| client.call::<(), Reply>(route, query, None))
+        self.ask(route, |client| client.call::<(), Reply>(route, query, None))
     }
 
-    /// Asks, and asks once more if the daemon died meanwhile and its keeper lives: a question may be repeated.
-    fn again<T>(&mut self, mut ask: impl FnMut(&mut Client) -> Result<T, ClientError>) -> Result<T, Failure> {
-        match ask(&mut self.client) {
-            Err(ClientError::NotRunning { .. } | ClientError::Interrupted(_)) if launch::keeper_lives(&home()?) => {
-                self.client = launch::ensure_running(&home()?)?;
-                ask(&mut self.client).map_err(failure)
+    /// Sends until there is an answer, or none can be expected. What changes nothing, and what was not begun, is
+    /// asked again; what may have been begun is never repeated.
+    fn ask<T>(
+        &mut self,
+        route: Route,
+        mut ask: impl FnMut(&mut Client) -> Result<T, ClientError>,
+    ) -> Result<T, Failure> {
+        for _ in 0..LOSSES {
+            match ask(&mut self.client) {
+                Err(ClientError::Interrupted(_)) if route.method != "GET" => return Err(lost()),
+                Err(ClientError::NotRunning { .. } | ClientError::Interrupted(_) | ClientError::Replaced) => {}
+                answer => return answer.map_err(failure),
             }
-            answer => answer.map_err(failure),
+            let home = home()?;
+            if !self.starts && !launch::keeper_lives(&home) {
+                break;
+            }
+            self.client = launch::ensure_running(&home)?;
         }
+        ask(&mut self.client).map_err(failure)
     }
 
     /// Asks a question and returns the JSON text of the answer.
     pub(crate) fn raw(&mut self, route: Route, query: &Query<'_>) -> Result<impl AsRef<[u8]> + use<>, Failure> {
-        self.again(|client| client.raw::<()>(route, query, None))
+        self.ask(route, |client| client.raw::<()>(route, query, None))
     }
 
     /// Does something that needs no words. Ctrl-C ends the command, not the work.
     pub(crate) fn act(mut self, route: Route) -> Result<OperationReply, Failure> {
-        interrupt::unless_interrupted(move || self.client.call::<(), _>(route, &[], None).map_err(failure))
+        interrupt::unless_interrupted(move || self.ask(route, |client| client.call::<(), _>(route, &[], None)))
     }
 
     /// Changes something. Ctrl-C ends the command, not the work.
@@ -96,7 +113,7 @@ impl Daemon {
     where
         Request: Serialize + Send + 'static,
     {
-        interrupt::unless_interrupted(move || self.client.call(route, &[], Some(&request)).map_err(failure))
+        interrupt::unless_interrupted(move || self.ask(route, |client| client.call(route, &[], Some(&request))))
     }
 
     /// Calls `each` with every line of an NDJSON answer until it breaks off or the answer ends; false if
@@ -109,10 +126,20 @@ impl Daemon {
     ) -> Result<bool, Failure> {
         match self.client.stream(route, query, each) {
             Ok(()) => Ok(true),
-            Err(ClientError::Interrupted(_)) => Ok(false),
+            Err(ClientError::Interrupted(_) | ClientError::Replaced) => Ok(false),
             Err(error) => Err(failure(error)),
         }
     }
+}
+
+/// A command that a daemon had begun when it ended.
+fn lost() -> Failure {
+    Failure::unreachable(
+        "the daemon was lost or replaced while this command was running; what it had acknowledged holds, and work that \
+         was begun goes on",
+    )
+    .hint("clmgr status shows what became of it")
+    .hint("clmgr events -f shows what is still going on")
 }
 
 /// A client's error as the user sees it.
@@ -123,9 +150,18 @@ pub(crate) fn failure(error: ClientError) -> Failure {
         ClientError::NotRunning { .. } => {
             Failure::unreachable(chain(&error)).hint("clmgr status brings it and the saved apps back")
         }
-        ClientError::Io { .. } | ClientError::Interrupted(_) | ClientError::TimedOut | ClientError::NotOurs { .. } => {
-            Failure::unreachable(chain(&error))
+        ClientError::Silent { .. } => {
+            let failure = Failure::unreachable(chain(&error));
+            match home().map(|home| home.own_log()) {
+                Ok(log) if log.exists() => failure.hint(format!("its own log: {}", log.display())),
+                Ok(_) | Err(_) => failure,
+            }
         }
+        ClientError::Io { .. }
+        | ClientError::Interrupted(_)
+        | ClientError::Replaced
+        | ClientError::TimedOut
+        | ClientError::NotOurs { .. } => Failure::unreachable(chain(&error)),
         ClientError::Decode(_) | ClientError::Encode(_) | ClientError::LineTooLong => {
             let mut failure = Failure::failed(chain(&error));
             failure.from_daemon = true;

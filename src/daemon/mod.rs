@@ -14,6 +14,7 @@
 
 mod alerts;
 mod daemon_loop;
+mod doors;
 mod helper;
 mod http;
 mod hub;
@@ -51,6 +52,7 @@ use crate::os::home::Home;
 use crate::store::Store;
 use crate::supervise::{Core, EventDraft, Input, Ticket};
 
+use doors::Doors;
 use helper::Helper;
 use hub::Hub;
 use mail::Mail;
@@ -88,6 +90,7 @@ pub(crate) struct Daemon {
     pub(crate) helpers: BTreeMap<RunId, Helper>,
     pub(crate) next_helper: u64,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,
+    pub(crate) doors: Doors,
     pub(crate) pump: Pump,
     pub(crate) store: Store,
     pub(crate) hub: Hub,

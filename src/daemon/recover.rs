@@ -33,7 +33,7 @@ use crate::supervise::run::{Generation, Phase, Run};
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub keeper_pid: i32,
-    pub notify: Option<OwnedFd>,
+    pub doors: crate::daemon::doors::Found,
     pub last_exit: Option<u64>,
     children: BTreeMap<RunId, (ChildEntry, Pipes)>,
 }

@@ -37,6 +37,7 @@ impl Daemon {
         self.keeper = crate::os::watch::for_both(link).map_err(failed("watch the new keeper's link"))?;
         self.keeper_born = crate::daemon::start::born(self.keeper_pid);
         self.unacked = None;
+        self.store_again();
         self.hand_over();
         let message = format!(
             "the keeper died; a new one (pid {}) took over {} processes",

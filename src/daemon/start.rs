@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use crate::daemon::daemon_loop::End;
+use crate::daemon::doors::{Doors, Found};
 use crate::daemon::hub::Hub;
 use crate::daemon::mail::Mail;
 use crate::daemon::recover::{self, Table};
@@ -95,7 +95,7 @@ pub fn run(home: Home, link: OwnedFd, ready: Option<OwnedFd>) -> Result<(), Daem
 
 async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(), DaemonError> {
     let mut link = Link::new(link).map_err(DaemonError::system("use the keeper's link"))?;
-    let mut table = hello(&mut link)?;
+    let mut table = hello(&mut link, &home.socket())?;
     let (mail, mut letters) = Mail::new();
     let Opened { store, state, notes } = match open_store(&home, mail.clone()) {
         Ok(opened) => opened,
@@ -130,6 +130,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         helpers: BTreeMap::new(),
         next_helper: Daemon::first_helper(),
         ready_pipes: BTreeMap::new(),
+        doors: Doors::default(),
         pump,
         store,
         hub,
@@ -149,7 +150,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         tracing::warn!("{note}");
         daemon.hub.announce(clock::wall(), EventKind::StateLost, note);
     }
-    let listener = match daemon.open_doors(table.notify.take()) {
+    let listener = match daemon.open_doors(std::mem::take(&mut table.doors)) {
         Ok(listener) => listener,
         Err(error) => {
             give_up(daemon.keeper.get_mut());
@@ -223,7 +224,7 @@ fn give_up(link: &mut Link) {
 }
 
 /// Introduces us and asks for everything the keeper has.
-fn hello(link: &mut Link) -> Result<Table, DaemonError> {
+fn hello(link: &mut Link, control: &Path) -> Result<Table, DaemonError> {
     use crate::keeper::protocol::{FromKeeper, MIN_VERSION, VERSION};
     let queue = |link: &mut Link, message: &ToKeeper| link.queue(message, Vec::new()).map_err(DaemonError::Keeper);
     queue(
@@ -234,14 +235,12 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
             daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
         },
     )?;
-    queue(
-        link,
-        &ToKeeper::Fetch {
-            name: "notify".to_owned(),
-        },
-    )?;
-    queue(link, &ToKeeper::Table)?;
     let mut table = Table::default();
+    table.doors = Found::look(control);
+    for question in table.doors.questions() {
+        queue(link, &question)?;
+    }
+    queue(link, &ToKeeper::Table)?;
     loop {
         link.flush()
             .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
@@ -249,7 +248,8 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
             match message {
                 FromKeeper::Welcome { keeper_pid, .. } => table.keeper_pid = keeper_pid,
                 FromKeeper::Refused { why } => return Err(DaemonError::Refused(why)),
-                FromKeeper::Stored { .. } => table.notify = fds.into_iter().next(),
+                FromKeeper::Stored { name, .. } => table.doors.stored(&name, fds.into_iter().next()),
+                FromKeeper::StoredNames { names } => table.doors.names(names),
                 FromKeeper::Children { last, children } => {
                     table.add(children, fds);
                     if last {
@@ -260,7 +260,6 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
                 FromKeeper::Exited { seq, .. } => table.last_exit = Some(seq),
                 FromKeeper::Spawned { .. }
                 | FromKeeper::SpawnFailed { .. }
-                | FromKeeper::StoredNames { .. }
                 | FromKeeper::Pong
                 | FromKeeper::Terminate => {}
             }
@@ -335,35 +334,5 @@ impl Daemon {
             },
         );
         self.alert(id, &event);
-    }
-
-    /// Makes both sockets.
-    fn open_doors(&mut self, stored: Option<OwnedFd>) -> Result<tokio::net::UnixListener, DaemonError> {
-        self.listen_for_readiness(stored).map_err(DaemonError::system(format!(
-            "make the socket {}",
-            self.home.notify_socket().display()
-        )))?;
-        http::bind(&self.home.socket())
-    }
-
-    fn listen_for_readiness(&mut self, stored: Option<OwnedFd>) -> io::Result<()> {
-        use crate::os::notify::NotifySocket;
-        let path = self.home.notify_socket();
-        let socket = match stored {
-            Some(fd) if path.exists() => NotifySocket::from_fd(fd),
-            Some(_) | None => {
-                let socket = NotifySocket::bind_path(&path)?.leave_path();
-                let copy = socket.as_fd().try_clone_to_owned()?;
-                self.keeper_send(
-                    &ToKeeper::Store {
-                        name: "notify".to_owned(),
-                    },
-                    vec![Arc::new(copy)],
-                );
-                socket
-            }
-        };
-        tokio::spawn(crate::daemon::ready::NotifyServer::run(socket, self.mail.clone()));
-        Ok(())
     }
 }

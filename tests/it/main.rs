@@ -12,6 +12,7 @@ mod bad_days;
 mod bad_input;
 mod disk;
 mod fork_bomb;
+mod gap;
 mod harness;
 mod identity;
 mod logs;

@@ -41,13 +41,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Binds the socket, 0600, in place of a stale one. The keeper's lock guarantees that nobody else serves it.
-pub(crate) fn bind(path: &Path) -> Result<UnixListener, DaemonError> {
+pub(crate) fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, DaemonError> {
     let failed = |doing: &str| DaemonError::system(format!("{doing} {}", path.display()));
     unbind(path).map_err(failed("remove the stale socket"))?;
     let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed("listen on"))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed("protect"))?;
     listener.set_nonblocking(true).map_err(failed("listen on"))?;
-    UnixListener::from_std(listener).map_err(failed("listen on"))
+    Ok(listener)
 }
 
 /// Removes the socket's name.
