@@ -1,7 +1,8 @@
 //! Picks a role and maps its end to an exit code.
 //!
 //! `clmgr keeper [--ready-fd N]` and `clmgr daemon` are started by clmgr itself (`keeper --daemon-link N` by a
-//! daemon whose keeper died); everything else is the command line.
+//! daemon whose keeper died; `keeper --check-state N`, `keeper --resume N --back N [--failed WHY]` and `handshake` by
+//! an upgrade); everything else is the command line.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -11,10 +12,10 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use clmgr::cli::failure::chain;
-use clmgr::keeper::{self, KeeperOptions};
+use clmgr::keeper::{self, KeeperOptions, ResumeOptions};
 use clmgr::os::fds;
 use clmgr::os::home::Home;
-use clmgr::{cli, daemon};
+use clmgr::{cli, daemon, model};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -25,6 +26,12 @@ fn main() -> ExitCode {
         ["keeper"] => end("keeper", keep(None, None)),
         ["keeper", "--ready-fd", number] => end("keeper", keep(Some(number), None)),
         ["keeper", "--daemon-link", number] => end("keeper", keep(None, Some(number))),
+        ["keeper", "--check-state", number] => check_state(number),
+        ["keeper", "--resume", state, "--back", back] => end("keeper", resume(state, back, None)),
+        ["keeper", "--resume", state, "--back", back, "--failed", why] => {
+            end("keeper", resume(state, back, Some((*why).to_owned())))
+        }
+        ["handshake"] => handshake(),
         ["daemon"] => end("daemon", supervise()),
         _ => ExitCode::from(cli::run(args)),
     }
@@ -32,7 +39,7 @@ fn main() -> ExitCode {
 
 fn version() -> ExitCode {
     // With nobody to read it there is nothing to tell.
-    let _ = writeln!(std::io::stdout(), "clmgr {}", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(std::io::stdout(), "clmgr {}", model::version::version());
     ExitCode::SUCCESS
 }
 
@@ -56,6 +63,40 @@ fn keep(ready: Option<&str>, link: Option<&str>) -> Result<(), Box<dyn Error>> {
         daemon_link,
     })?;
     Ok(())
+}
+
+/// Goes on as the keeper that executed this program in its place.
+fn resume(state: &str, back: &str, failed: Option<String>) -> Result<(), Box<dyn Error>> {
+    keeper::resume(ResumeOptions {
+        home: Home::discover()?,
+        daemon_exe: std::env::current_exe()?,
+        state: descriptor(state)?,
+        back: descriptor(back)?,
+        failed,
+    })?;
+    Ok(())
+}
+
+/// Asked by a keeper that is to be replaced by this build.
+fn check_state(number: &str) -> ExitCode {
+    let read = descriptor(number)
+        .map_err(|error| error.to_string())
+        .and_then(|state| keeper::check_state(state).map_err(|error| chain(&error)));
+    match read {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            let _ = writeln!(std::io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Asked by a daemon that is to be replaced by this build.
+fn handshake() -> ExitCode {
+    match writeln!(std::io::stdout(), "{}", daemon::handshake()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 fn supervise() -> Result<(), Box<dyn Error>> {

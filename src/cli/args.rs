@@ -6,16 +6,17 @@ use clap_complete::engine::ArgValueCompleter;
 
 use crate::cli::commands::{
     completions, delete, describe, env, events, flush, init, kill, logs, man, pid, reload, restart, scale, send, serve,
-    signal, start, status, validate,
+    signal, start, status, upgrade, validate,
 };
 use crate::cli::complete;
 use crate::cli::ui::Colour;
+use crate::model::version::version;
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "clmgr",
-    version,
+    version = version(),
     about = "Keeps programs running: starts, scales, reloads, logs, and brings them back after a reboot",
     disable_help_subcommand = true,
     disable_version_flag = true,
@@ -113,6 +114,9 @@ pub enum Command {
   clmgr ping
   clmgr ping --json")]
     Ping,
+    /// Replace the running manager by another build; no app is touched
+    #[command(after_help = upgrade::EXAMPLES)]
+    Upgrade(upgrade::UpgradeArgs),
     /// Check that the state is on disk (it always is; kept for habit)
     #[command(
         visible_alias = "dump",

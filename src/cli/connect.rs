@@ -103,6 +103,15 @@ impl Daemon {
         self.ask(route, |client| client.raw::<()>(route, query, None))
     }
 
+    /// Asks for something that has an answer of its own.
+    pub(crate) fn post<Request: Serialize, Reply: DeserializeOwned>(
+        &mut self,
+        route: Route,
+        request: &Request,
+    ) -> Result<Reply, Failure> {
+        self.ask(route, |client| client.call(route, &[], Some(request)))
+    }
+
     /// Does something that needs no words. Ctrl-C ends the command, not the work.
     pub(crate) fn act(mut self, route: Route) -> Result<OperationReply, Failure> {
         interrupt::unless_interrupted(move || self.ask(route, |client| client.call::<(), _>(route, &[], None)))

@@ -216,6 +216,7 @@ fn only_another_version_is_worth_a_note() {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: 1,
         keeper_pid: 1,
+        keeper_version: String::new(),
         uptime_ms: 0,
         home: "/".into(),
     };

@@ -74,7 +74,10 @@ impl Daemon {
                 self.command(Command::Shutdown, |daemon| daemon.leave());
             }
             FromKeeper::Refused { why } => tracing::error!("the keeper refused: {why}"),
+            FromKeeper::Leave { id } => self.leave_for_another(id),
+            FromKeeper::Upgraded(outcome) => self.upgrade_ended(outcome),
             FromKeeper::Welcome { .. }
+            | FromKeeper::Trial(_)
             | FromKeeper::Children { .. }
             | FromKeeper::Stored { .. }
             | FromKeeper::StoredNames { .. }

@@ -15,6 +15,7 @@
 mod alerts;
 mod daemon_loop;
 mod doors;
+mod handshake;
 mod helper;
 mod http;
 mod hub;
@@ -34,6 +35,8 @@ mod start;
 mod status;
 mod stopping;
 mod text;
+mod trial;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -58,7 +61,9 @@ use hub::Hub;
 use mail::Mail;
 use runs::Handle;
 use sampling::Sampling;
+use upgrade::Upgrades;
 
+pub use handshake::handshake;
 pub use start::{DaemonError, log_to_stderr, run};
 
 /// The answer to a command.
@@ -99,6 +104,7 @@ pub(crate) struct Daemon {
     pub(crate) replies: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     pub(crate) next_ticket: Ticket,
     pub(crate) created: BTreeMap<AppId, WallTime>,
+    pub(crate) upgrades: Upgrades,
     /// Set when everything has stopped and the loop is to end.
     pub(crate) leaving: bool,
 }

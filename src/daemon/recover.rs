@@ -17,8 +17,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::handshake::Range;
 use crate::daemon::runs::{Label, Pipes, is_helper};
-use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper};
+use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper, UpgradeOrder, UpgradeOutcome};
 use crate::model::event::EventKind;
 use crate::model::exit::{Exit, ExitStatus};
 use crate::model::names::{AppId, RunId, Slot};
@@ -35,6 +36,12 @@ pub(crate) struct Table {
     pub keeper_pid: i32,
     pub doors: crate::daemon::doors::Found,
     pub last_exit: Option<u64>,
+    /// What the keeper speaks, and its version.
+    pub keeper: Option<(Range, String)>,
+    /// This daemon is to take over from another build's.
+    pub trial: Option<UpgradeOrder>,
+    /// How the last upgrade ended.
+    pub upgraded: Option<UpgradeOutcome>,
     children: BTreeMap<RunId, (ChildEntry, Pipes)>,
 }
 
@@ -50,9 +57,16 @@ impl Table {
 }
 
 /// Takes everything over and continues.
-pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table) {
+///
+/// # Errors
+/// Only a daemon on trial fails: it does not find what the daemon before it saw. Nothing was done then.
+pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table) -> Result<(), String> {
     daemon.unacked = table.last_exit;
     load(daemon, &state);
+    if let Some(seen) = table.trial.as_ref().and_then(|order| order.seen.as_ref()) {
+        let living = table.children.iter().filter(|(_, (child, _))| child.exited.is_none());
+        daemon.compare(seen, &living.map(|(run, _)| *run).collect())?;
+    }
     // Before anything else is said: a replacement that runs already must be in its slot when the end of the one
     // before it, or another slot's good news, asks for a start.
     seat_strangers(daemon, &table);
@@ -81,6 +95,7 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
         }
     }
     daemon.core.resume(clock::monotonic());
+    Ok(())
 }
 
 /// Apps as they are wanted, with their records where these are of this boot.

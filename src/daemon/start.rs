@@ -8,21 +8,27 @@ use std::path::{Path, PathBuf};
 
 use crate::daemon::daemon_loop::End;
 use crate::daemon::doors::{Doors, Found};
+use crate::daemon::handshake::Range;
 use crate::daemon::hub::Hub;
 use crate::daemon::mail::Mail;
 use crate::daemon::recover::{self, Table};
 use crate::daemon::sampling::Sampling;
+use crate::daemon::upgrade::Upgrades;
 use crate::daemon::{Daemon, http};
 use crate::keeper::link::{Link, LinkError};
-use crate::keeper::protocol::ToKeeper;
+use crate::keeper::protocol::{ToKeeper, UpgradeOrder};
 use crate::logs::pump::Pump;
 use crate::logs::sink::Notice;
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
+use crate::model::version::version;
 use crate::os::home::Home;
 use crate::os::{clock, memory, poll, procfs};
 use crate::store::{Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
+
+/// How long a daemon that makes room for another waits for its answers to be read.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Why a daemon did not start, or ended otherwise than asked.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +39,9 @@ pub enum DaemonError {
     /// The keeper speaks another protocol.
     #[error("the keeper refuses this daemon: {0}")]
     Refused(String),
+    /// It was to take over from another build and did not find what that saw.
+    #[error("{0}")]
+    Unfit(String),
     /// The state cannot be used.
     #[error("the state of {path} cannot be used")]
     Store {
@@ -97,10 +106,15 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     let mut link = Link::new(link).map_err(DaemonError::system("use the keeper's link"))?;
     let mut table = hello(&mut link, &home.socket())?;
     let (mail, mut letters) = Mail::new();
-    let Opened { store, state, notes } = match open_store(&home, mail.clone()) {
+    let Opened {
+        store,
+        state,
+        notes,
+        schema,
+    } = match open_store(&home, mail.clone()) {
         Ok(opened) => opened,
         Err(error) => {
-            give_up(&mut link);
+            give_up(&mut link, table.trial.as_ref(), &error);
             return Err(error);
         }
     };
@@ -139,12 +153,18 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         replies: BTreeMap::new(),
         next_ticket: 1,
         created: BTreeMap::new(),
+        upgrades: Upgrades {
+            keeper: table.keeper.as_ref().map(|(range, _)| *range),
+            keeper_version: table.keeper.take().map(|(_, version)| version).unwrap_or_default(),
+            schema: Some(schema),
+            ..Upgrades::default()
+        },
         leaving: false,
     };
     daemon.hub.announce(
         clock::wall(),
         EventKind::DaemonStarted,
-        format!("version {}", env!("CARGO_PKG_VERSION")),
+        format!("version {}", version()),
     );
     for note in notes {
         tracing::warn!("{note}");
@@ -153,23 +173,32 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     let listener = match daemon.open_doors(std::mem::take(&mut table.doors)) {
         Ok(listener) => listener,
         Err(error) => {
-            give_up(daemon.keeper.get_mut());
+            give_up(daemon.keeper.get_mut(), table.trial.as_ref(), &error);
             return Err(error);
         }
     };
     let server = tokio::spawn(http::serve(listener, mail));
-    recover::recover(&mut daemon, state, table);
+    let (trial, upgraded) = (table.trial.clone(), table.upgraded.take());
+    if let Err(why) = recover::recover(&mut daemon, state, table) {
+        let error = DaemonError::Unfit(why);
+        give_up(daemon.keeper.get_mut(), trial.as_ref(), &error);
+        return Err(error);
+    }
+    if let Some(outcome) = upgraded {
+        daemon.upgrade_ended(outcome);
+    }
+    if let Some(order) = trial {
+        daemon.keeper_send(&ToKeeper::Proven { id: order.id }, Vec::new());
+        daemon.upgrades.busy = Some(order.id);
+        daemon.upgrades.order = Some(order);
+    }
     // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
     daemon.store.write(Box::new(|_| {}));
     if let Some(mut pipe) = ready.take() {
         // Whoever started us may have gone away.
         let _gone = pipe.write_all(b"ready\n");
     }
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        apps = daemon.core.apps.len(),
-        "the daemon is up"
-    );
+    tracing::info!(version = version(), apps = daemon.core.apps.len(), "the daemon is up");
     loop {
         match daemon.go_round(&mut letters).await {
             End::Left => break,
@@ -179,13 +208,23 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
             }
         }
     }
+    if daemon.upgrades.leaving {
+        // Who connects from now on waits for the next daemon; what waits here is to ask again.
+        server.abort();
+        drop(letters);
+        let begun = daemon.replies.len();
+        let _late = tokio::time::timeout(FAREWELL, http::drained(begun)).await;
+        daemon.store.shut_down();
+        tracing::info!("the daemon leaves to make room for another");
+        return Ok(());
+    }
     for door in [daemon.home.socket(), daemon.home.notify_socket()] {
         // Left behind, it is replaced by the next daemon.
         let _left = http::unbind(&door);
     }
     daemon.leave_keeper().await;
     // Answers that are on their way get the time to arrive.
-    let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained()).await;
+    let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained(0)).await;
     server.abort();
     daemon.store.shut_down();
     tracing::info!("the daemon leaves");
@@ -215,9 +254,16 @@ fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
     })
 }
 
-/// A keeper without children has no reason to stay when its first daemon cannot work.
-fn give_up(link: &mut Link) {
-    if link.queue(&ToKeeper::Exit { force: false }, Vec::new()).is_ok() {
+/// A keeper without children has no reason to stay when its first daemon cannot work. One that has tried another
+/// build's daemon is told why that goes.
+fn give_up(link: &mut Link, trial: Option<&UpgradeOrder>, error: &DaemonError) {
+    let last_words = match trial {
+        None => ToKeeper::Exit { force: false },
+        Some(_) => ToKeeper::Unfit {
+            why: crate::daemon::text::chain(error),
+        },
+    };
+    if link.queue(&last_words, Vec::new()).is_ok() {
         // It ends by itself when we do; there is nothing else to try.
         let _sent = link.flush();
     }
@@ -232,7 +278,7 @@ fn hello(link: &mut Link, control: &Path) -> Result<Table, DaemonError> {
         &ToKeeper::Hello {
             min: MIN_VERSION,
             current: VERSION,
-            daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
+            daemon_version: version().to_owned(),
         },
     )?;
     let mut table = Table::default();
@@ -246,7 +292,22 @@ fn hello(link: &mut Link, control: &Path) -> Result<Table, DaemonError> {
             .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
         while let Some((message, fds)) = link.receive::<FromKeeper>().map_err(DaemonError::Keeper)? {
             match message {
-                FromKeeper::Welcome { keeper_pid, .. } => table.keeper_pid = keeper_pid,
+                FromKeeper::Welcome {
+                    keeper_pid,
+                    min,
+                    current,
+                    version,
+                    ..
+                } => {
+                    table.keeper_pid = keeper_pid;
+                    let range = Range {
+                        min: i64::from(min),
+                        current: i64::from(current),
+                    };
+                    table.keeper = Some((range, version));
+                }
+                FromKeeper::Trial(order) => table.trial = Some(order),
+                FromKeeper::Upgraded(outcome) => table.upgraded = Some(outcome),
                 FromKeeper::Refused { why } => return Err(DaemonError::Refused(why)),
                 FromKeeper::Stored { name, .. } => table.doors.stored(&name, fds.into_iter().next()),
                 FromKeeper::StoredNames { names } => table.doors.names(names),
@@ -261,6 +322,7 @@ fn hello(link: &mut Link, control: &Path) -> Result<Table, DaemonError> {
                 FromKeeper::Spawned { .. }
                 | FromKeeper::SpawnFailed { .. }
                 | FromKeeper::Pong
+                | FromKeeper::Leave { .. }
                 | FromKeeper::Terminate => {}
             }
         }

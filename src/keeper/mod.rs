@@ -11,6 +11,9 @@
 //!  SIGTERM     ─► Terminate to the daemon ─► it stops the apps ─► Exit ─► keeper leaves, code 0
 //! ```
 //!
+//! It can be replaced by another build while everything goes on: see `upgrade` for how, and `handover` for what one
+//! build tells the next.
+//!
 //! One thread, one epoll loop, no runtime, no parser of user input. After start-up nothing here ends the
 //! process but `Exit`: a failed system call is answered with `SpawnFailed` or `Refused`, a broken link is a
 //! dead daemon. Descriptors held for apps live above number 63, so that spawning stays as fast with a
@@ -22,13 +25,17 @@ pub mod protocol;
 mod children;
 mod daemon;
 mod error;
+mod handover;
 mod launch;
 mod restart;
+mod resume;
 mod serve;
 mod state;
+mod upgrade;
 
 pub use daemon::{DaemonProcess, DaemonStarter, ExecDaemon, LINK_FD, LINK_VAR, READY_FD, READY_VAR};
 pub use error::KeeperError;
+pub use resume::{ResumeOptions, check_state, resume};
 pub use serve::{KeeperOptions, run, run_with};
 
 #[cfg(test)]

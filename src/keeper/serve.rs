@@ -1,17 +1,20 @@
 //! The loop.
 
-use std::io::Write;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::daemon::{DaemonStarter, ExecDaemon};
+use super::daemon::{DaemonProcess, DaemonStarter, ExecDaemon};
 use super::error::{KeeperError, block_signals};
 use super::launch::{Launcher, ended};
 use super::link::{Link, LinkError};
 use super::protocol::{FromKeeper, ToKeeper};
 use super::restart::Restart;
 use super::state::{Effect, Reply, State};
+use super::upgrade::Upgrade;
 use crate::model::duration::Millis;
+use crate::model::exit::Exit;
 use crate::model::time::Moment;
 use crate::os::epoll::{Epoll, Ready};
 use crate::os::home::Home;
@@ -20,8 +23,8 @@ use crate::os::signals::Signals;
 use crate::os::spawn::Spawned;
 use crate::os::{clock, lock, memory, poll, reap};
 
-const SIGNALS: u64 = 0;
-const LINK: u64 = 1;
+pub(super) const SIGNALS: u64 = 0;
+pub(super) const LINK: u64 = 1;
 /// Added to the pid of a child of another keeper.
 const FOREIGN: u64 = 1 << 32;
 /// Messages acted upon between two looks at signals and the outgoing queue.
@@ -55,7 +58,7 @@ pub struct KeeperOptions {
 pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
     let log = options.home.own_log();
     let mut starter = ExecDaemon::new(options.daemon_exe, log, options.ready_fd, options.daemon_link);
-    let result = prepare(&options.home).and_then(|_lock| run_with(&mut starter));
+    let result = prepare(&options.home).and_then(|lock| start(&mut starter, Some(lock)));
     if let Err(error) = &result {
         starter.report(error);
     }
@@ -80,6 +83,10 @@ fn prepare(home: &Home) -> Result<lock::Lock, KeeperError> {
 /// # Errors
 /// Start-up failed.
 pub fn run_with(starter: &mut dyn DaemonStarter) -> Result<(), KeeperError> {
+    start(starter, None)
+}
+
+fn start(starter: &mut dyn DaemonStarter, lock: Option<lock::Lock>) -> Result<(), KeeperError> {
     let signals = block_signals()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(KeeperError::system("become the reaper of orphans"))?;
@@ -88,52 +95,68 @@ pub fn run_with(starter: &mut dyn DaemonStarter) -> Result<(), KeeperError> {
     epoll
         .add(&signals, SIGNALS)
         .map_err(KeeperError::system("wait for signals"))?;
-    Keeper {
-        starter,
-        signals,
-        epoll,
-        state: State::new(launcher),
-        link: None,
-        writing: false,
-        daemon: None,
-        restart: Restart::default(),
-        start_at: Some(Moment(0)),
-        kill_at: None,
-        quiet_at: None,
-        leaving: false,
-    }
-    .serve();
+    let mut keeper = Keeper::begin(starter, signals, epoll, State::new(launcher));
+    keeper.lock = lock;
+    keeper.serve();
     Ok(())
 }
 
 /// A daemon that was started and whose end was not seen yet.
 #[derive(Debug)]
-struct Daemon {
-    process: Option<Spawned>,
-    started: Moment,
+pub(super) struct Daemon {
+    pub(super) process: Option<Spawned>,
+    pub(super) started: Moment,
 }
 
-struct Keeper<'a> {
-    starter: &'a mut dyn DaemonStarter,
+pub(super) struct Keeper<'a> {
+    pub(super) starter: &'a mut dyn DaemonStarter,
     signals: Signals,
     epoll: Epoll,
-    state: State,
-    link: Option<Link>,
+    pub(super) state: State,
+    /// What locks the home, as long as the keeper lives.
+    pub(super) lock: Option<lock::Lock>,
+    pub(super) link: Option<Link>,
     /// The link waits for its socket to become writable.
     writing: bool,
-    daemon: Option<Daemon>,
-    restart: Restart,
+    pub(super) daemon: Option<Daemon>,
+    pub(super) restart: Restart,
+    /// Living runs that are not our children.
+    pub(super) foreign: BTreeSet<u64>,
+    pub(super) upgrade: Option<Upgrade>,
     /// When to start the next daemon.
-    start_at: Option<Moment>,
+    pub(super) start_at: Option<Moment>,
     /// When to kill a daemon that has closed its link.
     kill_at: Option<Moment>,
     /// When to give memory back.
     quiet_at: Option<Moment>,
-    leaving: bool,
+    pub(super) leaving: bool,
+}
+
+impl<'a> Keeper<'a> {
+    /// One that has not done anything yet and begins by starting a daemon.
+    pub(super) fn begin(starter: &'a mut dyn DaemonStarter, signals: Signals, epoll: Epoll, state: State) -> Self {
+        Self {
+            starter,
+            signals,
+            epoll,
+            state,
+            lock: None,
+            link: None,
+            writing: false,
+            daemon: None,
+            restart: Restart::default(),
+            foreign: BTreeSet::new(),
+            upgrade: None,
+            start_at: Some(Moment(0)),
+            kill_at: None,
+            quiet_at: None,
+            leaving: false,
+        }
+    }
 }
 
 impl Keeper<'_> {
-    fn serve(mut self) {
+    pub(super) fn serve(mut self) {
         let mut events = Vec::new();
         loop {
             self.timers();
@@ -149,6 +172,7 @@ impl Keeper<'_> {
             for event in &events {
                 self.event(*event);
             }
+            self.upgrade_step();
             self.flush();
         }
     }
@@ -165,21 +189,35 @@ impl Keeper<'_> {
     }
 
     fn next_timer(&self) -> Option<Moment> {
-        [self.start_at, self.kill_at].into_iter().flatten().min()
+        [self.start_at, self.kill_at, self.upgrade_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn timers(&mut self) {
         let now = clock::monotonic();
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = None;
-            if let Some(Spawned { pidfd, .. }) = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()) {
-                note("the daemon did not end after its link; killing it");
-                drop(pidfd::signal(pidfd, libc::SIGKILL, Scope::Process));
-            }
+            note("the daemon did not end after its link; killing it");
+            self.kill_daemon();
         }
+        self.upgrade_timers(now);
         if self.start_at.is_some_and(|at| at <= now) && !self.leaving {
             self.start_at = None;
             self.start_daemon(now);
+        }
+    }
+
+    /// The daemon's pid; 0 if there is none, or it is no child of this keeper.
+    pub(super) fn daemon_pid(&self) -> i32 {
+        let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
+        process.map_or(0, |process| process.pid)
+    }
+
+    pub(super) fn kill_daemon(&self) {
+        if let Some(Spawned { pidfd, .. }) = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()) {
+            drop(pidfd::signal(pidfd, libc::SIGKILL, Scope::Process));
         }
     }
 
@@ -193,23 +231,29 @@ impl Keeper<'_> {
     }
 
     fn start_daemon(&mut self, now: Moment) {
-        let started = self.starter.start().and_then(|daemon| {
-            let link = Link::new(daemon.link)?;
-            self.epoll.add(&link, LINK)?;
-            Ok((link, daemon.process))
-        });
-        match started {
-            Ok((link, process)) => {
-                self.link = Some(link);
-                self.writing = false;
-                self.daemon = Some(Daemon { process, started: now });
-            }
-            Err(error) => {
-                let wait = self.restart.wait_after(Millis::ZERO);
-                note(&format!("cannot start the daemon: {error}; next try in {} ms", wait.0));
-                self.start_at = Some(now.after(wait));
-            }
+        let started = self.starter.start().and_then(|daemon| self.welcome(daemon, now));
+        if let Err(error) = started {
+            let wait = self.restart.wait_after(Millis::ZERO);
+            note(&format!("cannot start the daemon: {error}; next try in {} ms", wait.0));
+            self.start_at = Some(now.after(wait));
         }
+    }
+
+    /// A daemon was started.
+    pub(super) fn welcome(&mut self, daemon: DaemonProcess, now: Moment) -> io::Result<()> {
+        let link = Link::new(daemon.link)?;
+        self.epoll.add(&link, LINK)?;
+        self.link = Some(link);
+        self.writing = false;
+        self.daemon = Some(Daemon {
+            process: daemon.process,
+            started: now,
+        });
+        let pid = self.daemon_pid();
+        if let Some(last) = self.state.last.as_mut().filter(|last| last.daemon_after == 0) {
+            last.daemon_after = pid;
+        }
+        Ok(())
     }
 
     fn read_link(&mut self) {
@@ -225,6 +269,9 @@ impl Keeper<'_> {
                             Effect::None => {}
                             Effect::Watch(runs) => self.watch(&runs),
                             Effect::Leave => return self.leave(),
+                            Effect::Upgrade(order) => self.upgrade_ordered(order),
+                            Effect::Proven(id) => self.proven(id),
+                            Effect::Unfit(why) => self.unfit(why),
                         }
                     }
                     Ok(None) => return,
@@ -246,12 +293,12 @@ impl Keeper<'_> {
         }
     }
 
-    fn announce(&mut self, message: Option<FromKeeper>) {
+    pub(super) fn announce(&mut self, message: Option<FromKeeper>) {
         let mut replies: Vec<Reply> = message.into_iter().map(|message| (message, Vec::new())).collect();
         self.send(&mut replies);
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         let Some(link) = self.link.as_mut() else { return };
         match link.flush() {
             Ok(done) => {
@@ -272,7 +319,7 @@ impl Keeper<'_> {
         }
         self.close_link();
         match &self.daemon {
-            Some(Daemon { process: None, .. }) => self.daemon_gone(),
+            Some(Daemon { process: None, .. }) => self.daemon_gone(None),
             Some(_) => self.kill_at = Some(clock::monotonic().after(GRACE)),
             None => {}
         }
@@ -311,12 +358,14 @@ impl Keeper<'_> {
         }
     }
 
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         while let Ok(Some(reaped)) = reap::next() {
             let daemon = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
             if daemon.is_some_and(|daemon| daemon.pid == reaped.pid) {
                 note(&format!("the daemon (process {}) ended: {}", reaped.pid, reaped.exit));
-                self.daemon_gone();
+                self.daemon_gone(Some(reaped.exit));
+            } else if self.is_check(reaped.pid, &reaped.exit) {
+                // Its end was the answer.
             } else if let Some(run) = self.state.children.run_of(reaped.pid) {
                 let message = self.state.exited(run, reaped.exit);
                 self.announce(message);
@@ -324,19 +373,20 @@ impl Keeper<'_> {
         }
     }
 
-    fn daemon_gone(&mut self) {
+    fn daemon_gone(&mut self, how: Option<Exit>) {
         let Some(daemon) = self.daemon.take() else { return };
         // What it had already sent still counts: an acknowledgement, or the order to leave.
         self.read_link();
         self.close_link();
         self.kill_at = None;
-        if !self.leaving {
+        if !self.leaving && !self.upgrade_goes_on(how) {
             let now = clock::monotonic();
             self.start_at = Some(now.after(self.restart.wait_after(now.since(daemon.started))));
         }
     }
 
-    fn watch(&mut self, runs: &[u64]) {
+    pub(super) fn watch(&mut self, runs: &[u64]) {
+        self.foreign.extend(runs);
         for run in runs {
             let Some((pid, fd)) = self
                 .state
@@ -361,12 +411,13 @@ impl Keeper<'_> {
             return;
         };
         self.epoll.remove(&*fd);
+        self.foreign.remove(&run);
         let message = self.state.exited(run, ended(&fd));
         self.announce(message);
     }
 }
 
 /// Writes a line to standard error, which is the keeper's own log. Failures do not matter.
-fn note(text: &str) {
+pub(super) fn note(text: &str) {
     drop(writeln!(std::io::stderr(), "{} clmgr keeper: {text}", clock::wall()));
 }

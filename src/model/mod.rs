@@ -17,3 +17,4 @@ pub mod spec;
 pub mod state;
 pub mod target;
 pub mod time;
+pub mod version;

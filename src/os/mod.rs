@@ -12,6 +12,7 @@ pub mod clock;
 pub mod cstrings;
 pub mod detach;
 pub mod epoll;
+pub mod exec;
 pub mod fds;
 pub mod fsx;
 pub mod home;

@@ -37,6 +37,7 @@ mod tests;
 
 pub use error::StoreError;
 pub use handle::Store;
+pub use migrate::{Schema, newest, oldest_reader};
 pub use open::{Opened, Options, TroubleHook};
 pub use query::EventQuery;
 pub use queue::Reply;

@@ -14,7 +14,7 @@ use crate::store::damage;
 use crate::store::error::{StoreError, is_damage};
 use crate::store::handle::Store;
 use crate::store::load::{self, Loaded};
-use crate::store::migrate::{self, Found};
+use crate::store::migrate::{self, Found, Schema};
 use crate::store::state::LoadedState;
 
 /// Called on the store thread: `true` and why when writing begins to fail, `false` and what was lost
@@ -46,6 +46,8 @@ pub struct Opened {
     pub state: LoadedState,
     /// What the user should be told: a damaged file was put aside, an app could not be read.
     pub notes: Vec<String>,
+    /// Of the file, as it is now.
+    pub schema: Schema,
 }
 
 impl Store {
@@ -58,7 +60,7 @@ impl Store {
     /// another program. It is unchanged in the last two cases.
     pub fn open(path: &Path, options: Options) -> Result<Opened, StoreError> {
         let mut notes = Vec::new();
-        let (connection, loaded) = match prepare(path) {
+        let (connection, loaded, schema) = match prepare(path) {
             Err(StoreError::Open {
                 source,
                 operation,
@@ -83,7 +85,12 @@ impl Store {
         } = loaded;
         notes.extend(said);
         let store = Store::start(connection, tally, options.on_trouble)?;
-        Ok(Opened { store, state, notes })
+        Ok(Opened {
+            store,
+            state,
+            notes,
+            schema,
+        })
     }
 }
 
@@ -100,7 +107,7 @@ fn put_aside(path: &Path, now: WallTime, why: &str, notes: &mut Vec<String>) -> 
     Ok(())
 }
 
-fn prepare(path: &Path) -> Result<(Connection, Loaded), StoreError> {
+fn prepare(path: &Path) -> Result<(Connection, Loaded, Schema), StoreError> {
     make_private(path).map_err(|source| StoreError::Create {
         path: path.to_owned(),
         source,
@@ -122,8 +129,11 @@ fn prepare(path: &Path) -> Result<(Connection, Loaded), StoreError> {
     };
     let connection = connect(path).map_err(failed("open a connection")).map_err(busy)?;
     let from = match migrate::inspect(&connection, path).map_err(busy)? {
-        Found::Empty => 0,
-        Found::Schema(number) => number,
+        Found::Empty => Schema {
+            number: 0,
+            oldest_reader: 0,
+        },
+        Found::Schema(schema) => schema,
         Found::Strange => {
             // The lock has to go before another connection can look.
             drop(connection);
@@ -134,9 +144,17 @@ fn prepare(path: &Path) -> Result<(Connection, Loaded), StoreError> {
         }
     };
     accept(&connection).map_err(failed("prepare")).map_err(busy)?;
-    migrate::migrate(&connection, from).map_err(failed("migrate"))?;
+    migrate::migrate(&connection, from.number).map_err(failed("migrate"))?;
     let loaded = load::load(&connection).map_err(failed("read"))?;
-    Ok((connection, loaded))
+    let now = if from.number < migrate::newest() {
+        Schema {
+            number: migrate::newest(),
+            oldest_reader: migrate::oldest_reader(),
+        }
+    } else {
+        from
+    };
+    Ok((connection, loaded, now))
 }
 
 /// Environment values are in the file, so it is its owner's alone; SQLite gives the log beside it the

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::store::error::StoreError;
-use crate::store::migrate::PROGRAM;
+use crate::store::migrate::program;
 use crate::store::note;
 use crate::store::open::TroubleHook;
 use crate::store::query;
@@ -163,7 +163,7 @@ impl Worker {
             Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate).map_err(failed)?;
         if self.trouble {
             transaction
-                .execute("UPDATE meta SET value = ?1 WHERE key = 'written_by'", [PROGRAM])
+                .execute("UPDATE meta SET value = ?1 WHERE key = 'written_by'", [program()])
                 .map_err(failed)?;
         }
         let before = (self.tally.reserved_runs, self.tally.events);
@@ -225,7 +225,7 @@ impl Worker {
         if clean {
             drop(self.connection.execute(
                 "INSERT OR REPLACE INTO meta (key, value) VALUES ('clean', ?1)",
-                [PROGRAM],
+                [program()],
             ));
         }
         drop(self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));

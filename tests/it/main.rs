@@ -23,3 +23,4 @@ mod restart_law;
 mod smoke;
 mod stop;
 mod survival;
+mod upgrade;

@@ -26,6 +26,7 @@ pub mod signal;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod upgrade;
 pub mod validate;
 
 use crate::api::operation::TargetRequest;
@@ -53,6 +54,7 @@ pub(crate) fn run(command: &Command, context: &mut Context) -> Result<(), Failur
         Command::Reset(args) => reset::run(args, context),
         Command::Events(args) => events::run(args, context),
         Command::Pid(args) => pid::run(args, context),
+        Command::Upgrade(args) => upgrade::run(args, context),
         Command::Ping => ping::run(context),
         Command::Save => save::run(context),
         Command::Resurrect => resurrect::run(context),

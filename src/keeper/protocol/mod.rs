@@ -7,16 +7,18 @@
 mod held;
 mod messages;
 mod spawn;
+mod upgrade;
 pub(crate) mod wire;
 
 pub use held::Held;
 pub use messages::{ChildEntry, ExitReport, FromKeeper, Restored, ToKeeper};
 pub use spawn::SpawnRequest;
+pub use upgrade::{Seen, UpgradeOrder, UpgradeOutcome};
 
 /// The oldest version that this one understands.
 pub const MIN_VERSION: u32 = 1;
 /// The version that this one speaks.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The version to speak with a side that understands `min` to `current`, if there is one.
 #[must_use]
