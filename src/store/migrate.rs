@@ -3,7 +3,7 @@
 //!
 //! One step back is always possible: what a migration leaves can be read and written by the version before it. A new
 //! column has a default, nothing is renamed or removed, and a meaning that an old program does not know is kept apart
-//! from those it does. `meta.oldest_reader` says how far back that goes for a file; a program that knows less refuses
+//! from those it does. `oldest_reader.<schema>` in `meta` says how far back that goes for a file; a program that knows less refuses
 //! it and changes nothing.
 
 use std::path::Path;
@@ -63,7 +63,12 @@ pub(crate) enum Found {
     Strange,
 }
 
-/// Looks, and refuses a newer schema.
+/// Under which key a file says who can read its schema. What it says of another schema does not count.
+pub(crate) fn oldest_key(schema: i64) -> String {
+    format!("oldest_reader.{schema}")
+}
+
+/// Looks, and refuses a schema that this program is too old for.
 pub(crate) fn inspect(connection: &Connection, path: &Path) -> Result<Found, StoreError> {
     let open = |source| StoreError::Open {
         path: path.to_owned(),
@@ -85,7 +90,7 @@ pub(crate) fn inspect(connection: &Connection, path: &Path) -> Result<Found, Sto
         })
         .optional();
     let oldest = connection
-        .query_row("SELECT value FROM meta WHERE key = 'oldest_reader'", [], |row| {
+        .query_row("SELECT value FROM meta WHERE key = ?1", [oldest_key(version)], |row| {
             row.get::<_, String>(0)
         })
         .optional();
@@ -123,7 +128,7 @@ pub(crate) fn migrate(connection: &Connection, from: i64) -> Result<(), rusqlite
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         transaction.execute_batch(migration.sql)?;
         let oldest = migration.oldest_reader.to_string();
-        for (key, value) in [("written_by", program()), ("oldest_reader", &oldest)] {
+        for (key, value) in [("written_by", program()), (&oldest_key(number), &oldest)] {
             transaction.execute(
                 "INSERT INTO meta (key, value) VALUES (?1, ?2)
                  ON CONFLICT (key) DO UPDATE SET value = excluded.value",
