@@ -104,9 +104,9 @@ impl Daemon {
                 (listener, name)
             }
         };
-        // Nobody can connect to these any more.
+        // Nobody can connect to these any more. Who is on trial changes nothing.
         for stale in found.names {
-            if stale.starts_with(CONTROL) && Some(&stale) != kept.as_ref() {
+            if self.upgrades.order.is_none() && stale.starts_with(CONTROL) && Some(&stale) != kept.as_ref() {
                 self.keeper_send(&ToKeeper::Drop { name: stale }, Vec::new());
             }
         }

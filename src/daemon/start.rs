@@ -24,7 +24,7 @@ use crate::model::event::EventKind;
 use crate::model::version::version;
 use crate::os::home::Home;
 use crate::os::{clock, memory, poll, procfs};
-use crate::store::{Opened, Options, Store, StoreError};
+use crate::store::{LoadedState, Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
 
 /// How long a daemon that makes room for another waits for its answers to be read.
@@ -99,6 +99,8 @@ pub fn run(home: Home, link: OwnedFd, ready: Option<OwnedFd>) -> Result<(), Daem
         // The other end may be gone; then nobody is told but the log.
         let _gone = writeln!(pipe, "{}", crate::daemon::text::chain(error));
     }
+    // What still runs on threads of its own is not waited for: the next daemon may be.
+    runtime.shutdown_background();
     result
 }
 
@@ -153,12 +155,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         replies: BTreeMap::new(),
         next_ticket: 1,
         created: BTreeMap::new(),
-        upgrades: Upgrades {
-            keeper: table.keeper.as_ref().map(|(range, _)| *range),
-            keeper_version: table.keeper.take().map(|(_, version)| version).unwrap_or_default(),
-            schema: Some(schema),
-            ..Upgrades::default()
-        },
+        upgrades: Upgrades::new(table.keeper.take(), schema),
         leaving: false,
     };
     daemon.hub.announce(
@@ -170,28 +167,15 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         tracing::warn!("{note}");
         daemon.hub.announce(clock::wall(), EventKind::StateLost, note);
     }
-    let listener = match daemon.open_doors(std::mem::take(&mut table.doors)) {
+    let trial = table.trial.clone();
+    let listener = match take_up(&mut daemon, state, table) {
         Ok(listener) => listener,
         Err(error) => {
-            give_up(daemon.keeper.get_mut(), table.trial.as_ref(), &error);
+            give_up(daemon.keeper.get_mut(), trial.as_ref(), &error);
             return Err(error);
         }
     };
     let server = tokio::spawn(http::serve(listener, mail));
-    let (trial, upgraded) = (table.trial.clone(), table.upgraded.take());
-    if let Err(why) = recover::recover(&mut daemon, state, table) {
-        let error = DaemonError::Unfit(why);
-        give_up(daemon.keeper.get_mut(), trial.as_ref(), &error);
-        return Err(error);
-    }
-    if let Some(outcome) = upgraded {
-        daemon.upgrade_ended(outcome);
-    }
-    if let Some(order) = trial {
-        daemon.keeper_send(&ToKeeper::Proven { id: order.id }, Vec::new());
-        daemon.upgrades.busy = Some(order.id);
-        daemon.upgrades.order = Some(order);
-    }
     // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
     daemon.store.write(Box::new(|_| {}));
     if let Some(mut pipe) = ready.take() {
@@ -209,15 +193,20 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         }
     }
     if daemon.upgrades.leaving {
-        // Who connects from now on waits for the next daemon; what waits here is to ask again.
         server.abort();
         drop(letters);
-        let begun = daemon.replies.len();
-        let _late = tokio::time::timeout(FAREWELL, http::drained(begun)).await;
-        daemon.store.shut_down();
-        tracing::info!("the daemon leaves to make room for another");
+        make_room(&daemon).await;
         return Ok(());
     }
+    close(&mut daemon).await;
+    server.abort();
+    daemon.store.shut_down();
+    tracing::info!("the daemon leaves");
+    Ok(())
+}
+
+/// Everything was stopped: keeper and sockets go, too.
+async fn close(daemon: &mut Daemon) {
     for door in [daemon.home.socket(), daemon.home.notify_socket()] {
         // Left behind, it is replaced by the next daemon.
         let _left = http::unbind(&door);
@@ -225,10 +214,34 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     daemon.leave_keeper().await;
     // Answers that are on their way get the time to arrive.
     let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained(0)).await;
-    server.abort();
+}
+
+/// Goes on where the daemon before has stopped; the socket to serve.
+fn take_up(daemon: &mut Daemon, state: LoadedState, mut table: Table) -> Result<tokio::net::UnixListener, DaemonError> {
+    let upgraded = table.upgraded.take();
+    if let Some(order) = table.trial.clone() {
+        daemon.upgrades.busy = Some(order.id);
+        daemon.upgrades.order = Some(order);
+    }
+    let listener = daemon.open_doors(std::mem::take(&mut table.doors))?;
+    recover::recover(daemon, state, table).map_err(DaemonError::Unfit)?;
+    if let Some(order) = &daemon.upgrades.order {
+        let proven = ToKeeper::Proven { id: order.id };
+        daemon.keeper_send(&proven, Vec::new());
+    }
+    // With an order there is another one to come.
+    if let Some(outcome) = upgraded.filter(|_| daemon.upgrades.order.is_none()) {
+        daemon.upgrade_ended(outcome);
+    }
+    Ok(listener)
+}
+
+/// Who connects from now on waits for the next daemon; what waits here is told to ask again.
+async fn make_room(daemon: &Daemon) {
+    let begun = daemon.replies.len();
+    let _late = tokio::time::timeout(FAREWELL, http::drained(begun)).await;
     daemon.store.shut_down();
-    tracing::info!("the daemon leaves");
-    Ok(())
+    tracing::info!("the daemon leaves to make room for another");
 }
 
 fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {

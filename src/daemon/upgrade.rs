@@ -49,11 +49,24 @@ pub(crate) struct Upgrades {
     /// The order that was given, or by which this daemon was started.
     pub(crate) order: Option<UpgradeOrder>,
     /// Who asked for it, until the keeper has answered.
-    pub(crate) asked: Option<oneshot::Sender<Result<(), String>>>,
+    asked: Option<oneshot::Sender<Result<(), String>>>,
     /// How the last one ended.
     pub(crate) last: Option<UpgradeOutcome>,
     /// Another daemon takes over: nothing new is begun.
     pub(crate) leaving: bool,
+}
+
+impl Upgrades {
+    /// Of a daemon that has just begun: what its keeper speaks and is, and the state file's schema.
+    pub(crate) fn new(keeper: Option<(Range, String)>, schema: Schema) -> Self {
+        let (keeper, keeper_version) = keeper.unzip();
+        Self {
+            keeper,
+            keeper_version: keeper_version.unwrap_or_default(),
+            schema: Some(schema),
+            ..Self::default()
+        }
+    }
 }
 
 /// What the user can rely on when an upgrade does not begin.

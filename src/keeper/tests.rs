@@ -446,17 +446,16 @@ fn an_upgrade_that_cannot_be_is_refused_and_everything_goes_on() {
         ("/bin/false", "ended with exit code 1"),
     ] {
         daemon.send(&order(exe));
-        match daemon.answer().0 {
-            FromKeeper::Upgraded(outcome) => {
-                let failed = outcome.failed.unwrap();
-                assert!(failed.contains(why), "{failed}");
-                assert_eq!((outcome.id, outcome.fresh), (7, true));
-            }
-            other => panic!("{other:?}"),
-        }
+        let FromKeeper::Upgraded(outcome) = daemon.answer().0 else {
+            panic!("no answer to the order")
+        };
+        let failed = outcome.failed.unwrap();
+        assert!(failed.contains(why), "{failed}");
+        assert_eq!((outcome.id, outcome.fresh), (7, true));
     }
     // A daemon that dies while it is checked: the next one hears of it, once as news.
-    let sleeper = tempfile::tempdir().unwrap().keep().join("slow");
+    let folder = tempfile::tempdir().unwrap();
+    let sleeper = folder.path().join("slow");
     crate::os::fsx::write_atomic(&sleeper, b"#!/bin/sh\nexec sleep 60\n", 0o755).unwrap();
     daemon.send(&order(sleeper.to_str().unwrap()));
     daemon.send(&order("/bin/false"));
@@ -465,15 +464,12 @@ fn an_upgrade_that_cannot_be_is_refused_and_everything_goes_on() {
     drop(daemon);
     for fresh in [true, false] {
         let mut next = fixture.daemon();
-        match next.answer().0 {
-            FromKeeper::Upgraded(outcome) => {
-                assert_eq!(outcome.fresh, fresh);
-                assert!(outcome.failed.unwrap().contains("before anything was done"));
-            }
-            other => panic!("{other:?}"),
-        }
+        let FromKeeper::Upgraded(outcome) = next.answer().0 else {
+            panic!("the outcome is not told")
+        };
+        assert_eq!(outcome.fresh, fresh);
+        assert!(outcome.failed.unwrap().contains("before anything was done"));
         let (_, fds) = next.spawn(sh(if fresh { 1 } else { 2 }, "echo fine"));
         assert_eq!(read_all(&fds[1]), "fine\n");
     }
-    drop(std::fs::remove_dir_all(sleeper.parent().unwrap()));
 }

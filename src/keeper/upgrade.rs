@@ -149,7 +149,7 @@ impl Keeper<'_> {
             let said = String::from_utf8_lossy(&said);
             let why = match said.trim().lines().last() {
                 Some(line) => format!("its keeper cannot take over from this one: {line}"),
-                None => format!("its keeper cannot take over from this one: it ended with {}", exit),
+                None => format!("its keeper cannot take over from this one: it ended with {exit}"),
             };
             self.abandon(&why);
             return true;
