@@ -240,7 +240,7 @@ fn take_up(daemon: &mut Daemon, state: LoadedState, mut table: Table) -> Result<
 async fn make_room(daemon: &Daemon) {
     let begun = daemon.replies.len();
     let _late = tokio::time::timeout(FAREWELL, http::drained(begun)).await;
-    daemon.store.shut_down();
+    daemon.store.hand_over();
     tracing::info!("the daemon leaves to make room for another");
 }
 

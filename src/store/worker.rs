@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::store::error::StoreError;
@@ -43,6 +44,8 @@ pub(crate) struct Worker {
     trouble: bool,
     lost_events: u64,
     sync: Sync,
+    /// Another process opens the file as soon as this one has closed it.
+    handing_over: bool,
 }
 
 impl fmt::Debug for Worker {
@@ -65,6 +68,7 @@ impl Worker {
             trouble: false,
             lost_events: 0,
             sync: Sync::Full,
+            handing_over: false,
         }
     }
 
@@ -118,6 +122,7 @@ impl Worker {
                 self.judge(result.as_ref().err());
                 reply(result);
             }
+            Job::HandOver => self.handing_over = true,
             #[cfg(test)]
             Job::Inspect(look) => look(&self.connection),
         }
@@ -221,14 +226,23 @@ impl Worker {
 
     /// The best that can be done; there is nobody left to tell.
     fn end(mut self) {
-        let clean = self.waiting.is_empty() && self.set_sync(Sync::Full).is_ok();
+        // What was promised is on the disk already. The mark is the last entry of the log: if a power cut leaves it
+        // there, it has left everything.
+        let sync = if self.handing_over { Sync::Normal } else { Sync::Full };
+        let clean = self.waiting.is_empty() && self.set_sync(sync).is_ok();
         if clean {
             drop(self.connection.execute(
                 "INSERT OR REPLACE INTO meta (key, value) VALUES ('clean', ?1)",
                 [program()],
             ));
         }
-        drop(self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
+        if self.handing_over {
+            // The next one reads the log where it is.
+            let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            drop(self.connection.set_db_config(keep, true));
+        } else {
+            drop(self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
+        }
     }
 }
 
