@@ -475,7 +475,7 @@ fn after_kill_everything_comes_back_as_wanted() {
 #[test]
 fn a_writer_with_daemonised_children_survives_both_and_stops_as_a_whole() {
     let world = World::new();
-    let tag = unique(9);
+    let tag = unique(10);
     let writer = world.file(
         "writer",
         &format!(
