@@ -64,9 +64,9 @@ fn sink(dir: &Path, mode: &Mode, stream: Stream, adopted: bool) -> Sink {
             keep: 10_000,
             total: None,
             compress: false,
-            console: None,
         },
         overflow: Overflow::Block,
+        console: None,
         disabled: false,
         private_folder: true,
         origin: Arc::new(Origin {
