@@ -18,9 +18,9 @@ use crate::supervise::Input;
 pub(crate) const MARKER: &str = "CLMGR_RUN";
 
 /// Descriptors that the daemon holds of one run, log files included.
-const PER_RUN: u64 = 8;
+const PER_RUN: u64 = 6;
 /// Descriptors for everything else: probes, the database's temporary files, a log that is being rotated.
-const RESERVE: u64 = 16;
+const RESERVE: u64 = 4;
 
 /// The descriptor an IPC channel gets in the app.
 const CHANNEL: i32 = 3;
