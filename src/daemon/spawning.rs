@@ -43,9 +43,9 @@ pub(crate) fn placed(text: &str) -> Option<(AppId, Slot, Generation)> {
 }
 
 /// Descriptors that the daemon holds of one run, log files included.
-const PER_RUN: u64 = 8;
+const PER_RUN: u64 = 6;
 /// Descriptors for everything else: probes, the database's temporary files, a log that is being rotated.
-const RESERVE: u64 = 16;
+const RESERVE: u64 = 4;
 
 pub(crate) fn strings<'a>(items: impl IntoIterator<Item = &'a OsText>) -> CStrings {
     let mut list = CStrings::new();

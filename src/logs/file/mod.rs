@@ -311,8 +311,10 @@ impl LogFile {
                 Some(_) => Tail::Found,
             };
         }
-        if let (Some(every), None) = (self.rotation.every, self.due) {
-            self.due = Some(next_due(every, ctx.wall, &ctx.zone));
+        if let Some(every) = self.rotation.every {
+            // A clock that was set back must not put it off for as long.
+            let next = next_due(every, ctx.wall, &ctx.zone);
+            self.due = Some(self.due.map_or(next, |due| due.min(next)));
         }
         Ok(())
     }

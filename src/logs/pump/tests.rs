@@ -489,6 +489,49 @@ fn rotates_by_time_between_lines_also_after_a_restart() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_does_not_put_rotation_off() {
+    static NOW: AtomicI64 = AtomicI64::new(360_000_000);
+    let (send, notices) = channel();
+    let send = Mutex::new(send);
+    let pump = Pump::start(
+        || WallTime(NOW.load(Ordering::Relaxed)),
+        Box::new(move |notice| send.lock().unwrap().send(notice).unwrap()),
+    );
+    let bench = Bench {
+        dir: tempfile::tempdir().unwrap(),
+        pump: pump.unwrap(),
+        notices,
+    };
+    let mut app = bench.attach(
+        1,
+        Stream::Out,
+        Sink {
+            rotate: Rotation {
+                every: Some(Millis::from_secs(3600)),
+                compress: false,
+                ..Rotation::default()
+            },
+            ..bench.sink("log")
+        },
+    );
+    let mut say = || {
+        app.write_all(b"line\n").unwrap();
+        bench.drain(1);
+    };
+    say();
+    // A day back. Files are looked at once a second.
+    NOW.fetch_sub(86_400_000, Ordering::Relaxed);
+    for _ in 0..5 {
+        let (_keep, quiet) = channel::<()>();
+        let _nothing = quiet.recv_timeout(Duration::from_millis(1100));
+        say();
+        NOW.fetch_add(3_600_000, Ordering::Relaxed);
+        say();
+    }
+    assert!(bench.pump.stats().rotations >= 3, "{}", bench.pump.stats().rotations);
+}
+
+#[test]
 fn a_follower_sees_every_line_through_rotations() {
     let bench = Bench::new();
     let sink = Sink {
