@@ -80,7 +80,7 @@ fn keep(ready: Option<&str>, link: Option<&str>) -> Result<u8, Box<dyn Error>> {
 fn supervise() -> Result<(), Box<dyn Error>> {
     let number = |name| std::env::var(name).ok();
     let link = number(keeper::LINK_VAR)
-        .ok_or("the daemon is started by its keeper; use another command, such as: clmgr status")?;
+        .ok_or("the daemon is started by its keeper; use another command, such as: clmgr resurrect")?;
     let ready = number(keeper::READY_VAR)
         .map(|number| descriptor(&number))
         .transpose()?;
@@ -109,7 +109,9 @@ fn end(role: &str, result: Result<u8, Box<dyn Error>>) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "{role}: {}", chain(&*error));
     match error.downcast_ref() {
         // A service manager tries anything else again.
-        Some(KeeperError::Lock(LockError::Held { .. })) => ExitCode::from(cli::exit::CONFLICT),
+        Some(KeeperError::Lock(LockError::Held { .. }) | KeeperError::Former { .. }) => {
+            ExitCode::from(cli::exit::CONFLICT)
+        }
         Some(KeeperError::Lock(_) | KeeperError::Home(_) | KeeperError::System { .. }) | None => ExitCode::FAILURE,
     }
 }

@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 
 use crate::cli::commands::{
-    completions, delete, describe, env, events, flush, init, kill, logs, man, pid, reload, restart, runtime, scale,
-    send, serve, signal, start, startup, status, unstartup, validate,
+    completions, delete, describe, doctor, env, events, flush, init, kill, logs, man, pid, reload, restart, runtime,
+    scale, send, serve, signal, start, startup, status, unstartup, validate,
 };
 use crate::cli::complete;
 use crate::cli::ui::Colour;
@@ -116,6 +116,9 @@ pub enum Command {
   clmgr ping
   clmgr ping --json")]
     Ping,
+    /// Say what is in order and what is not, each with the next step; changes nothing
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor,
     /// Check that the state is on disk (it always is; kept for habit)
     #[command(
         visible_alias = "dump",

@@ -14,7 +14,7 @@ use crate::cli::{interrupt, launch};
 use crate::client::{Client, ClientError};
 use crate::model::duration::Millis;
 use crate::os::home::Home;
-use crate::os::{pidfd, poll};
+use crate::os::{pidfd, poll, running};
 
 /// A connection to the daemon.
 #[derive(Debug)]
@@ -68,6 +68,18 @@ impl Daemon {
         }
         let client = launch::ensure_running(&home)?;
         Ok(Some(Self { client, starts: false }))
+    }
+
+    /// The same, but one that was killed since this machine was started is brought back, too: its apps may live. None
+    /// after an orderly end.
+    pub(crate) fn unless_ended() -> Result<Option<Self>, Failure> {
+        if let Some(daemon) = Self::running_or_restarting()? {
+            return Ok(Some(daemon));
+        }
+        if running::read(&home()?.running()).is_none() {
+            return Ok(None);
+        }
+        Self::start().map(Some)
     }
 
     /// The keeper, as something that becomes readable when it ends; none where that cannot be told.
@@ -150,7 +162,7 @@ pub(crate) fn failure(error: ClientError) -> Failure {
         ClientError::Api(body) => Failure::from(*body),
         ClientError::Refused(_) => Failure::forbidden(chain(&error)),
         ClientError::NotRunning { .. } => {
-            Failure::unreachable(chain(&error)).hint("clmgr status brings it and the saved apps back")
+            Failure::unreachable(chain(&error)).hint("clmgr resurrect brings it and the saved apps back")
         }
         ClientError::Io { .. } | ClientError::Interrupted(_) | ClientError::TimedOut | ClientError::NotOurs { .. } => {
             Failure::unreachable(chain(&error))

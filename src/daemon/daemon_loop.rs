@@ -28,6 +28,8 @@ const QUIET: Duration = Duration::from_secs(2);
 pub(crate) enum End {
     /// Everything was stopped.
     Left,
+    /// The state can be written again; another daemon is to open it.
+    Writable,
     /// The keeper is gone.
     KeeperLost(LinkError),
 }
@@ -53,6 +55,9 @@ impl Daemon {
             if self.leaving {
                 self.persist();
                 return End::Left;
+            }
+            if self.writable {
+                return End::Writable;
             }
             let due = self
                 .core

@@ -14,6 +14,7 @@
 
 mod alerts;
 mod daemon_loop;
+mod former;
 mod helper;
 mod http;
 mod hub;
@@ -28,6 +29,7 @@ mod requests;
 mod require;
 mod runs;
 mod runtime;
+mod salvage;
 mod sampling;
 mod service;
 mod sinks;
@@ -114,6 +116,8 @@ pub(crate) struct Daemon {
     pub(crate) detaching: bool,
     /// What the service manager was told, if there is one.
     pub(crate) service: Option<service::Service>,
+    /// Set when the state, of which this daemon has only a copy, can be written again.
+    pub(crate) writable: bool,
 }
 
 impl Daemon {

@@ -91,11 +91,39 @@ impl Table {
             self.children.insert(RunId(child.run), (child, pipes));
         }
     }
+
+    /// Run, pid and label of every child that lives.
+    pub(crate) fn living(&self) -> impl Iterator<Item = (RunId, i32, &[u8])> {
+        let living = self.children.iter().filter(|(_, (child, _))| child.exited.is_none());
+        living.map(|(run, (child, _))| (*run, child.pid, child.label.as_slice()))
+    }
+
+    /// The first run number that no child has.
+    pub(crate) fn next_run(&self) -> u64 {
+        let runs = self.children.keys().filter(|run| !is_helper(**run));
+        runs.map(|run| run.0 + 1).max().unwrap_or(0)
+    }
+
+    /// How a child ended, if it is one that has.
+    pub(crate) fn exit_of(&self, run: RunId) -> Option<Exit> {
+        let (child, _) = self.children.get(&run)?;
+        child.exited.as_ref().map(|report| report.exit)
+    }
+
+    /// Says for this daemon that a child is somebody else's; false if there is no such child.
+    pub(crate) fn relabel(&mut self, run: RunId, label: &Label) -> bool {
+        let Some((child, _)) = self.children.get_mut(&run) else {
+            return false;
+        };
+        child.label = serde_json::to_vec(label).unwrap_or_default();
+        true
+    }
 }
 
 /// Takes everything over and continues.
 pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table, hunt: Hunt, state_lost: bool) {
     daemon.unacked = table.last_exit;
+    let fresh = table.children.is_empty();
     load(daemon, &state);
     // Before anything else is said: a replacement that runs already must be in its slot when the end of the one
     // before it, or another slot's good news, asks for a start.
@@ -132,7 +160,7 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table,
         }
     }
     daemon.note_running();
-    daemon.recover_sockets(std::mem::take(&mut table.sockets));
+    daemon.recover_sockets(std::mem::take(&mut table.sockets), fresh);
     daemon.core.resume(clock::monotonic());
 }
 

@@ -7,15 +7,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::UnboundedReceiver;
+
 use crate::daemon::daemon_loop::End;
 use crate::daemon::hub::Hub;
-use crate::daemon::mail::Mail;
+use crate::daemon::mail::{Letter, Mail};
 use crate::daemon::recover::{self, Table};
 use crate::daemon::runtime::Runtime;
 use crate::daemon::sampling::Sampling;
 use crate::daemon::service::Service;
 use crate::daemon::survivors::Hunt;
-use crate::daemon::{Daemon, http};
+use crate::daemon::{Daemon, http, salvage};
 use crate::keeper::link::{Link, LinkError};
 use crate::keeper::protocol::ToKeeper;
 use crate::logs::pump::Pump;
@@ -45,6 +47,12 @@ pub enum DaemonError {
         /// The cause.
         #[source]
         source: Box<StoreError>,
+    },
+    /// The state was served from a copy, and the original can be written again.
+    #[error("the file system of {path} can be written again: starting anew with the state there")]
+    Writable {
+        /// The state folder.
+        path: PathBuf,
     },
     /// A system call that start-up needs.
     #[error("cannot {doing}")]
@@ -104,13 +112,15 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         keeper_pid: table.keeper_pid,
         keeper_born: born(table.keeper_pid),
     };
-    let home_tag = tag(&home);
+    let home_tag = home.tag();
     let hunt = Hunt::begin(&home, &home_tag, &keeper);
     let (mail, mut letters) = Mail::new();
     let Opened {
         store,
         mut state,
         notes,
+        salvaged,
+        borrowed,
     } = match open_store(&home, mail.clone()) {
         Ok(opened) => opened,
         Err(error) => {
@@ -118,6 +128,9 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
             return Err(error);
         }
     };
+    if salvaged {
+        salvage::salvage(&store, &mut state, &mut table, &home_tag);
+    }
     let runtime = Runtime::join(std::mem::take(&mut table.runtime));
     if let Some(runtime) = &runtime {
         runtime.begin(&store, &mut state).await;
@@ -135,7 +148,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         hub.speak(runtime.voice(&pump));
     }
     let mut daemon = Daemon {
-        core: Core::new(state.next_app_id.0, state.first_run_id.0),
+        core: Core::new(state.next_app_id.0, state.first_run_id.0.max(table.next_run())),
         home_tag,
         boot: procfs::boot_id(),
         home,
@@ -166,13 +179,17 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         leaving: false,
         detaching: false,
         service: Service::from_environment(clock::monotonic()),
+        writable: false,
     };
+    if borrowed {
+        tokio::spawn(wait_for_disk(daemon.home.state.clone(), mail.clone()));
+    }
     daemon.hub.announce(
         clock::wall(),
         EventKind::DaemonStarted,
         format!("version {}", env!("CARGO_PKG_VERSION")),
     );
-    let state_lost = !notes.is_empty();
+    let state_lost = salvaged || !notes.is_empty();
     for note in notes {
         tracing::warn!("{note}");
         daemon.hub.announce(clock::wall(), EventKind::StateLost, note);
@@ -187,7 +204,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     let server = tokio::spawn(http::serve(listener, mail));
     daemon.runtime_begun();
     let (applied, terminate) = (table.applied, table.terminate);
-    recover::recover(&mut daemon, state, table, hunt, state_lost);
+    recover::recover(&mut daemon, state, table, hunt.unless(salvaged), state_lost);
     if applied {
         daemon.runtime_applied();
     }
@@ -206,9 +223,20 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         apps = daemon.core.apps.len(),
         "the daemon is up"
     );
+    work(&mut daemon, &mut letters).await?;
+    close(daemon, &server).await;
+    Ok(())
+}
+
+/// Until everything was stopped.
+async fn work(daemon: &mut Daemon, letters: &mut UnboundedReceiver<Letter>) -> Result<(), DaemonError> {
     loop {
-        match daemon.go_round(&mut letters).await {
-            End::Left => break,
+        match daemon.go_round(letters).await {
+            End::Left => return Ok(()),
+            End::Writable => {
+                let path = daemon.home.state.clone();
+                return Err(DaemonError::Writable { path });
+            }
             // The keeper lives. It starts the next daemon, which is given everything once more.
             End::KeeperLost(error @ (LinkError::FdsLost | LinkError::Decode(_) | LinkError::TooLarge(_))) => {
                 return Err(DaemonError::Keeper(error));
@@ -225,14 +253,32 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
             }
         }
     }
-    daemon.close_doors();
+}
+
+/// The state is a copy until its own file system can be written.
+async fn wait_for_disk(state: PathBuf, mail: Mail) {
+    while fsx::room(&state).is_err() {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    mail.post(|daemon| daemon.writable = true);
+}
+
+/// Everything was stopped: the doors are closed, the last answers given, the state written.
+async fn close(mut daemon: Daemon, server: &tokio::task::JoinHandle<()>) {
+    if daemon.detaching {
+        // The keeper waits for this process no longer than it must. The apps live on: the note that says so stays, and
+        // the service manager may keep the readiness socket for the next keeper.
+        daemon.store.shut_down();
+        let _left = http::unbind(&daemon.home.socket());
+    } else {
+        daemon.close_doors();
+    }
     daemon.leave_keeper().await;
     // Answers that are on their way get the time to arrive.
     let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained()).await;
     server.abort();
     daemon.store.shut_down();
     tracing::info!("the daemon leaves");
-    Ok(())
 }
 
 fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
@@ -252,6 +298,7 @@ fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
         now: clock::wall(),
         on_trouble,
         disk: Box::new(move || fsx::room(&folder)),
+        spare: (home.run != home.state).then(|| home.run.clone()),
     };
     Store::open(&path, options).map_err(|source| DaemonError::Store {
         path,
@@ -331,20 +378,6 @@ pub(crate) fn born(pid: i32) -> u64 {
     procfs::identity(pid).map_or(0, |identity| identity.start_ticks)
 }
 
-/// A short text that tells homes apart: FNV-1a of the state folder's path.
-fn tag(home: &Home) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    let hash = home
-        .state
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    format!("{hash:016x}")
-}
-
 impl Daemon {
     /// The log thread reports.
     fn noticed(&mut self, notice: Notice) {
@@ -400,6 +433,7 @@ impl Daemon {
 
     /// Makes both sockets.
     fn open_doors(&mut self, stored: Option<OwnedFd>) -> Result<tokio::net::UnixListener, DaemonError> {
+        self.watch_home();
         self.listen_for_readiness(stored).map_err(DaemonError::system(format!(
             "make the socket {}",
             self.home.notify_socket().display()
@@ -407,16 +441,8 @@ impl Daemon {
         http::bind(&self.home.socket())
     }
 
-    /// An orderly end: takes both names and the note away. If the apps live on, the note that says so stays, and so
-    /// does the readiness socket: the service manager may keep it for the next keeper.
+    /// An orderly end: takes both names and the note away.
     fn close_doors(&self) {
-        if self.detaching {
-            // The keeper waits for this process no longer than it must.
-            self.store.shut_down();
-            // Left behind, it is replaced by the next daemon.
-            let _left = http::unbind(&self.home.socket());
-            return;
-        }
         if let Err(error) = running::remove(&self.home.running()) {
             tracing::warn!("{} cannot be removed: {error}", self.home.running().display());
         }

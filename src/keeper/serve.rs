@@ -22,7 +22,7 @@ use crate::os::home::Home;
 use crate::os::pidfd::{self, Scope};
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawned;
-use crate::os::{clock, fds, limits, lock, memory, poll, reap, service};
+use crate::os::{clock, fds, former, limits, lock, memory, poll, reap, service};
 
 const SIGNALS: u64 = 0;
 const LINK: u64 = 1;
@@ -71,7 +71,7 @@ pub fn run(options: KeeperOptions) -> Result<u8, KeeperError> {
     let score = began_with();
     limits::protect();
     if let Some(runtime) = options.runtime {
-        let _lock = prepare(&options.home)?;
+        let _lock = prepare(&options.home, false)?;
         let (ours, theirs) = fds::pipe().map_err(KeeperError::system("make a pipe"))?;
         let (runtime, streams) = Runtime::new(runtime, options.daemon_exe.clone(), &log, ours)?;
         let mut starter = ExecDaemon::new(options.daemon_exe, log, Some(theirs), None);
@@ -79,6 +79,8 @@ pub fn run(options: KeeperOptions) -> Result<u8, KeeperError> {
         let stored = vec![(OUT.to_owned(), streams.out), (ERR.to_owned(), streams.err)];
         return Ok(Keeper::new(&mut starter, score, Service::default(), stored, Some(runtime))?.serve());
     }
+    // In place of a keeper that died, whatever became of its home.
+    let replaces = options.daemon_link.is_some();
     let mut starter = ExecDaemon::new(options.daemon_exe, log, options.ready_fd, options.daemon_link);
     starter.set_oom_score_adj(score);
     // Before anything else opens descriptors.
@@ -90,7 +92,7 @@ pub fn run(options: KeeperOptions) -> Result<u8, KeeperError> {
     let service = Service::from_environment();
     starter.tell_service(service.variable());
     let record = options.home.daemon_record();
-    let result = prepare(&options.home).and_then(|_lock| {
+    let result = prepare(&options.home, replaces).and_then(|_lock| {
         if options.takes_stored {
             orphan::end_former(&record);
         }
@@ -111,8 +113,15 @@ fn began_with() -> i32 {
 }
 
 /// The folders, and the lock. Somebody who only asks whether the lock is held makes it seem so for a moment.
-fn prepare(home: &Home) -> Result<lock::Lock, KeeperError> {
+fn prepare(home: &Home, replaces: bool) -> Result<lock::Lock, KeeperError> {
     home.create()?;
+    // Only a home that was never used, or was removed, has no lock.
+    if !replaces
+        && !home.lock().exists()
+        && let Some(pid) = former::holder(&home.lock(), b"keeper")
+    {
+        return Err(KeeperError::Former { pid });
+    }
     let mut tries = LOCK_TRIES;
     loop {
         match lock::acquire(&home.lock()) {

@@ -95,17 +95,44 @@ pub fn free_space(path: &Path) -> io::Result<u64> {
     Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
 }
 
+/// What a file system has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that an unprivileged process may still write.
+    pub free: u64,
+    /// Its size in bytes.
+    pub total: u64,
+    /// Files that may still be made; `None` where they are not counted.
+    pub files_free: Option<u64>,
+    /// It is mounted read-only.
+    pub read_only: bool,
+}
+
+/// What the file system holding `path` has left.
+///
+/// # Errors
+/// The path is not there.
+pub fn space(path: &Path) -> io::Result<Space> {
+    let stats = rustix::fs::statvfs(path)?;
+    Ok(Space {
+        free: stats.f_bavail.saturating_mul(stats.f_frsize),
+        total: stats.f_blocks.saturating_mul(stats.f_frsize),
+        files_free: (stats.f_files > 0).then_some(stats.f_favail),
+        read_only: stats.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
+    })
+}
+
 /// Bytes that may still be written to the file system holding `path`, if it takes writes at all: it is an error if it is
 /// mounted read-only, also by the kernel itself after a fault.
 ///
 /// # Errors
 /// It is read-only, or the path is not there.
 pub fn room(path: &Path) -> io::Result<u64> {
-    let stats = rustix::fs::statvfs(path)?;
-    if stats.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+    let space = space(path)?;
+    if space.read_only {
         return Err(rustix::io::Errno::ROFS.into());
     }
-    Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+    Ok(space.free)
 }
 
 #[cfg(test)]

@@ -156,7 +156,11 @@ impl Home {
         .checked()
     }
 
-    fn from_environment(variable: &dyn Fn(&str) -> Option<OsString>, root: bool) -> Result<Self, HomeError> {
+    /// The home of a manager with this environment, run by root or somebody else.
+    ///
+    /// # Errors
+    /// As [`Home::discover`].
+    pub fn from_environment(variable: &dyn Fn(&str) -> Option<OsString>, root: bool) -> Result<Self, HomeError> {
         let folder = |name| {
             variable(name)
                 .map(PathBuf::from)
@@ -207,6 +211,20 @@ impl Home {
             self.run = folder.to_owned();
         }
         self
+    }
+
+    /// A short text that tells homes apart: FNV-1a of the state folder's path. Every process of an app carries it.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        let hash = self
+            .state
+            .as_os_str()
+            .as_bytes()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        format!("{hash:016x}")
     }
 
     /// The control socket.

@@ -11,6 +11,9 @@
 //!  a stop or a delete meets a full disk ──▶ the reserve is given up, once, and it is written all the same
 //! ```
 //!
+//! Some seconds after the last change a copy is made (`clmgr.db.bak`). A file that is damaged when it is opened is put
+//! aside, and the copy is taken; what the copy does not know, the living processes tell (`daemon::salvage`).
+//!
 //! A **change** is what the user asked for: it survives a power cut once its reply says so, and is
 //! applied as a whole or not at all. A **note** is what happened: it survives the death of this process,
 //! not necessarily a power cut. What one caller puts in is written in that order. No call blocks.
@@ -20,6 +23,8 @@
 //! shared-memory file and no way to be hit by `SIGBUS` when the disk is full. The lock is the kernel's
 //! per-process kind: nothing else in this process may open and close `clmgr.db`, or it is gone.
 
+mod backup;
+mod borrow;
 mod damage;
 mod error;
 mod handle;

@@ -4,13 +4,12 @@ use std::fmt;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::model::time::WallTime;
-use crate::store::damage;
 use crate::store::error::{StoreError, is_damage};
 use crate::store::handle::Store;
 use crate::store::load::{self, Loaded};
@@ -18,6 +17,7 @@ use crate::store::migrate::{self, Found};
 use crate::store::reserve::Reserve;
 use crate::store::state::LoadedState;
 use crate::store::worker::Outside;
+use crate::store::{backup, borrow, damage};
 
 /// Called on the store thread: `true` and why when writing begins to fail, `false` and what was lost
 /// when it works again.
@@ -35,6 +35,8 @@ pub struct Options {
     pub on_trouble: TroubleHook,
     /// Whether the file system can be written.
     pub disk: DiskCheck,
+    /// A private folder on another file system, for a copy to work with while this one is read-only.
+    pub spare: Option<PathBuf>,
 }
 
 impl fmt::Debug for Options {
@@ -54,25 +56,67 @@ pub struct Opened {
     pub state: LoadedState,
     /// What the user should be told: a damaged file was put aside, an app could not be read.
     pub notes: Vec<String>,
+    /// The state is not the last one that was confirmed: it is from a backup, or there is none at all, although
+    /// processes of it may live.
+    pub salvaged: bool,
+    /// The file system is read-only: this is a copy, and every commit is refused. Open it again when it is writable.
+    pub borrowed: bool,
 }
 
 impl Store {
     /// Opens the state file, making it (mode 0600) if it is missing, and starts the store thread.
     ///
-    /// A damaged file is moved aside and a fresh one begun, which is said in `notes`.
+    /// A damaged file is moved aside and its backup taken, or a fresh one begun, which is said in `notes`.
     ///
     /// # Errors
     /// If the file cannot be opened or written, is in use, was made by a newer version, or belongs to
     /// another program. It is unchanged in the last two cases.
     pub fn open(path: &Path, options: Options) -> Result<Opened, StoreError> {
+        let read_only = (options.disk)().is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem);
+        match &options.spare {
+            Some(folder) if read_only => Self::open_copy(path, &folder.clone(), options),
+            Some(_) | None => Self::open_file(path, options),
+        }
+    }
+
+    fn open_copy(path: &Path, folder: &Path, options: Options) -> Result<Opened, StoreError> {
+        let copy = borrow::borrow(path, folder).map_err(|source| StoreError::Create {
+            path: path.to_owned(),
+            source,
+        })?;
+        let disk: DiskCheck = Box::new(|| Err(io::ErrorKind::ReadOnlyFilesystem.into()));
+        let mut opened = Self::open_file(&copy, Options { disk, ..options })?;
+        opened.borrowed = true;
+        opened.notes.insert(
+            0,
+            format!(
+                "the file system of {} is read-only: what runs is looked after, what is to be changed is refused, and what happens is forgotten with this daemon",
+                path.display()
+            ),
+        );
+        Ok(opened)
+    }
+
+    fn open_file(path: &Path, options: Options) -> Result<Opened, StoreError> {
         let mut notes = Vec::new();
-        let (connection, loaded) = match prepare(path) {
+        let mut salvaged = false;
+        let emptied = path.metadata().is_ok_and(|file| file.len() == 0) && backup::exists(path);
+        let first = if emptied {
+            Err(StoreError::Open {
+                path: path.to_owned(),
+                operation: "read",
+                source: damage::error(),
+            })
+        } else {
+            prepare(path)
+        };
+        let (connection, loaded) = match first {
             Err(StoreError::Open {
                 source,
                 operation,
                 path,
             }) if is_damage(&source) => {
-                if !damage::is_damaged(&path) {
+                if !emptied && !damage::is_damaged(&path) {
                     return Err(StoreError::Open {
                         source,
                         operation,
@@ -80,6 +124,7 @@ impl Store {
                     });
                 }
                 put_aside(&path, options.now, &source.to_string(), &mut notes)?;
+                salvaged = true;
                 prepare(&path)?
             }
             other => other?,
@@ -97,9 +142,16 @@ impl Store {
                 on_trouble: options.on_trouble,
                 disk: options.disk,
                 reserve: Reserve::beside(path),
+                path: path.to_owned(),
             },
         )?;
-        Ok(Opened { store, state, notes })
+        Ok(Opened {
+            store,
+            state,
+            notes,
+            salvaged,
+            borrowed: false,
+        })
     }
 }
 
@@ -108,8 +160,12 @@ fn put_aside(path: &Path, now: WallTime, why: &str, notes: &mut Vec<String>) -> 
         path: path.to_owned(),
         source,
     })?;
+    let instead = match backup::restore(path) {
+        Some(made) => format!("its backup of {made} was taken: what was changed since has to be done again"),
+        None => "there is no backup, so a new one was begun: what does not run has to be started again".to_owned(),
+    };
     notes.push(format!(
-        "the state file {} is damaged ({why}); it was kept as {} and a new one was begun, so apps have to be started again",
+        "the state file {} is damaged ({why}); it was kept as {}, and {instead}",
         path.display(),
         aside.display()
     ));

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::store::backup;
 use crate::store::error::StoreError;
 use crate::store::migrate::PROGRAM;
 use crate::store::note;
@@ -19,6 +21,11 @@ use crate::store::write::{self, Tally};
 
 /// Between two tries while writing fails.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// A backup is made when there was nothing to do for this long after a change.
+const SETTLE: Duration = Duration::from_secs(5);
+/// And after so many turns of the loop at the latest.
+const MOST_TURNS: u32 = 500;
 
 /// Notes that may come in during an outage before a try is made without waiting for [`RETRY`].
 const IMPATIENCE: usize = 64;
@@ -37,6 +44,8 @@ pub(crate) struct Outside {
     pub(crate) on_trouble: TroubleHook,
     pub(crate) disk: DiskCheck,
     pub(crate) reserve: Reserve,
+    /// The file.
+    pub(crate) path: PathBuf,
 }
 
 pub(crate) struct Worker {
@@ -51,6 +60,10 @@ pub(crate) struct Worker {
     trouble: bool,
     lost_events: u64,
     sync: Sync,
+    /// The backup is older than the last change.
+    backup_due: bool,
+    /// Turns of the loop since that change.
+    turns: u32,
 }
 
 impl fmt::Debug for Worker {
@@ -63,6 +76,8 @@ impl fmt::Debug for Worker {
 
 impl Worker {
     pub(crate) fn new(connection: Connection, queue: Arc<Queue>, tally: Tally, outside: Outside) -> Self {
+        // The notes of an open that found a read-only disk have said so.
+        let trouble = (outside.disk)().is_err();
         Self {
             connection,
             queue,
@@ -70,16 +85,23 @@ impl Worker {
             outside,
             waiting: VecDeque::new(),
             tried: 0,
-            trouble: false,
+            trouble,
             lost_events: 0,
             sync: Sync::Full,
+            backup_due: true,
+            turns: 0,
         }
     }
 
     /// Until the queue is closed and empty.
     pub(crate) fn run(mut self) {
         loop {
-            let taken = self.queue.take(self.trouble.then_some(RETRY));
+            let wait = if self.trouble {
+                Some(RETRY)
+            } else {
+                self.backup_due.then_some(SETTLE)
+            };
+            let taken = self.queue.take(wait);
             self.lost_events += taken.lost_events;
             let idle = taken.jobs.is_empty();
             for job in taken.jobs {
@@ -91,6 +113,7 @@ impl Worker {
             if taken.closed {
                 break;
             }
+            self.back_up(idle);
         }
         self.end();
     }
@@ -107,6 +130,7 @@ impl Worker {
                 self.judge(result.as_ref().err());
                 if result.is_ok() {
                     self.renew_reserve();
+                    (self.backup_due, self.turns) = (true, 0);
                 }
                 reply(result);
             }
@@ -137,6 +161,16 @@ impl Worker {
             }
             #[cfg(test)]
             Job::Inspect(look) => look(&self.connection),
+        }
+    }
+
+    /// When changes have settled, or when there is always something to do.
+    fn back_up(&mut self, idle: bool) {
+        self.turns = self.turns.saturating_add(1);
+        if self.backup_due && !self.trouble && (idle || self.turns > MOST_TURNS) {
+            self.backup_due = false;
+            // Without room for it the old one stays. It is tried again after the next change.
+            let _kept = backup::save(&self.connection, &self.outside.path);
         }
     }
 
@@ -278,6 +312,7 @@ impl Worker {
             ));
         }
         drop(self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
+        self.back_up(true);
     }
 }
 

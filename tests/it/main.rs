@@ -7,13 +7,17 @@
 )]
 #![expect(unreachable_pub, reason = "one binary; nothing here has users outside")]
 
+mod addresses;
 mod api;
 mod bad_days;
 mod bad_input;
+mod damage;
 mod disk;
+mod doctor;
 mod fork_bomb;
 mod harness;
 mod identity;
+mod killing;
 mod listen;
 mod logs;
 mod memory;

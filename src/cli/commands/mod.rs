@@ -3,6 +3,7 @@
 pub mod completions;
 pub mod delete;
 pub mod describe;
+pub mod doctor;
 pub mod env;
 pub mod events;
 pub mod flush;
@@ -58,6 +59,7 @@ pub(crate) fn run(command: &Command, context: &mut Context) -> Result<(), Failur
         Command::Events(args) => events::run(args, context),
         Command::Pid(args) => pid::run(args, context),
         Command::Ping => ping::run(context),
+        Command::Doctor => doctor::run(context),
         Command::Save => save::run(context),
         Command::Resurrect => resurrect::run(context),
         Command::Kill => kill::run(context),

@@ -135,7 +135,8 @@ impl Daemon {
     fn enter_socket(&mut self, app: AppId, spec: ListenSpec, fd: Arc<OwnedFd>) {
         let key = spec.key();
         let port = spec.address.inet().and_then(|_| socket::port(&fd));
-        if let (Some(port), Some(app)) = (port, self.core.apps.get_mut(&app)) {
+        let chosen = spec.address.inet().is_some_and(|address| address.port() == 0);
+        if let (Some(port), true, Some(app)) = (port, chosen, self.core.apps.get_mut(&app)) {
             app.ports.insert(key.clone(), port);
         }
         let listener = Listener {
@@ -202,7 +203,8 @@ impl Daemon {
     /// Resolves when the keeper has closed what it was told to close: what was free a moment ago can be bound then.
     pub(crate) fn when_closed(&mut self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
-        if std::mem::take(&mut self.listeners.closing) {
+        // Those who wait already have taken the mark.
+        if std::mem::take(&mut self.listeners.closing) || !self.listeners.waiting.is_empty() {
             self.keeper_send(&ToKeeper::Ping, Vec::new());
             self.listeners.waiting.push_back(Waiting::Request(sender));
         }

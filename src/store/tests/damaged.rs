@@ -21,7 +21,73 @@ fn filled(path: &Path) {
 }
 
 #[test]
-fn a_damaged_file_is_kept_aside_and_a_fresh_one_begun() {
+fn a_damaged_file_is_kept_aside_and_its_backup_taken() {
+    for (what, offset, length) in [
+        ("header", 0_u64, 100_usize),
+        ("schema page", 100, 3996),
+        ("a page of apps", 3 * 4096, 20 * 4096),
+        ("nothing left", 0, 0),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clmgr.db");
+        filled(&path);
+        let before = open(&path).state;
+        if length == 0 {
+            fs::write(&path, "").unwrap();
+        } else {
+            write_at(&path, &vec![0xa5; length], offset);
+        }
+        let opened = open(&path);
+        assert!(opened.salvaged);
+        assert_eq!(opened.state.apps, before.apps, "{what}");
+        assert!(opened.state.first_run_id > before.first_run_id && opened.state.next_app_id > before.next_app_id);
+        assert!(
+            opened.notes[0].contains("its backup of 20"),
+            "{what}: {:?}",
+            opened.notes
+        );
+        assert!(folder.path().join("clmgr.db.damaged-1700000000000").exists(), "{what}");
+        commit(
+            &opened.store,
+            vec![Change::DeleteApps(vec![crate::model::names::AppId(1)])],
+        )
+        .unwrap();
+        drop(opened);
+        let again = open(&path);
+        assert!(!again.salvaged);
+        assert_eq!(again.state.apps.len(), 99);
+    }
+}
+
+#[test]
+fn a_backup_follows_the_changes_and_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clmgr.db");
+    filled(&path);
+    let backup = folder.path().join("clmgr.db.bak");
+    assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+    let store = open(&path).store;
+    commit(&store, vec![Change::DeleteApps(vec![crate::model::names::AppId(1)])]).unwrap();
+    // Nobody asks: it is made when nothing has happened for a while.
+    let made = || {
+        let copy = folder.path().join("copy.db");
+        fs::copy(&backup, &copy).unwrap();
+        let count = rusqlite::Connection::open(&copy)
+            .and_then(|copy| copy.query_row("SELECT count(*) FROM apps", [], |row| row.get::<_, i64>(0)));
+        count.unwrap() == 99
+    };
+    let (_keep, quiet) = std::sync::mpsc::channel::<()>();
+    let begun = (0..2000).any(|_| {
+        let _nothing = quiet.recv_timeout(std::time::Duration::from_millis(10));
+        made()
+    });
+    assert!(begun);
+    drop(store);
+}
+
+#[test]
+fn without_a_backup_a_fresh_one_is_begun() {
     for (what, offset, length) in [
         ("header", 0_u64, 100_usize),
         ("schema page", 100, 3996),
@@ -30,10 +96,15 @@ fn a_damaged_file_is_kept_aside_and_a_fresh_one_begun() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clmgr.db");
         filled(&path);
+        fs::write(folder.path().join("clmgr.db.bak"), "damaged, too").unwrap();
         write_at(&path, &vec![0xa5; length], offset);
         let opened = open(&path);
-        assert!(opened.state.apps.is_empty(), "{what}");
-        assert!(opened.notes[0].contains("damaged"), "{what}: {:?}", opened.notes);
+        assert!(opened.state.apps.is_empty() && opened.salvaged, "{what}");
+        assert!(
+            opened.notes[0].contains("there is no backup"),
+            "{what}: {:?}",
+            opened.notes
+        );
         let aside = folder.path().join("clmgr.db.damaged-1700000000000");
         assert!(fs::metadata(aside).unwrap().len() > 4096, "{what}");
         commit(&opened.store, vec![Change::PutApps(vec![row(1, &env(&[]))])]).unwrap();

@@ -13,6 +13,7 @@ fn watched(path: &Path) -> (Opened, Receiver<(bool, String)>) {
     let (send, receive) = channel();
     let options = Options {
         now: WallTime(0),
+        spare: None,
         on_trouble: Box::new(move |bad, message| drop(send.send((bad, message)))),
         disk: Box::new(|| Ok(0)),
     };
@@ -176,6 +177,7 @@ fn a_stop_is_written_on_a_full_disk_by_giving_up_the_reserve() {
     let folder = disk.0.path().to_owned();
     let options = Options {
         now: WallTime(0),
+        spare: None,
         on_trouble: Box::new(move |bad, message| drop(send.send((bad, message)))),
         // The disk of this test is smaller than what the reserve asks for.
         disk: Box::new(move || Ok(crate::os::fsx::room(&folder)? * 4)),
@@ -228,6 +230,7 @@ fn nothing_is_confirmed_on_a_file_system_that_became_read_only() {
     let flag = Arc::clone(&read_only);
     let options = Options {
         now: WallTime(0),
+        spare: None,
         on_trouble: Box::new(move |bad, message| drop(send.send((bad, message)))),
         disk: Box::new(move || {
             // Every write works all the same, as it does when only the page cache takes it.
@@ -257,4 +260,53 @@ fn nothing_is_confirmed_on_a_file_system_that_became_read_only() {
     let opened = open(&path);
     assert_eq!(opened.state.apps.len(), 1, "what was refused is not there");
     assert_eq!(events(&opened.store, EventQuery::default()), [1]);
+}
+
+#[test]
+fn a_state_on_a_read_only_disk_is_served_from_a_copy_and_nothing_is_confirmed() {
+    let Some(disk) = Tiny::mount() else {
+        eprintln!("skipped: not allowed to mount");
+        return;
+    };
+    let path = disk.0.path().join("clmgr.db");
+    let Opened { store, state, .. } = open(&path);
+    assert!(state.apps.is_empty());
+    commit(
+        &store,
+        vec![Change::PutApps(vec![row(1, &env(&[])), row(2, &env(&[]))])],
+    )
+    .unwrap();
+    // As after a death: what is committed is in the log only.
+    let (copy, log) = (
+        std::fs::read(&path).unwrap(),
+        std::fs::read(disk.0.path().join("clmgr.db-wal")).unwrap(),
+    );
+    drop(store);
+    std::fs::write(&path, copy).unwrap();
+    std::fs::write(disk.0.path().join("clmgr.db-wal"), log).unwrap();
+    let remount = |flags| {
+        let flags = flags | nix::mount::MsFlags::MS_REMOUNT;
+        nix::mount::mount(None::<&str>, disk.0.path(), None::<&str>, flags, Some("size=8m")).unwrap();
+    };
+    remount(nix::mount::MsFlags::MS_RDONLY);
+    let spare = tempfile::tempdir().unwrap();
+    let folder = disk.0.path().to_owned();
+    let options = Options {
+        spare: Some(spare.path().to_owned()),
+        disk: Box::new(move || crate::os::fsx::room(&folder)),
+        ..super::options()
+    };
+    let opened = Store::open(&path, options).unwrap();
+    assert!(opened.borrowed && !opened.salvaged);
+    assert!(opened.notes[0].contains("is read-only"), "{:?}", opened.notes);
+    assert_eq!(opened.state.apps.len(), 2);
+    let refused = commit(&opened.store, vec![Change::DeleteApps(vec![AppId(1)])]).unwrap_err();
+    assert!(refused.to_string().contains("read-only"), "{refused}");
+    // What happens is known as long as it lives.
+    opened.store.note(event(20_000, "app-1", EventKind::Started));
+    assert_eq!(events(&opened.store, EventQuery::default()), [20_000]);
+    drop(opened);
+    remount(nix::mount::MsFlags::empty());
+    let again = open(&path);
+    assert!(!again.borrowed && again.state.apps.len() == 2);
 }

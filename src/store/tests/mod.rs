@@ -29,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn options() -> Options {
     Options {
         now: WallTime(1_700_000_000_000),
+        spare: None,
         on_trouble: Box::new(|_, _| {}),
         disk: Box::new(|| Ok(0)),
     }
