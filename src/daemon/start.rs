@@ -265,14 +265,7 @@ async fn wait_for_disk(state: PathBuf, mail: Mail) {
 
 /// Everything was stopped: the doors are closed, the last answers given, the state written.
 async fn close(mut daemon: Daemon, server: &tokio::task::JoinHandle<()>) {
-    if daemon.detaching {
-        // The keeper waits for this process no longer than it must. The apps live on: the note that says so stays, and
-        // the service manager may keep the readiness socket for the next keeper.
-        daemon.store.shut_down();
-        let _left = http::unbind(&daemon.home.socket());
-    } else {
-        daemon.close_doors();
-    }
+    daemon.close_doors();
     daemon.leave_keeper().await;
     // Answers that are on their way get the time to arrive.
     let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained()).await;
@@ -441,8 +434,16 @@ impl Daemon {
         http::bind(&self.home.socket())
     }
 
-    /// An orderly end: takes both names and the note away.
+    /// An orderly end: takes both names and the note away. If the apps live on, the note that says so stays, and so
+    /// does the readiness socket: the service manager may keep it for the next keeper.
     fn close_doors(&self) {
+        if self.detaching {
+            // The keeper waits for this process no longer than it must.
+            self.store.shut_down();
+            // Left behind, it is replaced by the next daemon.
+            let _left = http::unbind(&self.home.socket());
+            return;
+        }
         if let Err(error) = running::remove(&self.home.running()) {
             tracing::warn!("{} cannot be removed: {error}", self.home.running().display());
         }
