@@ -27,7 +27,7 @@ use crate::model::event::EventKind;
 use crate::os::home::Home;
 use crate::os::running::{self, Running};
 use crate::os::{clock, fsx, memory, poll, procfs};
-use crate::store::{Opened, Options, Store, StoreError};
+use crate::store::{LoadedState, Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
 
 /// Why a daemon did not start, or ended otherwise than asked.
@@ -184,16 +184,8 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     if borrowed {
         tokio::spawn(wait_for_disk(daemon.home.state.clone(), mail.clone()));
     }
-    daemon.hub.announce(
-        clock::wall(),
-        EventKind::DaemonStarted,
-        format!("version {}", env!("CARGO_PKG_VERSION")),
-    );
     let state_lost = salvaged || !notes.is_empty();
-    for note in notes {
-        tracing::warn!("{note}");
-        daemon.hub.announce(clock::wall(), EventKind::StateLost, note);
-    }
+    daemon.announce_start(notes);
     let listener = match daemon.open_doors(table.notify.take()) {
         Ok(listener) => listener,
         Err(error) => {
@@ -202,9 +194,18 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         }
     };
     let server = tokio::spawn(http::serve(listener, mail));
+    take_over(&mut daemon, state, table, hunt.unless(salvaged), state_lost);
+    daemon.say_ready(ready);
+    work(&mut daemon, &mut letters).await?;
+    close(daemon, &server).await;
+    Ok(())
+}
+
+/// Goes on where the last daemon stopped.
+fn take_over(daemon: &mut Daemon, state: LoadedState, table: Table, hunt: Hunt, state_lost: bool) {
     daemon.runtime_begun();
     let (applied, terminate) = (table.applied, table.terminate);
-    recover::recover(&mut daemon, state, table, hunt.unless(salvaged), state_lost);
+    recover::recover(daemon, state, table, hunt, state_lost);
     if applied {
         daemon.runtime_applied();
     }
@@ -214,18 +215,6 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     }
     // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
     daemon.store.write(Box::new(|_| {}));
-    if let Some(mut pipe) = ready.take() {
-        // Whoever started us may have gone away.
-        let _gone = pipe.write_all(b"ready\n");
-    }
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        apps = daemon.core.apps.len(),
-        "the daemon is up"
-    );
-    work(&mut daemon, &mut letters).await?;
-    close(daemon, &server).await;
-    Ok(())
 }
 
 /// Until everything was stopped.
@@ -422,6 +411,31 @@ impl Daemon {
             },
         );
         self.alert(id, &event);
+    }
+
+    /// Says that another daemon is at work, and what of the state was lost.
+    fn announce_start(&mut self, notes: Vec<String>) {
+        self.hub.announce(
+            clock::wall(),
+            EventKind::DaemonStarted,
+            format!("version {}", env!("CARGO_PKG_VERSION")),
+        );
+        for note in notes {
+            tracing::warn!("{note}");
+            self.hub.announce(clock::wall(), EventKind::StateLost, note);
+        }
+    }
+
+    /// Whoever started us may have gone away.
+    fn say_ready(&self, ready: &mut Option<File>) {
+        if let Some(mut pipe) = ready.take() {
+            let _gone = pipe.write_all(b"ready\n");
+        }
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            apps = self.core.apps.len(),
+            "the daemon is up"
+        );
     }
 
     /// Makes both sockets.
