@@ -194,16 +194,8 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     if borrowed {
         tokio::spawn(wait_for_disk(daemon.home.state.clone(), mail.clone()));
     }
-    daemon.hub.announce(
-        clock::wall(),
-        EventKind::DaemonStarted,
-        format!("version {}", version()),
-    );
     let state_lost = salvaged || !notes.is_empty();
-    for note in notes {
-        tracing::warn!("{note}");
-        daemon.hub.announce(clock::wall(), EventKind::StateLost, note);
-    }
+    daemon.announce_start(notes);
     let trial = table.trial.clone();
     let listener = match take_up(&mut daemon, state, table, hunt.unless(salvaged), state_lost) {
         Ok(listener) => listener,
@@ -213,13 +205,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         }
     };
     let server = tokio::spawn(http::serve(listener, mail));
-    // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
-    daemon.store.write(Box::new(|_| {}));
-    if let Some(mut pipe) = ready.take() {
-        // Whoever started us may have gone away.
-        let _gone = pipe.write_all(b"ready\n");
-    }
-    tracing::info!(version = version(), apps = daemon.core.apps.len(), "the daemon is up");
+    daemon.say_ready(ready);
     work(&mut daemon, &mut letters).await?;
     if daemon.upgrades.leaving {
         server.abort();
@@ -507,5 +493,28 @@ impl Daemon {
             },
         );
         self.alert(id, &event);
+    }
+
+    /// Says that another daemon is at work, and what of the state was lost.
+    fn announce_start(&mut self, notes: Vec<String>) {
+        self.hub.announce(
+            clock::wall(),
+            EventKind::DaemonStarted,
+            format!("version {}", version()),
+        );
+        for note in notes {
+            tracing::warn!("{note}");
+            self.hub.announce(clock::wall(), EventKind::StateLost, note);
+        }
+    }
+
+    /// Whoever started us may have gone away.
+    fn say_ready(&self, ready: &mut Option<File>) {
+        // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
+        self.store.write(Box::new(|_| {}));
+        if let Some(mut pipe) = ready.take() {
+            let _gone = pipe.write_all(b"ready\n");
+        }
+        tracing::info!(version = version(), apps = self.core.apps.len(), "the daemon is up");
     }
 }

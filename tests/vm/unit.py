@@ -62,8 +62,8 @@ def test(vm):
     guest.run('clmgr kill')
     guest.until('a killed clmgr stays away', lambda: guest.try_run('systemctl is-active clmgr').out.strip() == 'inactive')
     check('with its apps', guest.sleepers() == {}, guest.sleepers())
-    guest.run('clmgr status')
-    check('a command starts the unit', guest.main_pid() == guest.ping()['keeper_pid'])
+    guest.run('clmgr resurrect')
+    check('a command that starts clmgr starts the unit', guest.main_pid() == guest.ping()['keeper_pid'])
 
     wanted = {'a:0': 'online', 'a:1': 'stopped', 'a:2': 'online', 'a:3': 'online', 'idle:0': 'stopped', 'talker:0': 'online', 'graceful:0': 'online'}
     guest.until('all is as wanted', lambda: guest.states() == wanted)

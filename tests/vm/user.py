@@ -17,7 +17,7 @@ def test(vm):
     check('and nothing was written', guest.try_run('ls ~/.config/systemd/user').rc != 0)
     check('nor may it be done for others', guest.try_run('clmgr startup --user app2').rc == 6)
 
-    guest.run('clmgr start "sleep 100001" --name a -i 2; clmgr start "sleep 100002" --name idle; clmgr stop idle')
+    guest.run(bare + 'clmgr start "sleep 100001" --name a -i 2; clmgr start "sleep 100002" --name idle; clmgr stop idle')
     before = guest.pids()
     guest.root('clmgr startup --user app')
     check('root does it for a user', guest.systemctl('is-active clmgr; systemctl --user is-enabled clmgr').split() == ['active', 'enabled'])
@@ -28,7 +28,7 @@ def test(vm):
     guest.systemctl('restart clmgr')
     check('same pids after a restart', guest.pids() == before, before, guest.pids())
     check('nothing was lost', 'lost' not in guest.lines('talker'), guest.lines('talker'))
-    check('the same clmgr without a login', bare and guest.run(bare + 'clmgr pid').split() == guest.run('clmgr pid').split())
+    check('the same clmgr without a login', guest.run(bare + 'clmgr pid').split() == guest.run('clmgr pid').split())
     guest.run('clmgr scale a 3')
 
     vm.reboot()
