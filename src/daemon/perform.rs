@@ -2,23 +2,39 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::api::status::Crash;
-use crate::daemon::{Daemon, require};
+use crate::daemon::{Answer, Daemon, require};
 use crate::keeper::protocol::ToKeeper;
-use crate::model::names::RunId;
+use crate::model::event::Event;
+use crate::model::names::{AppId, RunId};
 use crate::os::{clock, listening, tree};
 use crate::store::{AppRow, Change as StoreChange, Note};
-use crate::supervise::{Change, EventDraft, Input, Output};
+use crate::supervise::{Change, Input, Output};
 
 impl Daemon {
     /// Performs everything that is waiting, in order.
     pub(crate) fn perform_all(&mut self) {
+        let mut answers = Vec::new();
         while let Some(output) = self.core.poll_output() {
-            self.perform(output);
+            self.perform(output, &mut answers);
         }
+        if answers.is_empty() {
+            return;
+        }
+        // Whatever the answers say is written before they are given: if keeper and daemon die now, the next ones
+        // know every process they speak of. A disk that is full is told by an event.
+        self.persist();
+        self.store.write(Box::new(move |_| {
+            for (sender, result) in answers {
+                // The client may have gone away.
+                let _gone = sender.send(result);
+            }
+        }));
     }
 
-    fn perform(&mut self, output: Output) {
+    fn perform(&mut self, output: Output, answers: &mut Vec<(oneshot::Sender<Answer>, Answer)>) {
         match output {
             Output::Commit(changes) => self.commit(changes),
             Output::Check(id, spec) => {
@@ -38,10 +54,12 @@ impl Daemon {
             Output::Inspect(run) => self.inspect(run),
             Output::Release(run) => self.release(run),
             Output::Event(draft) => {
+                let id = draft.id;
+                let event = self.hub.note(clock::wall(), *draft);
                 if self.draining.is_empty() {
-                    self.publish(*draft);
+                    self.publish(id, &event);
                 } else {
-                    self.held_back.push(*draft);
+                    self.held_back.push((id, event));
                 }
             }
             Output::Crash(draft) => {
@@ -53,30 +71,23 @@ impl Daemon {
                     uptime_ms: draft.uptime.0,
                     stderr: draft.stderr,
                 };
-                self.store.note(Note::Crash {
+                self.hub.keep(Note::Crash {
                     app: draft.app,
                     crash: Box::new(crash),
                 });
             }
             Output::Reply(ticket, result) => {
                 if let Some(sender) = self.replies.remove(&ticket) {
-                    // Whatever the answer says is written before it is given: if keeper and daemon die now, the
-                    // next ones know every process it speaks of. A disk that is full is told by an event.
-                    self.persist();
-                    self.store.write(Box::new(move |_| {
-                        // The client may have gone away.
-                        let _gone = sender.send(result);
-                    }));
+                    answers.push((sender, result));
                 }
             }
         }
     }
 
-    /// Records, streams and alerts.
-    pub(crate) fn publish(&mut self, draft: EventDraft) {
-        let id = draft.id;
-        let event = self.hub.publish(clock::wall(), draft);
-        self.alert(id, &event);
+    /// Streams and alerts.
+    pub(crate) fn publish(&mut self, id: AppId, event: &Event) {
+        self.hub.tell(event);
+        self.alert(id, event);
     }
 
     fn commit(&mut self, changes: Vec<Change>) {
@@ -157,18 +168,20 @@ impl Daemon {
         }
     }
 
-    /// Writes the records of apps that changed.
+    /// Writes the records of apps that changed, and what happened to them.
     pub(crate) fn persist(&mut self) {
-        self.export_dirty();
+        let mut notes = self.hub.take_notes();
+        self.export_dirty(&mut notes);
+        self.store.notes(notes);
         // Now, not when notes have gathered: whoever killed this daemon's predecessor may be after it, too.
         self.store.write(Box::new(|_| {}));
     }
 
-    fn export_dirty(&mut self) {
+    fn export_dirty(&mut self, notes: &mut Vec<Note>) {
         for id in self.core.take_dirty() {
             let Some(app) = self.core.apps.get(&id) else { continue };
             match app.export() {
-                Ok(json) => self.store.note(Note::Runtime(crate::store::RuntimeRow {
+                Ok(json) => notes.push(Note::Runtime(crate::store::RuntimeRow {
                     app: id,
                     boot: Arc::clone(&self.boot),
                     json,

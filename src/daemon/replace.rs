@@ -46,7 +46,7 @@ impl Daemon {
         tracing::warn!("{message}");
         self.hub.announce(clock::wall(), EventKind::KeeperReplaced, message);
         // Whoever killed the keeper may be after the daemon, too.
-        self.store.write(Box::new(|_| {}));
+        self.persist();
         Ok(())
     }
 
