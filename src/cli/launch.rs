@@ -56,7 +56,8 @@ fn spawn(home: &Home) -> io::Result<File> {
     home.create().map_err(|error| other(&error))?;
     let (reader, writer) = fds::pipe()?;
     // The keeper runs in `/`, where a relative CLMGR_HOME would mean another folder.
-    let mut env = detach::inherited_env(&["CLMGR_HOME"]);
+    // Nor does it belong to the app that may be running this command.
+    let mut env = detach::inherited_env(&["CLMGR_HOME", "CLMGR_RUN", "CLMGR_INSTANCE", "CLMGR_LEADER"]);
     if std::env::var_os("CLMGR_HOME").is_some_and(|home| !home.is_empty()) {
         env.push_parts(&[b"CLMGR_HOME=", home.state.as_os_str().as_bytes()]);
     }

@@ -32,6 +32,7 @@ mod spawning;
 mod start;
 mod status;
 mod stopping;
+mod survivors;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};

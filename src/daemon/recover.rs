@@ -11,19 +11,24 @@
 //! | a run, living | its exit, given back | `Exited`, without last words |
 //! | nothing | a living child of the app | taken over if nobody lives in its slot, else stopped |
 //! | nothing | a child of no known app | stopped |
+//!
+//! What neither of them has is looked for by [`survivors`](crate::daemon::survivors).
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
 use crate::daemon::runs::{Label, Pipes, is_helper};
+use crate::daemon::spawning::{CHANNEL, wants_channel};
+use crate::daemon::survivors::{self, Hunt};
 use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper};
 use crate::model::event::EventKind;
 use crate::model::exit::{Exit, ExitStatus};
 use crate::model::names::{AppId, RunId, Slot};
+use crate::model::spec::AppSpec;
 use crate::os::pidfd::{self, Scope};
-use crate::os::{clock, fds, procfs};
+use crate::os::{clock, fds, procfs, spare};
 use crate::store::{LoadedState, Note, RunRow};
 use crate::supervise::Input;
 use crate::supervise::app::App;
@@ -39,6 +44,16 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// The keeper has it, dead or alive.
+    pub(crate) fn has(&self, run: RunId) -> bool {
+        self.children.contains_key(&run)
+    }
+
+    /// The keeper has it, alive.
+    pub(crate) fn lives(&self, run: RunId) -> bool {
+        self.children.get(&run).is_some_and(|(child, _)| child.exited.is_none())
+    }
+
     /// One more part of it.
     pub(crate) fn add(&mut self, children: Vec<ChildEntry>, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
@@ -50,13 +65,15 @@ impl Table {
 }
 
 /// Takes everything over and continues.
-pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table) {
+pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table, hunt: Hunt, state_lost: bool) {
     daemon.unacked = table.last_exit;
     load(daemon, &state);
     // Before anything else is said: a replacement that runs already must be in its slot when the end of the one
     // before it, or another slot's good news, asks for a start.
     seat_strangers(daemon, &table);
+    let seated = survivors::seat(daemon, &table, &state, hunt);
     adopt_survivors(daemon, &state.runs, &table);
+    survivors::settle(daemon, seated, state_lost);
     let known: Vec<RunId> = daemon
         .core
         .apps
@@ -80,6 +97,7 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table)
             daemon.store.note(Note::RunEnded { run: row.run });
         }
     }
+    daemon.note_running();
     daemon.core.resume(clock::monotonic());
 }
 
@@ -254,17 +272,11 @@ fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table) {
     }
 }
 
-fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
+pub(crate) fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
     let pid = row.process.pid;
     // One that ended without being reaped is taken in as well: the kernel may still tell how.
     let survived = pidfd::alive(&pidfd);
-    let pipes = Pipes {
-        out: fds::reopen_pipe(pid, 1).ok(),
-        err: fds::reopen_pipe(pid, 2).ok(),
-        pidfd: Some(pidfd),
-        stdin: None,
-        channel: None,
-    };
+    let (pipes, missing) = pipes_of(daemon.spec_of(row.run).as_deref(), pid, pidfd);
     let generation = daemon
         .core
         .owner(row.run)
@@ -297,12 +309,40 @@ fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd) {
             .get(&row.app)
             .map(|app| app.name().to_string())
             .unwrap_or_default();
-        daemon.hub.announce(
-            clock::wall(),
-            EventKind::Adopted,
-            format!("{name}:{} (pid {pid}) survived and was taken over", row.slot),
-        );
+        let mut message = format!("{name}:{} (pid {pid}) survived and was taken over", row.slot);
+        if !missing.is_empty() {
+            message.push_str("; lost: ");
+            message.push_str(&missing.join(", "));
+            tracing::warn!("{message}");
+        }
+        daemon.hub.announce(clock::wall(), EventKind::Adopted, message);
     }
+}
+
+/// The pipes of a survivor, opened again through itself, and what could not be. What the app has closed is not lost.
+fn pipes_of(spec: Option<&AppSpec>, pid: i32, process: OwnedFd) -> (Pipes, Vec<String>) {
+    use std::io::ErrorKind;
+    let mut missing = Vec::new();
+    let mut or_missing = |what: &str, result: std::io::Result<OwnedFd>| match result {
+        Ok(fd) => Some(fd),
+        Err(error) => {
+            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) {
+                missing.push(format!("its {what} ({})", crate::daemon::text::cause(&error)));
+            }
+            None
+        }
+    };
+    let channel = spec
+        .is_some_and(wants_channel)
+        .then(|| spare::take_back(process.as_fd(), pid, CHANNEL));
+    let pipes = Pipes {
+        out: or_missing("output", fds::reopen_pipe(pid, 1)),
+        err: or_missing("error output", fds::reopen_pipe(pid, 2)),
+        stdin: or_missing("standard input", fds::reopen_pipe_to_write(pid, 0)),
+        channel: channel.and_then(|result| or_missing("IPC channel", result)),
+        pidfd: Some(process),
+    };
+    (pipes, missing)
 }
 
 impl Daemon {

@@ -15,12 +15,13 @@ use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::model::names::RunId;
 use crate::os::{clock, detach, fds, poll, procfs};
-use crate::supervise::Input;
 
 impl Daemon {
     /// Starts another keeper and hands everything over.
     pub(crate) fn replace_keeper(&mut self) -> Result<(), DaemonError> {
         let failed = |doing: &str| DaemonError::system(doing.to_owned());
+        // What is decided but not ordered yet would be ordered twice.
+        self.perform_all();
         let (ours, theirs) = fds::socketpair().map_err(failed("make a link for a new keeper"))?;
         let exe = std::env::current_exe().map_err(failed("find the program of a new keeper"))?;
         let env = detach::inherited_env(&[LINK_VAR, READY_VAR]);
@@ -44,6 +45,7 @@ impl Daemon {
             self.handles.len()
         );
         tracing::warn!("{message}");
+        self.note_running();
         self.hub.announce(clock::wall(), EventKind::KeeperReplaced, message);
         // Whoever killed the keeper may be after the daemon, too.
         self.persist();
@@ -76,7 +78,7 @@ impl Daemon {
                 .map_or(0, |run| run.generation);
             self.restore(run, app, slot, generation, start_ticks, pid, &pipes);
         }
-        // Orders that the dead keeper may not have carried out.
+        // Orders that the dead keeper may or may not have carried out.
         let waiting: Vec<RunId> = self
             .core
             .apps
@@ -85,12 +87,16 @@ impl Daemon {
             .filter(|run| run.phase == crate::supervise::run::Phase::Spawning && !self.handles.contains_key(&run.id))
             .map(|run| run.id)
             .collect();
-        for run in waiting {
-            self.mail.input(Input::SpawnFailed(
-                run,
-                "the keeper died while it was starting this".to_owned(),
-            ));
+        let readers: Vec<(RunId, Arc<OwnedFd>)> = self
+            .ready_pipes
+            .iter()
+            .map(|(run, reader)| (*run, Arc::clone(reader)))
+            .collect();
+        for (run, reader) in readers {
+            let name = format!("ready/{run}");
+            self.keeper_send(&ToKeeper::Store { name }, vec![reader]);
         }
+        self.find_or_order_again(&waiting);
         let helpers: Vec<RunId> = self.helpers.keys().copied().collect();
         for run in helpers {
             self.end_helper(run);

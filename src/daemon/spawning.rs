@@ -13,12 +13,35 @@ use crate::model::spec::{AppSpec, Ready};
 use crate::os::cstrings::CStrings;
 use crate::os::fds;
 use crate::supervise::Input;
+use crate::supervise::run::Generation;
 
 /// The variable that marks every process of a run, for finding what its leader leaves behind.
 pub(crate) const MARKER: &str = "CLMGR_RUN";
 
+/// The variable that says whose a run is: its app's id, slot and generation.
+pub(crate) const PLACE: &str = "CLMGR_INSTANCE";
+
+/// The variable that holds the leader's own pid: its descendants, which inherit it, are told from it by this.
+pub(crate) const LEADER: &str = "CLMGR_LEADER";
+
+/// The value of [`PLACE`].
+fn place(app: AppId, slot: Slot, generation: Generation) -> String {
+    format!("{app}.{slot}.{generation}")
+}
+
+/// The other way round.
+pub(crate) fn placed(text: &str) -> Option<(AppId, Slot, Generation)> {
+    let mut parts = text.split('.');
+    let place = (
+        AppId(parts.next()?.parse().ok()?),
+        parts.next()?.parse().ok()?,
+        parts.next()?.parse().ok()?,
+    );
+    parts.next().is_none().then_some(place)
+}
+
 /// The descriptor an IPC channel gets in the app.
-const CHANNEL: i32 = 3;
+pub(crate) const CHANNEL: i32 = 3;
 
 pub(crate) fn strings<'a>(items: impl IntoIterator<Item = &'a OsText>) -> CStrings {
     let mut list = CStrings::new();
@@ -97,12 +120,10 @@ impl Daemon {
             generation,
         })
         .unwrap_or_default();
-        let mut request = SpawnRequest::new(
-            run.0,
-            strings(&spec.argv),
-            environment(&self.run_environment(run, slot, spec)),
-            spec.cwd.as_bytes(),
-        );
+        let mut env = self.run_environment(run, slot, spec);
+        env.insert(PLACE.into(), place(app, slot, generation).into());
+        let mut request = SpawnRequest::new(run.0, strings(&spec.argv), environment(&env), spec.cwd.as_bytes());
+        request.pid_vars.push(LEADER.to_owned());
         request.label = label;
         request.stdin = true;
         request.channel = wants_channel(spec).then_some(CHANNEL);
@@ -110,6 +131,8 @@ impl Daemon {
         if let Ready::Fd(number) = spec.ready {
             match fds::pipe() {
                 Ok((reader, writer)) => {
+                    // As with output: if keeper and daemon die together, the write is no broken pipe.
+                    let writer = fds::reopen_both_ways(&writer).unwrap_or(writer);
                     request.extra.push(number);
                     passed.push(Arc::new(writer));
                     let reader = Arc::new(reader);
@@ -129,5 +152,19 @@ impl Daemon {
             }
         }
         self.keeper_send(&ToKeeper::Spawn(request), passed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{place, placed};
+    use crate::model::names::AppId;
+
+    #[test]
+    fn a_place_is_read_as_it_was_written() {
+        assert_eq!(placed(&place(AppId(7), 3, 12)), Some((AppId(7), 3, 12)));
+        for rubbish in ["", "7", "7.3", "7.3.12.1", "a.3.12", "7.-1.12", "7.3."] {
+            assert_eq!(placed(rubbish), None, "{rubbish}");
+        }
     }
 }

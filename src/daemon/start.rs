@@ -12,6 +12,7 @@ use crate::daemon::hub::Hub;
 use crate::daemon::mail::Mail;
 use crate::daemon::recover::{self, Table};
 use crate::daemon::sampling::Sampling;
+use crate::daemon::survivors::Hunt;
 use crate::daemon::{Daemon, http};
 use crate::keeper::link::{Link, LinkError};
 use crate::keeper::protocol::ToKeeper;
@@ -20,6 +21,7 @@ use crate::logs::sink::Notice;
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::os::home::Home;
+use crate::os::running::{self, Running};
 use crate::os::{clock, memory, poll, procfs};
 use crate::store::{Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
@@ -96,6 +98,12 @@ pub fn run(home: Home, link: OwnedFd, ready: Option<OwnedFd>) -> Result<(), Daem
 async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(), DaemonError> {
     let mut link = Link::new(link).map_err(DaemonError::system("use the keeper's link"))?;
     let mut table = hello(&mut link)?;
+    let keeper = Running {
+        keeper_pid: table.keeper_pid,
+        keeper_born: born(table.keeper_pid),
+    };
+    let home_tag = tag(&home);
+    let hunt = Hunt::begin(&home, &home_tag, &keeper);
     let (mail, mut letters) = Mail::new();
     let Opened { store, state, notes } = match open_store(&home, mail.clone()) {
         Ok(opened) => opened,
@@ -110,18 +118,18 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         Box::new(move |notice| notice_mail.post(move |daemon| daemon.noticed(notice))),
     )
     .map_err(DaemonError::system("start the log thread"))?;
-    let keeper = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
+    let keeper_link = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
     let hub = Hub::new(state.last_event_seq);
     let mut daemon = Daemon {
         core: Core::new(state.next_app_id.0, state.first_run_id.0),
-        home_tag: tag(&home),
+        home_tag,
         boot: procfs::boot_id(),
         home,
         began: clock::monotonic(),
         mail: mail.clone(),
-        keeper,
-        keeper_pid: table.keeper_pid,
-        keeper_born: born(table.keeper_pid),
+        keeper: keeper_link,
+        keeper_pid: keeper.keeper_pid,
+        keeper_born: keeper.keeper_born,
         unacked: None,
         acking: false,
         handles: BTreeMap::new(),
@@ -145,6 +153,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         EventKind::DaemonStarted,
         format!("version {}", env!("CARGO_PKG_VERSION")),
     );
+    let state_lost = !notes.is_empty();
     for note in notes {
         tracing::warn!("{note}");
         daemon.hub.announce(clock::wall(), EventKind::StateLost, note);
@@ -157,7 +166,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         }
     };
     let server = tokio::spawn(http::serve(listener, mail));
-    recover::recover(&mut daemon, state, table);
+    recover::recover(&mut daemon, state, table, hunt, state_lost);
     // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
     daemon.store.write(Box::new(|_| {}));
     if let Some(mut pipe) = ready.take() {
@@ -178,10 +187,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
             }
         }
     }
-    for door in [daemon.home.socket(), daemon.home.notify_socket()] {
-        // Left behind, it is replaced by the next daemon.
-        let _left = http::unbind(&door);
-    }
+    daemon.close_doors();
     daemon.leave_keeper().await;
     // Answers that are on their way get the time to arrive.
     let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained()).await;
@@ -344,6 +350,17 @@ impl Daemon {
             self.home.notify_socket().display()
         )))?;
         http::bind(&self.home.socket())
+    }
+
+    /// An orderly end: takes both names and the note away.
+    fn close_doors(&self) {
+        if let Err(error) = running::remove(&self.home.running()) {
+            tracing::warn!("{} cannot be removed: {error}", self.home.running().display());
+        }
+        for door in [self.home.socket(), self.home.notify_socket()] {
+            // Left behind, it is replaced by the next daemon.
+            let _left = http::unbind(&door);
+        }
     }
 
     fn listen_for_readiness(&mut self, stored: Option<OwnedFd>) -> io::Result<()> {

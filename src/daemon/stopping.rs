@@ -17,6 +17,8 @@ use crate::supervise::Input;
 
 /// How long to wait for killed processes before looking again for new ones.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// For those whose spec is forgotten.
+const SIGTERM: i32 = 15;
 /// No process.
 const NOBODY: i32 = -1;
 /// The same for processes that do not die, because they are blocked inside the kernel.
@@ -73,13 +75,18 @@ impl Daemon {
         }
     }
 
-    /// The leader is gone: waits for its descendants until `until`, kills what is left then, and reports.
+    /// The leader is gone: waits for its descendants until `until`, kills what is left then, and reports. Those that
+    /// have not been asked to stop yet, because they were nobody's children any more, are asked when they are found.
     pub(crate) fn sweep(&mut self, run: RunId, until: Moment) {
         let members = self
             .handles
             .get_mut(&run)
             .map(|handle| std::mem::take(&mut handle.members))
             .unwrap_or_default();
+        let spec = self.spec_of(run);
+        // A message goes to the leader alone.
+        let by_signal = spec.as_ref().is_some_and(|spec| !spec.stop.message);
+        let asked = members.iter().filter(|_| by_signal).map(|member| member.pid).collect();
         // A run that died with its keeper has no handle, and its pid may be another's by now: only the marker tells.
         let (leader, pipes, born) = match self.handles.get(&run) {
             Some(handle) => (handle.pid, handle.pipes.clone(), handle.born),
@@ -92,6 +99,8 @@ impl Daemon {
             reaper: self.keeper_pid,
             anywhere: born < self.keeper_born,
             known: Arc::new(self.known_pids()),
+            stop_signal: spec.map_or(SIGTERM, |spec| spec.stop.signal),
+            asked,
         };
         let found = search.all(members);
         if found.is_empty() {
@@ -162,6 +171,9 @@ struct Search {
     reaper: i32,
     anywhere: bool,
     known: Arc<BTreeSet<i32>>,
+    stop_signal: i32,
+    /// Pids of those that were asked to stop.
+    asked: BTreeSet<i32>,
 }
 
 impl Search {
@@ -187,15 +199,28 @@ impl Search {
         all
     }
 
-    async fn empty(self, mut members: Vec<Member>, until: Moment, run: RunId, mail: &Mail) {
-        let grace = Duration::from_nanos(until.0.saturating_sub(clock::monotonic().0));
-        let patient = async {
-            while !members.is_empty() {
-                gone(&members).await;
-                members = self.all(std::mem::take(&mut members));
+    fn ask(&mut self, members: &[Member]) {
+        for member in members {
+            if self.asked.insert(member.pid) {
+                let _gone = pidfd::signal(&member.fd, self.stop_signal, Scope::Process);
             }
+        }
+    }
+
+    async fn empty(mut self, mut members: Vec<Member>, until: Moment, run: RunId, mail: &Mail) {
+        let grace = Duration::from_nanos(until.0.saturating_sub(clock::monotonic().0));
+        // Without grace nobody is asked first.
+        let in_time = !grace.is_zero() && {
+            let patient = async {
+                while !members.is_empty() {
+                    self.ask(&members);
+                    gone(&members).await;
+                    members = self.all(std::mem::take(&mut members));
+                }
+            };
+            tokio::time::timeout(grace, patient).await.is_ok()
         };
-        if tokio::time::timeout(grace, patient).await.is_err() {
+        if !in_time {
             let mut pause = LOOK_AGAIN;
             while !members.is_empty() {
                 for member in &members {

@@ -10,7 +10,7 @@ use super::protocol::{Restored, SpawnRequest};
 use crate::model::exit::{Exit, ExitStatus};
 use crate::os::cstrings::CStrings;
 use crate::os::spawn::{SpawnError, SpawnPlan, Step, spawn};
-use crate::os::{clock, fds, limits, pidfd, procfs};
+use crate::os::{clock, fds, limits, pidfd, procfs, spare};
 
 /// Descriptors that are kept get numbers from here on, so that the low ones stay free for those that a
 /// child is given.
@@ -59,6 +59,10 @@ impl Launcher {
             placed.push((number, end.as_fd()));
         }
         placed.extend(request.extra.iter().copied().zip(attached.iter().map(AsFd::as_fd)));
+        let taken: Vec<i32> = placed.iter().map(|(number, _)| *number).collect();
+        if let (Some(ours), Some(number)) = (&ends.channel, spare::number(&taken)) {
+            placed.push((number, ours.as_fd()));
+        }
         let plan = SpawnPlan {
             argv: CStrings::from_terminated(request.argv),
             env: CStrings::from_terminated(request.env),
@@ -122,6 +126,8 @@ impl Ends {
         }
         if request.stdin {
             let (theirs, ours) = fds::pipe()?;
+            // As with output: the app's input does not end if keeper and daemon die together.
+            let theirs = fds::reopen_both_ways(&theirs).unwrap_or(theirs);
             (ends.stdin, ends.child_stdin) = (Some(ours), Some(theirs));
         }
         if request.channel.is_some() {

@@ -212,7 +212,19 @@ pub fn reopen_both_ways(pipe: impl AsFd) -> io::Result<OwnedFd> {
 /// # Errors
 /// The process is gone, or has no pipe there.
 pub fn reopen_pipe(pid: i32, number: i32) -> io::Result<OwnedFd> {
-    use rustix::fs::{FileType, Mode, OFlags};
+    reopen(pid, number, OFlags::RDONLY)
+}
+
+/// The write end of the pipe that a process holds the read end of at this number.
+///
+/// # Errors
+/// As [`reopen_pipe`].
+pub fn reopen_pipe_to_write(pid: i32, number: i32) -> io::Result<OwnedFd> {
+    reopen(pid, number, OFlags::WRONLY)
+}
+
+fn reopen(pid: i32, number: i32, direction: OFlags) -> io::Result<OwnedFd> {
+    use rustix::fs::{FileType, Mode};
     let path = format!("/proc/{pid}/fd/{number}");
     let kind = FileType::from_raw_mode(rustix::fs::stat(&path)?.st_mode);
     if kind != FileType::Fifo {
@@ -220,7 +232,7 @@ pub fn reopen_pipe(pid: i32, number: i32) -> io::Result<OwnedFd> {
     }
     Ok(rustix::fs::open(
         &path,
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        direction | OFlags::NONBLOCK | OFlags::CLOEXEC,
         Mode::empty(),
     )?)
 }

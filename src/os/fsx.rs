@@ -21,6 +21,20 @@ pub fn create_dir_private(path: &Path) -> io::Result<()> {
 /// # Errors
 /// The temporary file beside it cannot be written, synced or renamed; the old file is then untouched.
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let folder = put_in_place(path, content, mode, true)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// The same without waiting for the disk: after a power cut anything may be there.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    put_in_place(path, content, mode, false).map(drop)
+}
+
+/// Returns the folder.
+fn put_in_place<'a>(path: &'a Path, content: &[u8], mode: u32, sync: bool) -> io::Result<&'a Path> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -30,16 +44,15 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     temporary.push(name);
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = folder.join(temporary);
-    let result = write_and_rename(&temporary, path, content, mode);
+    let result = write_and_rename(&temporary, path, content, mode, sync);
     if result.is_err() {
         drop(remove_file(&temporary));
     }
-    result?;
-    std::fs::File::open(folder)?.sync_all()
+    result.map(|()| folder)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the place that handles a full disk")]
-fn write_and_rename(temporary: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+fn write_and_rename(temporary: &Path, path: &Path, content: &[u8], mode: u32, sync: bool) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -47,7 +60,9 @@ fn write_and_rename(temporary: &Path, path: &Path, content: &[u8], mode: u32) ->
         .mode(mode)
         .open(temporary)?;
     file.write_all(content)?;
-    file.sync_all()?;
+    if sync {
+        file.sync_all()?;
+    }
     std::fs::rename(temporary, path)
 }
 

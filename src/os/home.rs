@@ -148,6 +148,12 @@ impl Home {
         self.state.join("clmgr.lock")
     }
 
+    /// Says that a manager is at work, beside the lock; see [`os::running`](crate::os::running).
+    #[must_use]
+    pub fn running(&self) -> PathBuf {
+        self.state.join("clmgr.running")
+    }
+
     /// What keeper and daemon themselves have to say.
     #[must_use]
     pub fn own_log(&self) -> PathBuf {

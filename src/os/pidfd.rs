@@ -82,6 +82,18 @@ fn signal_group_by_pid(fd: &impl AsFd, signal: i32) -> io::Result<()> {
     }
 }
 
+/// A copy of a descriptor of the process.
+///
+/// # Errors
+/// It has none with this number, is gone, or this process may not trace it.
+pub fn descriptor(process: impl AsFd, number: i32) -> io::Result<OwnedFd> {
+    Ok(rustix::process::pidfd_getfd(
+        process,
+        number,
+        rustix::process::PidfdGetfdFlags::empty(),
+    )?)
+}
+
 /// True until the process has ended, whether or not its parent has collected it since.
 #[must_use]
 pub fn alive(fd: impl AsFd) -> bool {

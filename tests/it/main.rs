@@ -17,6 +17,7 @@ mod identity;
 mod logs;
 mod memory;
 mod readiness;
+mod recovery;
 mod reload;
 mod restart_law;
 mod smoke;

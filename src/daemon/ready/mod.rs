@@ -8,12 +8,15 @@ mod pipe;
 
 pub(crate) use notify::NotifyServer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::daemon::Daemon;
 use crate::daemon::helper::HelperPlan;
 use crate::model::names::RunId;
 use crate::model::spec::Ready;
+use crate::os::fds;
+use crate::supervise::Input;
 
 /// Time between two looks, growing from the first to the last.
 #[derive(Debug)]
@@ -53,10 +56,17 @@ impl Daemon {
             Ready::Listen => tokio::spawn(network::listens(mail, run, pid)),
             Ready::Tcp(address) => tokio::spawn(network::accepts(mail, run, filled(address))),
             Ready::Http(url) => tokio::spawn(network::answers(mail, run, filled(url))),
-            Ready::Fd(_) => match self.ready_pipes.remove(&run) {
-                Some(reader) => tokio::spawn(pipe::written(mail, run, reader)),
-                None => return,
-            },
+            Ready::Fd(number) => {
+                // Ours, or after another daemon's death the app's own. One that is not there any more was closed.
+                let again = || fds::reopen_pipe(pid, *number).map(Arc::new).ok();
+                match self.ready_pipes.remove(&run).or_else(again) {
+                    Some(reader) => tokio::spawn(pipe::written(mail, run, reader)),
+                    None => {
+                        self.mail.input(Input::Ready(run));
+                        return;
+                    }
+                }
+            }
             Ready::Exec(argv) => {
                 let mut env = self.run_environment(run, slot, &spec);
                 env.remove(crate::daemon::spawning::MARKER);
