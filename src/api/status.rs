@@ -46,8 +46,27 @@ pub struct AppStatus {
     pub state: State,
     /// Instances wanted.
     pub desired: u32,
+    /// Sockets that it listens on and clmgr owns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<ListenerStatus>,
     /// By slot.
     pub instances: Vec<InstanceStatus>,
+}
+
+/// One listening socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListenerStatus {
+    /// As in `listen`: `0.0.0.0:3000`, `udp:0.0.0.0:53`, `unix:/run/api.sock`, `unix:@name`.
+    pub address: String,
+    /// Its port, also where the kernel chose it; none for Unix sockets and while it is not bound.
+    pub port: Option<u16>,
+    /// Its name in `LISTEN_FDNAMES`.
+    pub name: String,
+    /// It is bound; false while the app is stopped.
+    pub bound: bool,
+    /// Connections that wait to be accepted, for TCP. Only in `describe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<u32>,
 }
 
 /// One instance.

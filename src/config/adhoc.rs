@@ -35,7 +35,8 @@ impl AdHoc {
     }
 
     /// A flag: how the user wrote it (`-i`), which key of a file it is (`instances`), and its value as
-    /// text. Booleans are `true` and `false`. For `env` the value is `NAME=value`, and it may be repeated.
+    /// text. Booleans are `true` and `false`. For `env` the value is `NAME=value`; it and `listen` may be
+    /// repeated.
     #[must_use]
     pub fn set(mut self, flag: &str, key: &str, value: impl Into<String>) -> Self {
         self.settings.push((flag.to_owned(), key.to_owned(), value.into()));
@@ -55,11 +56,14 @@ pub fn adhoc(given: &AdHoc, cx: &Context<'_>) -> Result<Parsed, Diagnostics> {
     };
     let target = line.word(&given.target);
     let mut variables: Vec<Entry> = Vec::new();
+    let mut sockets: Vec<Node> = Vec::new();
     for (flag, key, value) in &given.settings {
         let key_span = line.word(flag);
         let span = line.word(value);
         if key == "env" {
             variable(&sink, &mut variables, value, span);
+        } else if key == "listen" {
+            sockets.push(literal(value, span));
         } else {
             let node = setting(key, value, span);
             line.add(key, key_span, node);
@@ -71,6 +75,14 @@ pub fn adhoc(given: &AdHoc, cx: &Context<'_>) -> Result<Parsed, Diagnostics> {
             value: Value::Table(variables),
         };
         line.add("env", node.span.clone(), node);
+    }
+    if let (Some(first), Some(last)) = (sockets.first(), sockets.last()) {
+        let span = first.span.start..last.span.end;
+        let node = Node {
+            span: span.clone(),
+            value: Value::List(sockets),
+        };
+        line.add("listen", span, node);
     }
     if !given.args.is_empty() {
         line.word("--");
@@ -196,6 +208,7 @@ fn setting(key: &str, value: &str, span: Span) -> Node {
             | Kind::Table(_)
             | Kind::Env
             | Kind::Ready
+            | Kind::Listen
             | Kind::Events,
         )
         | None => None,

@@ -6,6 +6,7 @@ use crate::config::environment::{Inherited, Scope};
 use crate::config::events::on_event;
 use crate::config::fields::Fields;
 use crate::config::instances::{instances, variable};
+use crate::config::listen::{Listen, check, gives_port, listen};
 use crate::config::logs::logs;
 use crate::config::ready::readiness;
 use crate::config::require::require;
@@ -20,6 +21,8 @@ use crate::model::spec::AppSpec;
 pub(super) struct Built {
     pub(super) spec: AppSpec,
     pub(super) name_span: Span,
+    /// Of `listen`, in its order.
+    pub(super) listen_spans: Vec<Span>,
 }
 
 /// Reads everything, whatever is wrong in between. `place` is where the app begins.
@@ -35,13 +38,18 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     let increment_var = variable(fields, "increment_var");
     let require = require(fields, &scope);
     let restart = restart(fields);
-    let readiness = readiness(fields, &scope);
+    let listen = listen(fields, &scope);
+    let readiness = readiness(fields, &scope, gives_port(&listen));
     let stop = stop(fields, &scope);
     let rollout = rollout(fields);
     let max_memory_restart = max_memory(fields);
     let logs = logs(fields, &scope);
     let on_event = on_event(fields, &scope);
     let (name, name_span) = name?;
+    let Listen {
+        list: listen,
+        spans: listen_spans,
+    } = listen;
     let spec = AppSpec {
         name,
         namespace,
@@ -53,6 +61,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         env: scope.own,
         env_base: scope.base,
         require,
+        listen,
         restart,
         ready: readiness.ready,
         listen_timeout: readiness.timeout,
@@ -65,7 +74,12 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         source: fields.reader.cx.file.map(Into::into),
     };
     check_increment(fields, &spec);
-    Some(Built { spec, name_span })
+    check(fields, &spec, place);
+    Some(Built {
+        spec,
+        name_span,
+        listen_spans,
+    })
 }
 
 fn name(fields: &Fields<'_>, command: Option<&command::Command>) -> Option<(AppName, Span)> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::config::refused::LATER;
 use crate::config::schema::{GROUPS, Key, Kind};
-use crate::config::tables::READY_TABLE;
+use crate::config::tables::{LISTEN, READY_TABLE};
 
 const INTRODUCTION: &str = "\
 Every key may stand in `[[apps]]` and in `[defaults]`. What an app says itself replaces the default as a whole; only the
@@ -25,6 +25,7 @@ pub fn key_table_markdown() -> String {
             match key.kind {
                 Kind::Table(inner) | Kind::TableOrBool(inner) => tables.push((key.name, inner)),
                 Kind::Ready => tables.push((key.name, READY_TABLE)),
+                Kind::Listen => tables.push((key.name, LISTEN)),
                 Kind::Text
                 | Kind::Words
                 | Kind::Texts
@@ -98,6 +99,7 @@ fn value(kind: Kind) -> String {
         Kind::ExitCodes => "number or array, 0 to 255".into(),
         Kind::Signal => "signal's name or number".into(),
         Kind::Ready => "string or table, see below".into(),
+        Kind::Listen => "string or table, see below, or an array of them".into(),
         Kind::Events => "table of commands".into(),
     }
 }

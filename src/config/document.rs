@@ -8,6 +8,7 @@ use crate::config::diagnostic::{Diagnostic, Diagnostics, Severity, Sink, Span, c
 use crate::config::environment::Inherited;
 use crate::config::fields::Fields;
 use crate::config::json::read_json;
+use crate::config::listen::unique;
 use crate::config::refused::LATER;
 use crate::config::schema;
 use crate::config::tree::{Entry, Node, Value, read_toml};
@@ -153,6 +154,12 @@ pub(super) fn build_all(apps: &[&Node], defaults: Option<&Fields<'_>>, reader: R
     }
     unique_names(reader.sink, &built);
     unique_logs(reader.sink, &built);
+    unique(
+        reader.sink,
+        built
+            .iter()
+            .map(|app| (&app.spec.name, app.spec.listen.as_slice(), app.listen_spans.as_slice())),
+    );
     built
 }
 

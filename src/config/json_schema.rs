@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::schema::{GROUPS, Key, Kind};
-use crate::config::tables::{READY, READY_TABLE};
+use crate::config::tables::{LISTEN, READY, READY_TABLE};
 use crate::model::env::MINIMAL;
 use crate::model::event::EventKind;
 use crate::model::exit::SIGNALS;
@@ -104,6 +104,10 @@ fn kind(kind: Kind) -> Value {
             table["minProperties"] = json!(1);
             table["maxProperties"] = json!(1);
             json!({ "anyOf": [{ "enum": READY }, { "type": "string", "pattern": "^fd:[0-9]+$" }, table] })
+        }
+        Kind::Listen => {
+            let one = json!({ "anyOf": [{ "type": "string", "minLength": 1 }, object(LISTEN.iter())] });
+            json!({ "anyOf": [one, { "type": "array", "items": one }] })
         }
         Kind::Events => {
             let properties: Map<String, Value> = EventKind::ALL

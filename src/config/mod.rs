@@ -25,6 +25,7 @@ mod instances;
 mod interpreter;
 mod json;
 mod json_schema;
+mod listen;
 mod logs;
 mod paths;
 mod ready;

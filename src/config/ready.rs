@@ -17,9 +17,12 @@ pub(super) struct Readiness {
 }
 
 /// Reads it.
-pub(super) fn readiness(fields: &Fields<'_>, scope: &Scope<'_>) -> Readiness {
+/// `has_port`: `PORT` is set because the app has one socket.
+pub(super) fn readiness(fields: &Fields<'_>, scope: &Scope<'_>, has_port: bool) -> Readiness {
     let wait = fields.boolean("wait_ready");
-    let given = fields.get("ready").and_then(|entry| ready(fields, scope, entry));
+    let given = fields
+        .get("ready")
+        .and_then(|entry| ready(fields, scope, has_port, entry));
     if let (Some(wait), Some(given)) = (wait, &given)
         && wait != (*given == Ready::Ipc)
     {
@@ -39,7 +42,7 @@ pub(super) fn readiness(fields: &Fields<'_>, scope: &Scope<'_>) -> Readiness {
     }
 }
 
-fn ready<'a>(fields: &Fields<'a>, scope: &Scope<'_>, entry: &'a Entry) -> Option<Ready> {
+fn ready<'a>(fields: &Fields<'a>, scope: &Scope<'_>, has_port: bool, entry: &'a Entry) -> Option<Ready> {
     let node = &entry.node;
     match &node.value {
         Value::Text(text) => word(fields, text, &node.span),
@@ -51,7 +54,7 @@ fn ready<'a>(fields: &Fields<'a>, scope: &Scope<'_>, entry: &'a Entry) -> Option
             fields.of_table("ready", node, READY_TABLE);
             None
         }
-        Value::Table(_) => probe(fields, scope, entry),
+        Value::Table(_) => probe(fields, scope, has_port, entry),
         Value::Int(_) | Value::Float(_) | Value::Bool(_) | Value::Date(_) | Value::Null | Value::List(_) => {
             fields.reader.wrong("ready", node, "a string or a table");
             None
@@ -89,7 +92,7 @@ fn word(fields: &Fields<'_>, text: &str, span: &Span) -> Option<Ready> {
     None
 }
 
-fn probe<'a>(fields: &Fields<'a>, scope: &Scope<'_>, entry: &'a Entry) -> Option<Ready> {
+fn probe<'a>(fields: &Fields<'a>, scope: &Scope<'_>, has_port: bool, entry: &'a Entry) -> Option<Ready> {
     let Value::Table(entries) = &entry.node.value else {
         return None;
     };
@@ -104,11 +107,11 @@ fn probe<'a>(fields: &Fields<'a>, scope: &Scope<'_>, entry: &'a Entry) -> Option
     match only.key.as_str() {
         "http" => {
             let url = text()?;
-            (http(fields, &url, span) && port_is_known(fields, scope, &url, span)).then_some(Ready::Http(url))
+            (http(fields, &url, span) && port_is_known(fields, scope, has_port, &url, span)).then_some(Ready::Http(url))
         }
         "tcp" => {
             let address = text()?;
-            (host_port(&reader, "ready.tcp", &address, span) && port_is_known(fields, scope, &address, span))
+            (host_port(&reader, "ready.tcp", &address, span) && port_is_known(fields, scope, has_port, &address, span))
                 .then_some(Ready::Tcp(address))
         }
         "exec" => scope.hook(&path, &only.node).map(Ready::Exec),
@@ -155,8 +158,8 @@ fn http(fields: &Fields<'_>, url: &str, span: &Span) -> bool {
     false
 }
 
-fn port_is_known(fields: &Fields<'_>, scope: &Scope<'_>, text: &str, span: &Span) -> bool {
-    let known = !text.contains("{port}") || scope.has("PORT");
+fn port_is_known(fields: &Fields<'_>, scope: &Scope<'_>, has_port: bool, text: &str, span: &Span) -> bool {
+    let known = !text.contains("{port}") || has_port || scope.has("PORT");
     if !known {
         fields.reader.sink.push(
             Diagnostic::error(

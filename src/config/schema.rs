@@ -43,6 +43,8 @@ pub(super) enum Kind {
     Signal,
     /// `ready`.
     Ready,
+    /// `listen`.
+    Listen,
     /// Names of events to commands.
     Events,
 }
@@ -186,6 +188,15 @@ pub(super) const GROUPS: &[(&str, &[Key])] = &[
             Kind::Table(REQUIRE),
             "{}",
             "Checked before anything is spawned.",
+        )],
+    ),
+    (
+        "ports",
+        &[key(
+            "listen",
+            Kind::Listen,
+            "[]",
+            "Sockets that clmgr binds and every instance inherits: `\"0.0.0.0:3000\"`, `\"[::]:3000\"`, `\"udp:0.0.0.0:53\"`, `\"unix:/run/api.sock\"`, `\"unix:@name\"`, or tables.",
         )],
     ),
     (

@@ -61,6 +61,41 @@ pub(super) const ROLLOUT: &[Key] = &[
     ),
 ];
 
+/// An entry of `listen`.
+pub(super) const LISTEN: &[Key] = &[
+    key(
+        "tcp",
+        Kind::Text,
+        "",
+        "`address:port`; port 0: the kernel chooses one, which stays.",
+    ),
+    key("udp", Kind::Text, "", "`address:port`."),
+    key(
+        "unix",
+        Kind::Text,
+        "",
+        "A path relative to the file's folder, or `@name` for a name without a file.",
+    ),
+    key(
+        "name",
+        Kind::Text,
+        "the port or file name",
+        "Its name in `LISTEN_FDNAMES`, `{fd:NAME}` and `{port:NAME}`.",
+    ),
+    key(
+        "backlog",
+        Kind::Count,
+        "511",
+        "Connections that may wait; at most `net.core.somaxconn`.",
+    ),
+    key(
+        "mode",
+        Kind::Text,
+        "what the umask leaves",
+        "Permissions of a Unix socket's file, in octal: `\"0660\"`.",
+    ),
+];
+
 /// `log_rotate`.
 pub(super) const LOG_ROTATE: &[Key] = &[
     key(

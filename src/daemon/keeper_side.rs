@@ -77,8 +77,8 @@ impl Daemon {
             FromKeeper::Welcome { .. }
             | FromKeeper::Children { .. }
             | FromKeeper::Stored { .. }
-            | FromKeeper::StoredNames { .. }
-            | FromKeeper::Pong => {}
+            | FromKeeper::StoredNames { .. } => {}
+            FromKeeper::Pong => self.ponged(),
         }
     }
 

@@ -18,6 +18,7 @@ mod helper;
 mod http;
 mod hub;
 mod keeper_side;
+mod listeners;
 mod mail;
 mod perform;
 mod ready;
@@ -55,6 +56,7 @@ use crate::supervise::{Core, Input, Ticket};
 
 use helper::Helper;
 use hub::Hub;
+use listeners::Listeners;
 use mail::Mail;
 use runs::Handle;
 use sampling::Sampling;
@@ -89,6 +91,7 @@ pub(crate) struct Daemon {
     pub(crate) held_back: Vec<(AppId, Event)>,
     pub(crate) helpers: BTreeMap<RunId, Helper>,
     pub(crate) next_helper: u64,
+    pub(crate) listeners: Listeners,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,
     pub(crate) pump: Pump,
     pub(crate) store: Store,

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use crate::api::status::Crash;
-use crate::daemon::{Answer, Daemon, require};
+use crate::daemon::listeners::Answers;
+use crate::daemon::{Daemon, require};
 use crate::keeper::protocol::ToKeeper;
 use crate::model::event::Event;
 use crate::model::names::{AppId, RunId};
@@ -26,15 +25,10 @@ impl Daemon {
         // Whatever the answers say is written before they are given: if keeper and daemon die now, the next ones
         // know every process they speak of. A disk that is full is told by an event.
         self.persist();
-        self.store.write(Box::new(move |_| {
-            for (sender, result) in answers {
-                // The client may have gone away.
-                let _gone = sender.send(result);
-            }
-        }));
+        self.answer_when_closed(answers);
     }
 
-    fn perform(&mut self, output: Output, answers: &mut Vec<(oneshot::Sender<Answer>, Answer)>) {
+    fn perform(&mut self, output: Output, answers: &mut Answers) {
         match output {
             Output::Commit(changes) => self.commit(changes),
             Output::Check(id, spec) => {
@@ -137,7 +131,8 @@ impl Daemon {
         if let Some(pid) = pids.first().copied() {
             pids.extend(tree::descendants(pid).iter().map(|member| member.pid));
         }
-        let exclusive = !listening::listening(&pids).is_empty();
+        // Sockets that it inherited are no obstacle: its replacement inherits them, too.
+        let exclusive = !listening::listening_besides(&pids, &self.listeners.inodes()).is_empty();
         self.mail.input(Input::Inspected(run, exclusive));
     }
 
@@ -179,6 +174,7 @@ impl Daemon {
 
     fn export_dirty(&mut self, notes: &mut Vec<Note>) {
         for id in self.core.take_dirty() {
+            self.tend_listeners(id);
             let Some(app) = self.core.apps.get(&id) else { continue };
             match app.export() {
                 Ok(json) => notes.push(Note::Runtime(crate::store::RuntimeRow {

@@ -19,8 +19,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::listeners::channel_number;
+use crate::daemon::listeners::recover::Stored;
 use crate::daemon::runs::{Label, Pipes, is_helper};
-use crate::daemon::spawning::{CHANNEL, wants_channel};
+use crate::daemon::spawning::wants_channel;
 use crate::daemon::survivors::{self, Hunt};
 use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper};
 use crate::model::event::EventKind;
@@ -40,6 +42,8 @@ pub(crate) struct Table {
     pub keeper_pid: i32,
     pub notify: Option<OwnedFd>,
     pub last_exit: Option<u64>,
+    /// Listening sockets.
+    pub sockets: Stored,
     children: BTreeMap<RunId, (ChildEntry, Pipes)>,
 }
 
@@ -98,6 +102,7 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table,
         }
     }
     daemon.note_running();
+    daemon.recover_sockets(std::mem::take(&mut table.sockets));
     daemon.core.resume(clock::monotonic());
 }
 
@@ -333,8 +338,8 @@ fn pipes_of(spec: Option<&AppSpec>, pid: i32, process: OwnedFd) -> (Pipes, Vec<S
         }
     };
     let channel = spec
-        .is_some_and(wants_channel)
-        .then(|| spare::take_back(process.as_fd(), pid, CHANNEL));
+        .filter(|spec| wants_channel(spec))
+        .map(|spec| spare::take_back(process.as_fd(), pid, channel_number(spec)));
     let pipes = Pipes {
         out: or_missing("output", fds::reopen_pipe(pid, 1)),
         err: or_missing("error output", fds::reopen_pipe(pid, 2)),

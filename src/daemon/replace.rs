@@ -53,6 +53,7 @@ impl Daemon {
     }
 
     fn hand_over(&mut self) {
+        self.store_sockets();
         let runs: Vec<RunId> = self
             .handles
             .iter()

@@ -75,16 +75,14 @@ pub(crate) async fn apply(mail: &Mail, request: ApplyRequest) -> Reply {
                 .collect::<Vec<AppSpec>>()
         })
         .await;
-    check(prepared.ok_or_else(leaving)?.iter()).await?;
-    command(
-        mail,
-        Command::Apply {
-            apps,
-            update_env,
-            no_rollback: request.no_rollback,
-        },
-    )
-    .await
+    let prepared = prepared.ok_or_else(leaving)?;
+    check(prepared.iter()).await?;
+    let wish = Command::Apply {
+        apps,
+        update_env,
+        no_rollback: request.no_rollback,
+    };
+    bound(mail, prepared, wish).await
 }
 
 /// What a spec must hold whoever sends it; `config` has better words for users' files.
@@ -114,6 +112,7 @@ fn validate(spec: &AppSpec) -> Result<(), String> {
     if spec.argv.iter().any(nul) || nul(&spec.cwd) || spec.env.values().chain(spec.env_base.values()).any(nul) {
         return Err("an argument, the folder or a variable contains a NUL byte".into());
     }
+    crate::daemon::listeners::validate(spec)?;
     if let crate::model::spec::Ready::Log(pattern) = &spec.ready
         && let Err(error) = regex::bytes::Regex::new(pattern)
     {
@@ -132,6 +131,21 @@ async fn check(specs: impl Iterator<Item = &AppSpec>) -> Result<(), Box<ErrorBod
         }
     }
     Ok(())
+}
+
+/// Gives the core a command that starts these, once the addresses they listen on are theirs.
+async fn bound(mail: &Mail, specs: Vec<AppSpec>, wish: Command) -> Reply {
+    if specs.iter().all(|spec| spec.listen.is_empty()) {
+        return command(mail, wish).await;
+    }
+    // Answered, or nothing was being closed.
+    let closed = mail.ask(Daemon::when_closed).await.ok_or_else(leaving)?;
+    drop(closed.await);
+    let reserved = mail.ask(move |daemon| daemon.reserve(&specs)).await;
+    let reserved = reserved.ok_or_else(leaving)??;
+    let reply = command(mail, wish).await;
+    mail.post(move |daemon| daemon.unreserve(reserved));
+    reply
 }
 
 /// `start`, `restart`, `reload`: as `make` says, after the requirements were checked.
@@ -158,7 +172,7 @@ pub(crate) async fn start(mail: &Mail, request: TargetRequest, make: fn(TargetRe
         .await
         .ok_or_else(leaving)??;
     check(specs.iter()).await?;
-    command(mail, make(request)).await
+    bound(mail, specs, make(request)).await
 }
 
 impl Daemon {

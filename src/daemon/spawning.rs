@@ -1,12 +1,13 @@
 //! From a spec to the order that the keeper gets.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::listeners::channel_number;
 use crate::daemon::runs::Label;
 use crate::keeper::protocol::{SpawnRequest, ToKeeper};
 use crate::model::env::EnvMap;
+use crate::model::listen::FIRST_FD;
 use crate::model::names::{AppId, RunId, Slot};
 use crate::model::ostext::OsText;
 use crate::model::spec::{AppSpec, Ready};
@@ -39,9 +40,6 @@ pub(crate) fn placed(text: &str) -> Option<(AppId, Slot, Generation)> {
     );
     parts.next().is_none().then_some(place)
 }
-
-/// The descriptor an IPC channel gets in the app.
-pub(crate) const CHANNEL: i32 = 3;
 
 pub(crate) fn strings<'a>(items: impl IntoIterator<Item = &'a OsText>) -> CStrings {
     let mut list = CStrings::new();
@@ -88,8 +86,9 @@ impl Daemon {
                 env.remove(foreign);
             }
         }
+        self.socket_variables(spec, &mut env);
         if wants_channel(spec) {
-            env.insert("NODE_CHANNEL_FD".into(), CHANNEL.to_string().into());
+            env.insert("NODE_CHANNEL_FD".into(), channel_number(spec).to_string().into());
             env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
         }
         if spec.ready == Ready::Notify {
@@ -120,14 +119,30 @@ impl Daemon {
             generation,
         })
         .unwrap_or_default();
+        let mut passed = match self.sockets_for(app, spec) {
+            Ok(sockets) => sockets,
+            Err(why) => {
+                self.mail.input(Input::SpawnFailed(run, why));
+                return;
+            }
+        };
         let mut env = self.run_environment(run, slot, spec);
+        Self::socket_numbers(spec, &mut env);
         env.insert(PLACE.into(), place(app, slot, generation).into());
-        let mut request = SpawnRequest::new(run.0, strings(&spec.argv), environment(&env), spec.cwd.as_bytes());
+        let mut request = SpawnRequest::new(
+            run.0,
+            strings(&self.arguments(spec)),
+            environment(&env),
+            spec.cwd.as_bytes(),
+        );
         request.pid_vars.push(LEADER.to_owned());
         request.label = label;
         request.stdin = true;
-        request.channel = wants_channel(spec).then_some(CHANNEL);
-        let mut passed: Vec<Arc<OwnedFd>> = Vec::new();
+        request.channel = wants_channel(spec).then(|| channel_number(spec));
+        if !passed.is_empty() {
+            request.extra = (FIRST_FD..).take(passed.len()).collect();
+            request.pid_vars.push("LISTEN_PID".to_owned());
+        }
         if let Ready::Fd(number) = spec.ready {
             match fds::pipe() {
                 Ok((reader, writer)) => {

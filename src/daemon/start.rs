@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::daemon::daemon_loop::End;
 use crate::daemon::hub::Hub;
+use crate::daemon::listeners::recover::PREFIX;
 use crate::daemon::mail::Mail;
 use crate::daemon::recover::{self, Table};
 use crate::daemon::sampling::Sampling;
@@ -137,6 +138,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         held_back: Vec::new(),
         helpers: BTreeMap::new(),
         next_helper: Daemon::first_helper(),
+        listeners: crate::daemon::listeners::Listeners::default(),
         ready_pipes: BTreeMap::new(),
         pump,
         store,
@@ -246,15 +248,23 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
             name: "notify".to_owned(),
         },
     )?;
-    queue(link, &ToKeeper::Table)?;
+    // Before the table: when that is complete, so are the descriptors.
+    queue(link, &ToKeeper::Names)?;
     let mut table = Table::default();
     loop {
-        link.flush()
-            .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
         while let Some((message, fds)) = link.receive::<FromKeeper>().map_err(DaemonError::Keeper)? {
             match message {
                 FromKeeper::Welcome { keeper_pid, .. } => table.keeper_pid = keeper_pid,
                 FromKeeper::Refused { why } => return Err(DaemonError::Refused(why)),
+                FromKeeper::StoredNames { names } => {
+                    for name in names.into_iter().filter(|name| name.starts_with(PREFIX)) {
+                        queue(link, &ToKeeper::Fetch { name })?;
+                    }
+                    queue(link, &ToKeeper::Table)?;
+                }
+                FromKeeper::Stored { name, .. } if name.starts_with(PREFIX) => {
+                    table.sockets.extend(fds.into_iter().next().map(|fd| (name, fd)));
+                }
                 FromKeeper::Stored { .. } => table.notify = fds.into_iter().next(),
                 FromKeeper::Children { last, children } => {
                     table.add(children, fds);
@@ -266,11 +276,13 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
                 FromKeeper::Exited { seq, .. } => table.last_exit = Some(seq),
                 FromKeeper::Spawned { .. }
                 | FromKeeper::SpawnFailed { .. }
-                | FromKeeper::StoredNames { .. }
                 | FromKeeper::Pong
                 | FromKeeper::Terminate => {}
             }
         }
+        // After what came, which may have led to new questions.
+        link.flush()
+            .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
         poll::readable(link.as_fd(), Millis(10_000)).map_err(DaemonError::system("wait for the keeper"))?;
     }
 }

@@ -86,6 +86,8 @@ kinds! {
     StateResumed = "state_resumed",
     /// A daemon took up its work.
     DaemonStarted = "daemon_started",
+    /// A listening socket could not be recovered.
+    ListenerLost = "listener_lost",
     /// The keeper died and was replaced.
     KeeperReplaced = "keeper_replaced",
     /// A survivor of an earlier daemon or keeper was taken over.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::duration::Millis;
 use crate::model::env::EnvMap;
 use crate::model::event::EventKind;
+use crate::model::listen::ListenSpec;
 use crate::model::logspec::LogSpec;
 use crate::model::names::{AppName, Namespace};
 use crate::model::ostext::OsText;
@@ -49,6 +50,9 @@ pub struct AppSpec {
     /// What must be there before anything is spawned.
     #[serde(default)]
     pub require: Require,
+    /// Sockets that the manager binds and every instance inherits, from descriptor 3 on.
+    #[serde(default)]
+    pub listen: Vec<ListenSpec>,
     /// When to start again.
     pub restart: RestartSpec,
     /// When an instance counts as ready.

@@ -6,6 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+/// The state of a listening TCP socket in `/proc/net/tcp`.
+pub(super) const LISTEN: u8 = 0x0A;
+
 /// A socket that accepts connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Listening {
@@ -19,10 +22,16 @@ pub enum Listening {
 /// or not ours hold none.
 #[must_use]
 pub fn listening(pids: &[i32]) -> Vec<Listening> {
+    listening_besides(pids, &BTreeSet::new())
+}
+
+/// The same without the sockets of these inode numbers.
+#[must_use]
+pub fn listening_besides(pids: &[i32], known: &BTreeSet<u64>) -> Vec<Listening> {
     // Sockets are numbered across namespaces, but listed per namespace: ask one process of each.
     let mut namespaces: BTreeMap<OsString, (i32, BTreeSet<u64>)> = BTreeMap::new();
     for pid in pids {
-        let inodes = sockets(*pid);
+        let inodes: BTreeSet<u64> = sockets(*pid).difference(known).copied().collect();
         if inodes.is_empty() {
             continue;
         }
@@ -44,7 +53,8 @@ pub fn listening(pids: &[i32]) -> Vec<Listening> {
     found.into_iter().collect()
 }
 
-fn sockets(pid: i32) -> BTreeSet<u64> {
+/// Inode numbers of the sockets a process holds, as far as this user may look.
+pub(super) fn sockets(pid: i32) -> BTreeSet<u64> {
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
         return BTreeSet::new();
     };
@@ -61,7 +71,8 @@ fn sockets(pid: i32) -> BTreeSet<u64> {
         .collect()
 }
 
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The lines of a table, without its head.
+pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n').skip(1)
 }
 
@@ -69,14 +80,20 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
+/// A line of `/proc/net/tcp` and its like, for one that listens (or, for UDP, is bound only).
+pub(super) struct Inet {
+    pub(super) local: SocketAddr,
+    pub(super) state: u8,
+    pub(super) inode: u64,
+}
+
 /// `sl local_address rem_address st queues timer retrnsmt uid timeout inode …`; state 0A is LISTEN.
-fn tcp(line: &[u8], inodes: &BTreeSet<u64>) -> Option<Listening> {
+pub(super) fn inet(line: &[u8]) -> Option<Inet> {
     let text = std::str::from_utf8(line).ok()?;
     let mut fields = text.split_ascii_whitespace();
     let local = fields.nth(1)?;
-    if fields.nth(1)? != "0A" || !inodes.contains(&fields.nth(5)?.parse().ok()?) {
-        return None;
-    }
+    let state = u8::from_str_radix(fields.nth(1)?, 16).ok()?;
+    let inode = fields.nth(5)?.parse().ok()?;
     let (address, port) = local.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     // Each group of eight digits is a 32-bit word as this machine stores it.
@@ -94,12 +111,28 @@ fn tcp(line: &[u8], inodes: &BTreeSet<u64>) -> Option<Listening> {
         }
         IpAddr::from(Ipv6Addr::from(bytes))
     };
-    Some(Listening::Tcp(SocketAddr::new(address, port)))
+    Some(Inet {
+        local: SocketAddr::new(address, port),
+        state,
+        inode,
+    })
 }
 
-/// `Num RefCount Protocol Flags Type St Inode Path`; flag 0x10000 is `SO_ACCEPTCON`. The path is the rest
-/// of the line, spaces included.
+fn tcp(line: &[u8], inodes: &BTreeSet<u64>) -> Option<Listening> {
+    let entry = inet(line).filter(|entry| entry.state == LISTEN && inodes.contains(&entry.inode))?;
+    Some(Listening::Tcp(entry.local))
+}
+
 fn unix(line: &[u8], inodes: &BTreeSet<u64>) -> Option<Listening> {
+    let (inode, path) = unix_listener(line)?;
+    inodes
+        .contains(&inode)
+        .then(|| Listening::Unix(OsString::from_vec(path.to_vec()).into()))
+}
+
+/// Inode and path of a listening Unix socket: `Num RefCount Protocol Flags Type St Inode Path`; flag 0x10000 is
+/// `SO_ACCEPTCON`. The path is the rest of the line, spaces included.
+pub(super) fn unix_listener(line: &[u8]) -> Option<(u64, &[u8])> {
     let mut rest = line;
     let mut fields = [b"" as &[u8]; 7];
     for field in &mut fields {
@@ -109,10 +142,10 @@ fn unix(line: &[u8], inodes: &BTreeSet<u64>) -> Option<Listening> {
     }
     let flags = u32::from_str_radix(std::str::from_utf8(fields[3]).ok()?, 16).ok()?;
     let path = rest.strip_prefix(b" ")?;
-    if flags & 0x10000 == 0 || !inodes.contains(&number(fields[6])?) {
+    if flags & 0x10000 == 0 {
         return None;
     }
-    Some(Listening::Unix(OsString::from_vec(path.to_vec()).into()))
+    Some((number(fields[6])?, path))
 }
 
 #[cfg(test)]

@@ -144,6 +144,16 @@ fn exit_info(fd: &impl AsFd) -> Option<ExitStatus> {
     (done == 0 && info.mask & INFO_EXIT != 0).then(|| reap::decode(info.exit_code))
 }
 
+/// A copy of a descriptor of that process. Needs the right to trace it: the same user, and where
+/// `kernel.yama.ptrace_scope` is 1 or more, root or an ancestor of it.
+///
+/// # Errors
+/// It is gone (`ESRCH`), has no such descriptor (`EBADF`), or we may not (`EPERM`).
+pub fn copy_descriptor(fd: impl AsFd, number: i32) -> io::Result<OwnedFd> {
+    let flags = rustix::process::PidfdGetfdFlags::empty();
+    Ok(rustix::process::pidfd_getfd(fd, number, flags)?)
+}
+
 /// The pid behind the descriptor.
 ///
 /// # Errors

@@ -41,6 +41,10 @@ pub struct App {
     pub circuit: Circuit,
     /// Unstable exits of all instances.
     pub window: Window,
+    /// Ports of its listening sockets, those that the kernel chose among them: a socket that is bound again gets
+    /// the same.
+    #[serde(default)]
+    pub ports: BTreeMap<String, u16>,
     /// Why the circuit is open, for people.
     pub reason: Option<String>,
     /// A replacement of generations under way.
@@ -75,6 +79,7 @@ impl App {
             runs: BTreeMap::new(),
             circuit: Circuit::Closed,
             window: Window::default(),
+            ports: BTreeMap::new(),
             reason: None,
             rollout: None,
             checking: false,

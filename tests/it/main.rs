@@ -14,6 +14,7 @@ mod disk;
 mod fork_bomb;
 mod harness;
 mod identity;
+mod listen;
 mod logs;
 mod memory;
 mod readiness;

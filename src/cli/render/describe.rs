@@ -1,7 +1,7 @@
 //! The page about one app: what it is, how it does, why it failed, where its logs are.
 
 use crate::api::logs::LogSource;
-use crate::api::status::{AppDescription, Crash, InstanceStatus};
+use crate::api::status::{AppDescription, Crash, InstanceStatus, ListenerStatus};
 use crate::cli::render::human::{count, local_time, uptime};
 use crate::cli::render::results::safe;
 use crate::cli::render::{event, table};
@@ -58,6 +58,9 @@ fn facts(page: &mut Page, app: &AppDescription) {
     }
     page.fact("namespace", spec.namespace.as_str());
     page.fact("instances", &format!("{} wanted", app.status.desired));
+    for socket in &app.status.listeners {
+        page.fact("listens on", &listener(socket));
+    }
     page.fact("ready", &ready(&spec.ready));
     page.fact("restart", &restart(spec));
     page.fact(
@@ -145,6 +148,25 @@ fn crashes(page: &mut Page, crashes: &[Crash]) {
             page.line(&format!("{DIM}  │ {}{DIM:#}", safe(line)));
         }
     }
+}
+
+/// `0.0.0.0:0 (port 40123, named http, 2 connections wait)`.
+fn listener(socket: &ListenerStatus) -> String {
+    let mut notes = Vec::new();
+    let said = socket.port.map(|port| (port, format!(":{port}")));
+    if let Some((port, _)) = said.filter(|(_, ending)| !socket.address.ends_with(ending)) {
+        notes.push(format!("port {port}"));
+    }
+    notes.push(format!("named {}", socket.name));
+    if !socket.bound {
+        notes.push("not bound".to_owned());
+    }
+    match socket.queued {
+        Some(0) | None => {}
+        Some(1) => notes.push("1 connection waits".to_owned()),
+        Some(many) => notes.push(format!("{many} connections wait")),
+    }
+    format!("{} ({})", socket.address, notes.join(", "))
 }
 
 /// As it could be typed.

@@ -28,6 +28,7 @@ fn app(id: u32, name: &str, namespace: &str, state: State, instances: Vec<Instan
         namespace: namespace.parse().unwrap(),
         state,
         desired: u32::try_from(instances.len()).unwrap(),
+        listeners: Vec::new(),
         instances,
     }
 }

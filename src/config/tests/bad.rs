@@ -18,7 +18,7 @@ macro_rules! shows {
 shows! {
     several_syntax_errors: "[[apps]]\nname = \nscript = 'server.js\ninstances = 4x\n\n[[apps]\ncmd = 'sleep 1'\ncolour = 'red'\n";
     unknown_keys: "[[apps]]\nscript = 'server.js'\ninstnaces = 2\nkil_timeout = 5\nzzzz = 1\n[apps.rollout]\nparalel = 2\n[apps.backoff]\nstart = 1\n";
-    unsupported_keys: "[[apps]]\nscript = 'server.js'\nlisten = ['0.0.0.0:3000']\nwatch = true\nexec_mode = 'cluster'\nexp_backoff_restart_delay = 100\nrollout = { canary = 1 }\n";
+    unsupported_keys: "[[apps]]\nscript = 'server.js'\nbalance = 'even'\nwatch = true\nexec_mode = 'cluster'\nexp_backoff_restart_delay = 100\nrollout = { canary = 1 }\n";
     wrong_types: "[[apps]]\nname = 5\nscript = ['server.js']\nargs = true\nautorestart = 'yes'\nmin_uptime = 1.5\nenv = ['A=1']\nstop_exit_codes = 'x'\nlog_rotate = 3\nrollout = 1\nready = 3\nmax_memory_restart = 1.5\n";
     bad_values: "[[apps]]\nname = 'a/b'\nscript = 'server.js'\ninstances = 1000000\nmin_uptime = -5\nkill_timeout = '5 parsecs'\nrestart = 'allways'\nstop_signal = 'SIGTREM'\nmax_restarts = 0\nstop_exit_codes = [1, 300]\nbackoff = { factor = 0.5, jitter = 2, first = '1m', max = '1s' }\nmax_memory_restart = '-5M'\nenv = { 'A=B' = 1, C = \"x\\u0000\" }\nlog_date_format = '%!'\nready = { log = '(' }\non_event = { circuit_opne = 'x' }\nrequire = { tcp = ['5432'], env = [''] }\n";
     contradictions: "[[apps]]\ncmd = 'sleep 1'\nscript = 'server.js'\nautorestart = false\nrestart = 'always'\nwait_ready = true\nready = 'notify'\ndisable_logs = true\nout_file = 'x.log'\nlog_type = 'json'\ntime = true\nout = 'y.log'\n";
@@ -30,6 +30,10 @@ shows! {
     outside_of_apps: "name = 'x'\n[app]\ncmd = 'sleep 1'\n[apps]\ncmd = 'sleep 1'\n[default]\nmin_uptime = 1\n";
     nothing: "";
     ready_forms: "[defaults]\nscript = 'server.js'\n[[apps]]\nname='a'\nready = 'fd:1'\n[[apps]]\nname='b'\nready = 'listening'\n[[apps]]\nname='c'\nready = { http = '/health' }\n[[apps]]\nname='d'\nready = { tcp = ':80', log = 'x' }\n[[apps]]\nname='e'\nready = { http = 'http://127.0.0.1:{port}/' }\n[[apps]]\nname='f'\nready = { https = 'x' }\n";
+    listen_addresses: "[defaults]\nscript = 'server.js'\n[[apps]]\nname = 'a'\nlisten = ['localhost:3000', '0.0.0.0:70000', '127.0.0.1', '::1:80', 'unix:', 3000, { tcp = '0.0.0.0:1', mode = '0660' }, { unix = 's', mode = '888' }, { unix = 's', tcp = '1.1.1.1:1' }, { tpc = '1.1.1.1:1' }, { tcp = '1.1.1.1:2', name = 'a:b' }, true]\n[[apps]]\nname = 'b'\nlisten = ['0.0.0.0:80', '0.0.0.0:80', '127.0.0.1:80', { tcp = '1.1.1.1:1', name = 'x' }, { tcp = '1.1.1.1:2', name = 'x' }]\n";
+    listen_across_apps: "[defaults]\nscript = 'server.js'\n[[apps]]\nname = 'a'\nlisten = '0.0.0.0:80'\n[[apps]]\nname = 'b'\nlisten = ['127.0.0.1:81', '127.0.0.1:80']\n";
+    listen_and_readiness: "[defaults]\nscript = 'server.js'\n[[apps]]\nname = 'a'\nlisten = '0.0.0.0:80'\nready = 'listen'\n[[apps]]\nname = 'b'\nlisten = '0.0.0.0:81'\nready = { tcp = '127.0.0.1:{port}' }\n[[apps]]\nname = 'c'\nlisten = '0.0.0.0:82'\nready = 'fd:3'\n[[apps]]\nname = 'd'\nlisten = 'unix:d.sock'\nready = { http = 'http://127.0.0.1:{port}/' }\n";
+    listen_placeholders: "[[apps]]\nname = 'a'\nscript = 'server.js'\nlisten = ['0.0.0.0:80', 'unix:a.sock']\nargs = '--fd {fd:http}'\nenv = { A = '{port:a.sock}', B = '{other} {fd}' }\n";
     wide_characters: "[[apps]]\nname = 'größe 日本'\t# ключ\n\u{fc}berraschung = '\u{1f980}'\ncmd = 'sleep 1'\n";
     broken_header: "[[apps]]\ncmd = 'sleep 1'\n[apps.env\nA = 1\n[apps.rollout]\nparalel = 1\n";
     profiles_are_tables: "[[apps]]\ncmd = 'sleep 1'\nenv_production = 'x'\nenv_flie = 'x'\n";

@@ -303,3 +303,30 @@ fn the_documented_defaults_are_the_defaults() {
     );
     assert_eq!(app(&text), app("[[apps]]\nscript = 'server.js'"));
 }
+
+#[test]
+fn sockets_are_read_in_every_form() {
+    let spec = app(
+        "[[apps]]\nscript = 'server.js'\nlisten = ['0.0.0.0:${P:-3000}', '[::]:3000', 'udp:127.0.0.1:0', 'unix:run/a.sock', { unix = '@name' }, { unix = '/b', name = 'admin', mode = '0660', backlog = 5 }]\nargs = ['{fd:admin}', '{x}']\nready = { http = 'http://[::1]:3000/' }",
+    );
+    let texts: Vec<String> = spec.listen.iter().map(|one| one.address.to_string()).collect();
+    assert_eq!(
+        texts,
+        [
+            "0.0.0.0:3000",
+            "[::]:3000",
+            "udp:127.0.0.1:0",
+            "unix:/srv/app/run/a.sock",
+            "unix:@name",
+            "unix:/b"
+        ]
+    );
+    let names: Vec<&str> = spec.listen.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["3000", "3000", "udp", "a.sock", "name", "admin"]);
+    assert!(spec.listen[1].v6_only && spec.listen[0].mode.is_none());
+    assert_eq!((spec.listen[5].mode, spec.listen[5].backlog), (Some(0o660), 5));
+    assert_eq!(argv(&spec)[2], "{fd:admin}", "filled when it is started");
+    let spec = app("[[apps]]\nscript = 'server.js'\nlisten = '[::]:80'\nready = { http = 'http://[::1]:{port}/' }");
+    assert!(!spec.listen[0].v6_only);
+    assert!(app("[[apps]]\nscript = 'server.js'").listen.is_empty());
+}

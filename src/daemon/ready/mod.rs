@@ -43,8 +43,8 @@ impl Daemon {
         };
         let (slot, pid, mail) = (handle.slot, handle.pid, self.mail.clone());
         let filled = |text: &str| {
-            let port = spec
-                .environment(slot)
+            let port = self
+                .run_environment(run, slot, &spec)
                 .get("PORT")
                 .map_or_else(String::new, |value| value.to_text().into_owned());
             text.replace("{port}", &port)

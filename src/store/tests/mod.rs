@@ -77,6 +77,7 @@ fn spec(name: &str, env_base: Arc<EnvMap>) -> AppSpec {
         env: EnvMap::new(),
         env_base,
         require: Default::default(),
+        listen: Default::default(),
         restart: Default::default(),
         ready: Default::default(),
         listen_timeout: Millis(1),

@@ -47,6 +47,7 @@ pub(super) fn spec(name: &str, program: &str, instances: u32) -> AppSpec {
         env: std::collections::BTreeMap::default(),
         env_base: Arc::default(),
         require: Require::default(),
+        listen: Vec::new(),
         restart: RestartSpec::default(),
         ready: Ready::Notify,
         listen_timeout: Millis::from_secs(30),

@@ -19,6 +19,7 @@ pub const EXAMPLES: &str = "Examples:
   clmgr start                            # the apps of ./ecosystem.toml
   clmgr start ecosystem.toml --env production --only api,worker
   clmgr start server.js -i 4 --name api -- --port 3000
+  clmgr start server.js -i 4 --listen 0.0.0.0:3000   # server.listen({ fd: 3 })
   clmgr start \"python3 worker.py\" --max-memory-restart 200M
   clmgr start -- ./worker --queue mail   # a program and its arguments
   clmgr start api                        # a known app that is stopped
@@ -78,6 +79,9 @@ pub struct ProgramArgs {
     /// Do not start it again when it ends
     #[arg(long)]
     pub no_autorestart: bool,
+    /// A socket that clmgr owns and each instance inherits: 0.0.0.0:3000, [::]:80, udp:ADDR, unix:PATH; repeatable
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<String>,
     /// When it is ready: spawn, listen, ipc, notify or fd:N
     #[arg(long, value_name = "HOW")]
     pub ready: Option<String>,

@@ -44,9 +44,14 @@ pub(super) fn describe(command: String, args: &StartArgs) -> AdHoc {
         ),
         ("--time", "time", program.time.then(|| "true".to_owned())),
     ];
+    let sockets = program
+        .listen
+        .iter()
+        .map(|address| ("--listen", "listen", Some(address.clone())));
     let words = program.args.iter().map(|arg| arg.to_string_lossy());
     texts
         .into_iter()
+        .chain(sockets)
         .filter_map(|(flag, key, value)| Some((flag, key, value?)))
         .fold(AdHoc::new(command).args(words), |app, (flag, key, value)| {
             app.set(flag, key, value)
