@@ -7,28 +7,67 @@ use crate::daemon::listeners::Answers;
 use crate::daemon::{Daemon, require};
 use crate::keeper::protocol::ToKeeper;
 use crate::model::event::Event;
-use crate::model::names::{AppId, RunId};
+use crate::model::names::{AppId, RunId, Slot};
+use crate::model::spec::AppSpec;
 use crate::os::{clock, listening, tree};
 use crate::store::{AppRow, Change as StoreChange, Note};
+use crate::supervise::run::Phase;
 use crate::supervise::{Change, Input, Output};
+
+/// What is done when the records are written.
+#[derive(Default)]
+struct AfterWriting {
+    answers: Answers,
+    spawns: Vec<(RunId, AppId, Slot, Arc<AppSpec>)>,
+}
 
 impl Daemon {
     /// Performs everything that is waiting, in order.
     pub(crate) fn perform_all(&mut self) {
-        let mut answers = Vec::new();
+        let mut after = AfterWriting::default();
         while let Some(output) = self.core.poll_output() {
-            self.perform(output, &mut answers);
+            self.perform(output, &mut after);
         }
-        if answers.is_empty() {
+        if after.answers.is_empty() && after.spawns.is_empty() {
             return;
         }
         // Whatever the answers say is written before they are given: if keeper and daemon die now, the next ones
         // know every process they speak of. A disk that is full is told by an event.
         self.persist();
-        self.answer_when_closed(answers);
+        if !after.answers.is_empty() {
+            self.answer_when_closed(after.answers);
+        }
+        if !after.spawns.is_empty() {
+            let mail = self.mail.clone();
+            self.store.write(Box::new(move |_| {
+                mail.post(move |daemon| {
+                    for (run, app, slot, spec) in after.spawns {
+                        if daemon.is_spawning(run) {
+                            daemon.spawn(run, app, slot, &spec);
+                        }
+                    }
+                });
+            }));
+        }
     }
 
-    fn perform(&mut self, output: Output, answers: &mut Answers) {
+    /// The process is one too many for whoever knows only what was written: a second one in its slot, or of a
+    /// generation that is not in force yet. The next daemon would take it for a stranger and stop it, with the
+    /// connections that it has accepted by then.
+    fn is_in_advance(&self, run: RunId) -> bool {
+        self.core.owner(run).is_some_and(|app| {
+            let slot = app.runs.get(&run).map(|record| record.slot);
+            app.rollout.is_some() || slot.is_some_and(|slot| app.runs_in(slot).count() > 1)
+        })
+    }
+
+    /// The order is still to be given.
+    fn is_spawning(&self, run: RunId) -> bool {
+        let record = self.core.owner(run).and_then(|app| app.runs.get(&run));
+        record.is_some_and(|record| record.phase == Phase::Spawning)
+    }
+
+    fn perform(&mut self, output: Output, after: &mut AfterWriting) {
         match output {
             Output::Commit(changes) => self.commit(changes),
             Output::Check(id, spec) => {
@@ -37,6 +76,9 @@ impl Daemon {
                     let result = require::check(&spec).await;
                     mail.input(Input::Checked(id, result));
                 });
+            }
+            Output::Spawn { run, app, slot, spec } if self.is_in_advance(run) => {
+                after.spawns.push((run, app, slot, spec));
             }
             Output::Spawn { run, app, slot, spec } => self.spawn(run, app, slot, &spec),
             Output::Probe(run) => self.probe(run),
@@ -72,7 +114,7 @@ impl Daemon {
             }
             Output::Reply(ticket, result) => {
                 if let Some(sender) = self.replies.remove(&ticket) {
-                    answers.push((sender, result));
+                    after.answers.push((sender, result));
                 }
             }
         }

@@ -18,6 +18,7 @@ mod listen;
 mod logs;
 mod memory;
 mod readiness;
+mod records;
 mod recovery;
 mod reload;
 mod restart_law;
