@@ -61,7 +61,7 @@ fn keep(ready: Option<&str>, link: Option<&str>) -> Result<(), Box<dyn Error>> {
 fn supervise() -> Result<(), Box<dyn Error>> {
     let number = |name| std::env::var(name).ok();
     let link = number(keeper::LINK_VAR)
-        .ok_or("the daemon is started by its keeper; use another command, such as: clmgr status")?;
+        .ok_or("the daemon is started by its keeper; use another command, such as: clmgr resurrect")?;
     let ready = number(keeper::READY_VAR)
         .map(|number| descriptor(&number))
         .transpose()?;

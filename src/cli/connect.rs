@@ -13,13 +13,16 @@ use crate::cli::failure::{Failure, chain};
 use crate::cli::{interrupt, launch};
 use crate::client::{Client, ClientError};
 use crate::os::home::Home;
-use crate::os::pidfd;
+use crate::os::{pidfd, running};
 
 /// A connection to the daemon.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     client: Client,
 }
+
+/// How often a question is asked again after the death of the daemon that was to answer it.
+const REPEATS: u32 = 5;
 
 /// A query of a request.
 pub(crate) type Query<'a> = [(&'a str, String)];
@@ -59,6 +62,18 @@ impl Daemon {
         Ok(Some(Self { client }))
     }
 
+    /// The same, but one that was killed since this machine was started is brought back, too: its apps may live. None
+    /// after an orderly end.
+    pub(crate) fn unless_ended() -> Result<Option<Self>, Failure> {
+        if let Some(daemon) = Self::running_or_restarting()? {
+            return Ok(Some(daemon));
+        }
+        if running::read(&home()?.running()).is_none() {
+            return Ok(None);
+        }
+        Self::start().map(Some)
+    }
+
     /// The keeper, as something that becomes readable when it ends; none where that cannot be told.
     pub(crate) fn keeper(&mut self) -> Option<OwnedFd> {
         let ping: Ping = self.get(routes::PING, &[]).ok()?;
@@ -70,15 +85,17 @@ impl Daemon {
         self.again(|client| client.call::<(), Reply>(route, query, None))
     }
 
-    /// Asks, and asks once more if the daemon died meanwhile and its keeper lives: a question may be repeated.
+    /// Asks, and asks again if the daemon died meanwhile and its keeper lives: a question may be repeated.
     fn again<T>(&mut self, mut ask: impl FnMut(&mut Client) -> Result<T, ClientError>) -> Result<T, Failure> {
-        match ask(&mut self.client) {
-            Err(ClientError::NotRunning { .. } | ClientError::Interrupted(_)) if launch::keeper_lives(&home()?) => {
-                self.client = launch::ensure_running(&home()?)?;
-                ask(&mut self.client).map_err(failure)
+        for _ in 0..REPEATS {
+            match ask(&mut self.client) {
+                Err(ClientError::NotRunning { .. } | ClientError::Interrupted(_)) if launch::keeper_lives(&home()?) => {
+                    self.client = launch::ensure_running(&home()?)?;
+                }
+                answer => return answer.map_err(failure),
             }
-            answer => answer.map_err(failure),
         }
+        ask(&mut self.client).map_err(failure)
     }
 
     /// Asks a question and returns the JSON text of the answer.
@@ -121,7 +138,7 @@ pub(crate) fn failure(error: ClientError) -> Failure {
         ClientError::Api(body) => Failure::from(*body),
         ClientError::Refused(_) => Failure::forbidden(chain(&error)),
         ClientError::NotRunning { .. } => {
-            Failure::unreachable(chain(&error)).hint("clmgr status brings it and the saved apps back")
+            Failure::unreachable(chain(&error)).hint("clmgr resurrect brings it and the saved apps back")
         }
         ClientError::Io { .. } | ClientError::Interrupted(_) | ClientError::TimedOut | ClientError::NotOurs { .. } => {
             Failure::unreachable(chain(&error))

@@ -14,6 +14,7 @@
 
 mod alerts;
 mod daemon_loop;
+mod former;
 mod helper;
 mod http;
 mod hub;

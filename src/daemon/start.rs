@@ -357,6 +357,7 @@ impl Daemon {
 
     /// Makes both sockets.
     fn open_doors(&mut self, stored: Option<OwnedFd>) -> Result<tokio::net::UnixListener, DaemonError> {
+        self.watch_home();
         self.listen_for_readiness(stored).map_err(DaemonError::system(format!(
             "make the socket {}",
             self.home.notify_socket().display()

@@ -12,6 +12,14 @@ pub enum KeeperError {
     /// Another keeper has this home.
     #[error("cannot start a keeper for this home")]
     Lock(#[from] LockError),
+    /// The home was removed under another keeper, which lives and has apps.
+    #[error(
+        "the keeper of a former home in this place still runs as process {pid}, with its apps; stop them with `kill {pid}`, then try again"
+    )]
+    Former {
+        /// Who.
+        pid: i32,
+    },
     /// The folders cannot be made.
     #[error("cannot prepare the home")]
     Home(#[from] HomeError),

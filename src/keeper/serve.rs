@@ -18,7 +18,7 @@ use crate::os::home::Home;
 use crate::os::pidfd::{self, Scope};
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawned;
-use crate::os::{clock, lock, memory, poll, reap};
+use crate::os::{clock, former, lock, memory, poll, reap};
 
 const SIGNALS: u64 = 0;
 const LINK: u64 = 1;
@@ -54,8 +54,10 @@ pub struct KeeperOptions {
 /// Start-up failed, most often because another keeper runs. After start-up there are no errors.
 pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
     let log = options.home.own_log();
+    // In place of a keeper that died, whatever became of its home.
+    let replaces = options.daemon_link.is_some();
     let mut starter = ExecDaemon::new(options.daemon_exe, log, options.ready_fd, options.daemon_link);
-    let result = prepare(&options.home).and_then(|_lock| run_with(&mut starter));
+    let result = prepare(&options.home, replaces).and_then(|_lock| run_with(&mut starter));
     if let Err(error) = &result {
         starter.report(error);
     }
@@ -63,8 +65,15 @@ pub fn run(options: KeeperOptions) -> Result<(), KeeperError> {
 }
 
 /// The folders, and the lock. Somebody who only asks whether the lock is held makes it seem so for a moment.
-fn prepare(home: &Home) -> Result<lock::Lock, KeeperError> {
+fn prepare(home: &Home, replaces: bool) -> Result<lock::Lock, KeeperError> {
     home.create()?;
+    // Only a home that was never used, or was removed, has no lock.
+    if !replaces
+        && !home.lock().exists()
+        && let Some(pid) = former::holder(&home.lock(), b"keeper")
+    {
+        return Err(KeeperError::Former { pid });
+    }
     let mut tries = LOCK_TRIES;
     loop {
         match lock::acquire(&home.lock()) {

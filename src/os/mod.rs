@@ -13,6 +13,7 @@ pub mod cstrings;
 pub mod detach;
 pub mod epoll;
 pub mod fds;
+pub mod former;
 pub mod fsx;
 pub mod holder;
 pub mod home;

@@ -75,8 +75,8 @@ fn a_state_of_a_newer_version_is_left_alone() {
     let before = std::fs::read(&db).unwrap();
     for args in [
         &["start", "sleep 1000"][..],
-        &["status"],
-        &["status", "--json"],
+        &["resurrect"],
+        &["describe", "kept", "--json"],
         &["start", "kept"],
     ] {
         let said = world.run(args);
@@ -89,7 +89,7 @@ fn a_state_of_a_newer_version_is_left_alone() {
         assert_eq!(std::fs::read(&db).unwrap(), before, "{args:?}");
     }
     version(ours);
-    world.run(&["status"]).ok();
+    world.run(&["resurrect"]).ok();
     world.until("the app is back", || world.states("kept") == ["online"]);
 }
 
@@ -168,7 +168,7 @@ fn stale_sockets_and_locks_are_no_obstacle() {
     world.run(&["kill"]).ok();
     std::fs::write(world.home().join("clmgr.lock"), [0xff; 4096]).unwrap();
     std::fs::write(world.home().join("clmgr.sock"), "no socket").unwrap();
-    world.run(&["status"]).ok();
+    world.run(&["resurrect"]).ok();
     world.until("the app is back", || world.states("a") == ["online"]);
 }
 
@@ -292,7 +292,7 @@ fn an_app_in_backoff_is_deleted_at_once_and_for_good() {
     });
     assert_eq!(count("started"), started);
     world.run(&["kill"]).ok();
-    world.run(&["status"]).ok();
+    world.run(&["resurrect"]).ok();
     assert_eq!(world.instances("a").len(), 0);
 }
 
@@ -309,7 +309,7 @@ fn kill_ends_a_start_that_is_under_way_and_what_was_wanted_stays_wanted() {
     assert!(said.err.contains("error: "), "{}", said.err);
     world.until("nothing is left running", || world.processes().is_empty());
     world.file("go", "");
-    world.run(&["status"]).ok();
+    world.run(&["resurrect"]).ok();
     world.until("it is back", || world.states("slow") == ["online"]);
 }
 
@@ -386,7 +386,7 @@ fn an_interrupted_kill_still_ends_everything() {
     interrupt(&kill);
     finish(kill, &["kill"]).refused(130, "interrupted");
     world.until("nothing is left running", || world.processes().is_empty());
-    world.run(&["status"]).ok();
+    world.run(&["resurrect"]).ok();
     world.until("the app is back", || world.states("a") == ["online"]);
 }
 

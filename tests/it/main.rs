@@ -14,6 +14,7 @@ mod disk;
 mod fork_bomb;
 mod harness;
 mod identity;
+mod killing;
 mod listen;
 mod logs;
 mod memory;

@@ -235,3 +235,78 @@ process.send('ready');
     assert_eq!(world.text("heard"), "shutdown\n", "{}", world.report());
     assert_eq!(world.instances("a")[0]["last_exit"]["status"]["code"], 0);
 }
+
+#[test]
+fn status_brings_back_what_was_killed_but_not_what_was_ended() {
+    let world = World::new();
+    let tag = unique(3);
+    let sleepers = || tagged(&format!("sleep\0{tag}")).len();
+    let nothing = |args: &[&str]| {
+        let said = world.run(args).ok();
+        assert!(said.out.contains("does not run here"), "{}{}", said.out, said.err);
+        assert_eq!(world.status(), serde_json::json!({"apps": []}));
+        assert!(world.processes().is_empty());
+    };
+    nothing(&["status"]);
+    world
+        .run(&["start", &format!("sleep {tag}"), "--name", "a", "-i", "3"])
+        .ok();
+    let before = world.pids("a");
+    for _ in 0..2 {
+        kill_both(&world, world.manager());
+        // Whoever comes first starts it; nobody is turned away.
+        let asked: Vec<_> = (0..5).map(|_| world.begin(&["status", "--json"])).collect();
+        for one in asked {
+            let said = crate::harness::finish(one, &["status", "--json"]).ok().json();
+            assert_eq!(said["apps"][0]["instances"].as_array().unwrap().len(), 3, "{said}");
+        }
+        assert_eq!(world.pids("a"), before, "{}", world.report());
+        assert_eq!(sleepers(), 3);
+    }
+    world.run(&["kill"]).ok();
+    nothing(&["status"]);
+    nothing(&["ls", "a"]);
+    // The note of another boot, or a broken one, means nothing.
+    world.file("home/clmgr.running", "00000000-0000-0000-0000-000000000000 7 4711\n");
+    nothing(&["status"]);
+    world.run(&["resurrect"]).ok();
+    world.until("all are back", || world.states("a") == ["online"; 3]);
+    assert_eq!(sleepers(), 3);
+}
+
+#[test]
+fn a_home_that_was_removed_is_not_started_beside_its_keeper() {
+    let world = World::new();
+    let tag = unique(4);
+    let sleepers = || tagged(&format!("sleep\0{tag}"));
+    let start = ["start", &format!("sleep {tag}"), "--name", "a"];
+    world.run(&start).ok();
+    let (daemon, keeper) = world.manager();
+    let log = world.home().join("logs/clmgr.log");
+    let kept = world.path().join("kept.log");
+    std::fs::hard_link(log, &kept).unwrap();
+    let before = sleepers();
+    std::fs::remove_dir_all(world.home()).unwrap();
+    world.until("the daemon to notice", || {
+        let text = std::fs::read_to_string(&kept).unwrap();
+        text.contains("was removed while clmgr works in it") && text.contains(&format!("kill {keeper}"))
+    });
+    for _ in 0..2 {
+        world
+            .run(&start)
+            .refused(5, &format!("former home in this place still runs as process {keeper}"));
+        assert_eq!(sleepers(), before);
+    }
+    signal(&world, keeper, Signal::TERM);
+    world.until("their end", || {
+        !lives(keeper) && !lives(daemon) && sleepers().is_empty()
+    });
+    world.run(&start).ok();
+    assert_eq!(sleepers().len(), 1);
+    // Nobody is left who could tell, but the app carries the mark of a home that knows it no more.
+    kill_both(&world, world.manager());
+    std::fs::remove_dir_all(world.home()).unwrap();
+    world.run(&start).ok();
+    world.until("one", || sleepers().len() == 1);
+    assert_eq!(world.pids("a")[0], i64::from(sleepers()[0]));
+}

@@ -202,7 +202,7 @@ fn a_broken_edit_is_rolled_back_and_the_old_spec_stays_for_good() {
     assert_eq!(world.describe("a")["spec"], spec);
     // So it is after everything was killed and came back.
     world.run(&["kill"]).ok();
-    world.run(&["status"]).ok();
+    world.run(&["resurrect"]).ok();
     world.until("the old generation", || world.states("a") == ["online"; 3]);
     assert_eq!(world.describe("a")["spec"], spec);
 }

@@ -454,7 +454,7 @@ fn after_kill_everything_comes_back_as_wanted() {
     world.run(&["kill"]).ok();
     assert!(!lives(daemon) && !lives(keeper));
     assert!(tags.iter().all(|tag| tagged(tag).is_empty()));
-    world.run(&["status"]).ok();
+    world.run(&["resurrect"]).ok();
     let right = || {
         world.states("many") == ["online"; 5]
             && world.states("down") == ["stopped"; 3]

@@ -16,7 +16,8 @@ const PATIENCE: Millis = Millis(10_000);
 pub const EXAMPLES: &str = "Examples:
   clmgr kill
 
-What is wanted stays wanted: the next clmgr command starts the same apps again.
+What is wanted stays wanted: clmgr resurrect, clmgr start, or any command that
+changes something starts the same apps again.
 To forget them: clmgr delete all";
 
 pub(crate) fn run(context: &mut Context) -> Result<(), Failure> {
@@ -43,5 +44,5 @@ pub(crate) fn run(context: &mut Context) -> Result<(), Failure> {
     }
     context
         .ui
-        .line("clmgr is stopped; the next command brings the apps back")
+        .line("clmgr is stopped; clmgr resurrect brings the apps back")
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(context: &mut Context) -> Result<(), Failure> {
 /// The daemon does not run, and this command does not start it.
 pub(crate) fn not_running() -> Failure {
     Failure::unreachable("clmgr does not run here")
-        .hint("clmgr start, or clmgr status, brings it and the saved apps back")
+        .hint("clmgr start, or clmgr resurrect, brings it and the saved apps back")
 }
 
 /// Tells a person that the daemon is of another version. Failing to ask is no failure.
@@ -47,6 +47,6 @@ fn note_other_version(ping: &Ping, context: &mut Context) {
         context.ui.warning(&note);
         context
             .ui
-            .hint("clmgr kill && clmgr status starts it anew with this version");
+            .hint("clmgr kill && clmgr resurrect starts it anew with this version");
     }
 }

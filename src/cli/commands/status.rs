@@ -15,7 +15,10 @@ use crate::cli::{commands, complete, targets};
 pub const EXAMPLES: &str = "Examples:
   clmgr status
   clmgr ls api worker
-  clmgr status --json";
+  clmgr status --json
+
+After clmgr kill this says that nothing runs, and starts nothing. If clmgr was
+killed in another way, it is started again, and takes over what survived.";
 
 /// `status`.
 #[derive(Clone, Debug, Args)]
@@ -30,7 +33,13 @@ pub(crate) fn run(args: &StatusArgs, context: &mut Context) -> Result<(), Failur
     if context.json {
         return print_json(&query, context);
     }
-    let mut daemon = Daemon::start()?;
+    let Some(mut daemon) = Daemon::unless_ended()? else {
+        context.ui.line("clmgr does not run here")?;
+        context
+            .ui
+            .hint("clmgr start, or clmgr resurrect, brings it and the saved apps back");
+        return Ok(());
+    };
     let status: StatusReply = daemon.get(routes::STATUS, &query)?;
     let (width, coloured) = (context.ui.width(), context.ui.is_coloured());
     context.ui.line(table::render(&status, width, coloured))?;
@@ -42,7 +51,10 @@ pub(crate) fn run(args: &StatusArgs, context: &mut Context) -> Result<(), Failur
 
 /// The daemon's own text, passed through unread.
 pub(crate) fn print_json(query: &[(&'static str, String)], context: &mut Context) -> Result<(), Failure> {
-    let text = Daemon::start()?.raw(routes::STATUS, query)?;
+    let Some(mut daemon) = Daemon::unless_ended()? else {
+        return context.ui.json(&StatusReply { apps: Vec::new() });
+    };
+    let text = daemon.raw(routes::STATUS, query)?;
     context.ui.bytes(text.as_ref().trim_ascii_end())?;
     context.ui.bytes(b"\n")
 }

@@ -41,9 +41,16 @@ pub fn identity(pid: i32) -> Option<ProcessId> {
     })
 }
 
-/// The wait status of a process that is dead and not collected. Needs to be its owner, or root.
+/// The wait status of a process that is dead and not collected. `None` for another user's, unless this is root: the
+/// kernel would say 0 without knowing.
 #[must_use]
 pub(crate) fn zombie_status(pid: i32) -> Option<i32> {
+    use std::os::unix::fs::MetadataExt;
+    let own = rustix::process::geteuid();
+    let owner = std::fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+    if !own.is_root() && owner != own.as_raw() {
+        return None;
+    }
     let stat = stat(pid)?;
     if stat.state == b'Z' { stat.exit_code } else { None }
 }
