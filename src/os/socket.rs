@@ -251,8 +251,8 @@ mod tests {
         let socket = listen(&wanted, 0).unwrap();
         drop(std::os::unix::net::UnixStream::connect(&path).unwrap());
         drop(socket);
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, "").unwrap();
+        crate::os::fsx::remove_file(&path).unwrap();
+        drop(crate::os::fsx::open_append(&path, 0o600).unwrap());
         assert_eq!(listen(&wanted, 0).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 

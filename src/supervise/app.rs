@@ -41,8 +41,7 @@ pub struct App {
     pub circuit: Circuit,
     /// Unstable exits of all instances.
     pub window: Window,
-    /// Ports of its listening sockets, those that the kernel chose among them: a socket that is bound again gets
-    /// the same.
+    /// Ports that the kernel chose for its listening sockets: one that is bound again gets the same.
     #[serde(default)]
     pub ports: BTreeMap<String, u16>,
     /// Why the circuit is open, for people.

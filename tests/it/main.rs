@@ -7,6 +7,7 @@
 )]
 #![expect(unreachable_pub, reason = "one binary; nothing here has users outside")]
 
+mod addresses;
 mod api;
 mod bad_days;
 mod bad_input;

@@ -138,7 +138,8 @@ impl Daemon {
     fn enter_socket(&mut self, app: AppId, spec: ListenSpec, fd: Arc<OwnedFd>) {
         let key = spec.key();
         let port = spec.address.inet().and_then(|_| socket::port(&fd));
-        if let (Some(port), Some(app)) = (port, self.core.apps.get_mut(&app)) {
+        let chosen = spec.address.inet().is_some_and(|address| address.port() == 0);
+        if let (Some(port), true, Some(app)) = (port, chosen, self.core.apps.get_mut(&app)) {
             app.ports.insert(key.clone(), port);
         }
         let listener = Listener {

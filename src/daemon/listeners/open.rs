@@ -79,7 +79,7 @@ impl Daemon {
                     Ok(reservation) => made.extend(reservation),
                     Err(Trouble { why, hint }) => {
                         self.unreserve(made);
-                        let message = format!("{} was not started: {why}", spec.name);
+                        let message = format!("{}: {why}; nothing was changed", spec.name);
                         return Err(Box::new(ErrorBody::new(ErrorKind::Failed, message).hint(hint)));
                     }
                 }
