@@ -21,6 +21,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
     ("exits expected", &["exits lost", "exits wrong", "exits repeated"]),
     ("exits recorded as unknown", &[]),
+    ("exits that nobody could see", &[]),
     ("exits while no daemon lived", &[]),
     ("instances watched", &["pids changed without reason"]),
     ("lives that began", &["duplicates", "births not recorded"]),

@@ -43,8 +43,10 @@ pub(super) fn check(known: &Known<'_>, report: &Report) {
         }
         let key = (entry.app.as_str(), entry.pid);
         let found = recorded.get(&key).map_or(&[][..], Vec::as_slice);
-        let orphaned = orphaned(known, born.get(&key).copied().unwrap_or(0), entry);
+        let born = born.get(&key).copied().unwrap_or(0);
+        let orphaned = orphaned(known, born, entry);
         match found {
+            [] if known.is_unseen(born, Some(entry.at)) => report.count("exits that nobody could see", 1),
             [] => report.wrong("exits lost", 1, told(known, entry, "has no event")),
             [event] => match event.exit.map(|exit| exit.status) {
                 Some(status) if status == expected => {}

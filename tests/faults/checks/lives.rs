@@ -1,7 +1,7 @@
 //! Nobody lived twice: in an app whose processes announce their end, each life begins after the one before it was
-//! announced to end; others were born as often as the event log says.
+//! announced to end; and the event log knows everybody who was born.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clmgr::model::event::EventKind;
 
@@ -11,14 +11,12 @@ use crate::ledger::Record;
 use crate::report::Report;
 
 pub(super) fn check(known: &Known<'_>, report: &Report) {
-    let mut births = BTreeMap::<&str, usize>::new();
     let mut living = BTreeMap::<(&str, u32), i32>::new();
     for entry in known.ledger {
         let instance = (entry.app.as_str(), entry.slot);
         match entry.record {
             Record::Born => {
                 report.count("lives that began", 1);
-                *births.entry(&entry.app).or_default() += 1;
                 let announces = ["exits", "loop", "open", "lines"].contains(&fleet::group(&entry.app));
                 if let Some(other) = living.insert(instance, entry.pid)
                     && announces
@@ -35,15 +33,22 @@ pub(super) fn check(known: &Known<'_>, report: &Report) {
             }
         }
     }
-    for (app, count) in births {
-        let of_app = || known.events.of(app);
-        let started = of_app().filter(|event| event.kind == EventKind::Started).count();
-        // Told to stop before it could say a word, or it could not be told whether it was born: a few at most.
-        let stopped = of_app()
-            .filter(|event| matches!(event.kind, EventKind::Exited | EventKind::Stopped))
-            .count();
-        if started < count || started - count > stopped {
-            let text = format!("{app}: born {count} times, started {started} times");
+    let ended: BTreeMap<i32, u64> = known
+        .ledger
+        .iter()
+        .filter(|entry| entry.record != Record::Born)
+        .map(|entry| (entry.pid, entry.at))
+        .collect();
+    let started: BTreeSet<i32> = known
+        .events
+        .all
+        .values()
+        .filter(|event| event.kind == EventKind::Started)
+        .filter_map(|event| event.pid)
+        .collect();
+    for entry in known.ledger.iter().filter(|entry| entry.record == Record::Born) {
+        if !started.contains(&entry.pid) && !known.is_unseen(entry.at, ended.get(&entry.pid).copied()) {
+            let text = format!("{}:{}: {} has no event", entry.app, entry.slot, entry.pid);
             report.wrong("births not recorded", 1, text);
         }
     }
