@@ -17,6 +17,7 @@
 
 mod bed;
 mod commands;
+mod control;
 mod footprint;
 mod home;
 mod logs;
@@ -41,6 +42,7 @@ const FIGURES: &[Figure] = &[
     ("restart", commands::restart),
     ("stop", start::stop),
     ("status", commands::status),
+    ("control", control::control),
     ("memory", footprint::memory),
     ("cpu", footprint::cpu),
     ("logs", logs::throughput),

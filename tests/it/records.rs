@@ -29,15 +29,15 @@ fn every_exit_is_told_once_whenever_the_daemon_dies() {
     }
     world.run(&["stop", "b"]).ok();
     let events = world.events();
-    let told = |pid: &str| {
-        let of_it = |event: &&Value| event["kind"] == "exited" && event["pid"].to_string() == pid;
+    let told = |pid: i64| {
+        let of_it = |event: &&Value| event["kind"] == "exited" && event["pid"] == pid;
         events.iter().filter(of_it).count()
     };
     let ends = world.text("ends");
     assert!(ends.lines().count() > 20, "{ends}");
     let wrong: Vec<(&str, usize)> = ends
         .lines()
-        .map(|pid| (pid, told(pid)))
+        .map(|pid| (pid, told(pid.parse().unwrap())))
         .filter(|(_, count)| *count != 1)
         .collect();
     assert!(wrong.is_empty(), "{wrong:?} of {}", ends.lines().count());

@@ -26,6 +26,7 @@ pub(crate) fn play(args: &[String]) -> anyhow::Result<u8> {
         "idle" => {
             pen.write(Record::Born)?;
             if std::env::var_os("CRASH").is_some() {
+                pen.write(Record::Code(9))?;
                 return Ok(9);
             }
             loop {
