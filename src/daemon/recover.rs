@@ -71,6 +71,7 @@ impl Table {
 /// Takes everything over and continues.
 pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table, hunt: Hunt, state_lost: bool) {
     daemon.unacked = table.last_exit;
+    let fresh = table.children.is_empty();
     load(daemon, &state);
     // Before anything else is said: a replacement that runs already must be in its slot when the end of the one
     // before it, or another slot's good news, asks for a start.
@@ -102,7 +103,7 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table,
         }
     }
     daemon.note_running();
-    daemon.recover_sockets(std::mem::take(&mut table.sockets));
+    daemon.recover_sockets(std::mem::take(&mut table.sockets), fresh);
     daemon.core.resume(clock::monotonic());
 }
 

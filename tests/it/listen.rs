@@ -116,6 +116,9 @@ pub fn kill_both(world: &World) {
         }
     }
     world.until("the end of both", || !lives(keeper) && !lives(daemon));
+    // A thread that ends late keeps the socket open for a moment longer.
+    let socket = world.home().join("clmgr.sock");
+    world.until("the end of their socket", || UnixStream::connect(&socket).is_err());
 }
 
 #[test]
@@ -416,4 +419,46 @@ fn node_listens_on_its_descriptor() {
     asked().unwrap();
     world.run(&["reload", "n"]).ok();
     asked().unwrap();
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_said_once() {
+    let world = world();
+    // The socket under another number: nobody can know.
+    world.file(
+        "moved.py",
+        "import os, socket\nos.dup2(3, 10); os.close(3)\nserver = socket.socket(fileno=10); server.setblocking(True)\n\
+         while True:\n    client, _ = server.accept()\n    client.recv(4096)\n\
+         \x20   client.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n' + f'{os.getpid()} moved\\n'.encode())\n    client.close()\n",
+    );
+    world
+        .run(&[
+            "start",
+            "/usr/bin/python3 moved.py",
+            "--name",
+            "a",
+            "--listen",
+            "127.0.0.1:0",
+        ])
+        .ok();
+    let (port, pid) = (port_of(&world, "a"), world.pids("a")[0]);
+    assert_eq!(get(port).0, pid);
+    kill_both(&world);
+    assert_eq!(world.pids("a"), [pid]);
+    kill_daemon(&world);
+    assert_eq!(get(port).0, pid);
+    let said: Vec<String> = world
+        .events()
+        .iter()
+        .filter(|event| event["kind"] == "listener_lost")
+        .map(|event| event["message"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].contains("127.0.0.1:0 of a") && said[0].contains(&pid.to_string()),
+        "{said:?}"
+    );
+    world.run(&["restart", "a"]).ok();
+    assert_eq!(port_of(&world, "a"), port);
+    assert_eq!(get(port).0, world.pids("a")[0]);
 }

@@ -206,7 +206,8 @@ impl Daemon {
     /// Resolves when the keeper has closed what it was told to close: what was free a moment ago can be bound then.
     pub(crate) fn when_closed(&mut self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
-        if std::mem::take(&mut self.listeners.closing) {
+        // Those who wait already have taken the mark.
+        if std::mem::take(&mut self.listeners.closing) || !self.listeners.waiting.is_empty() {
             self.keeper_send(&ToKeeper::Ping, Vec::new());
             self.listeners.waiting.push_back(Waiting::Request(sender));
         }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use super::{Listener, remove_file};
 use crate::daemon::Daemon;
+use crate::daemon::runs::Handle;
 use crate::daemon::text::cause;
 use crate::model::listen::{Address, ListenSpec, MAX_LISTENERS, MAX_PATH};
 use crate::model::names::{AppId, AppName};
 use crate::model::outcome::{ErrorBody, ErrorKind};
 use crate::model::spec::{AppSpec, Ready};
-use crate::os::{holder, socket};
+use crate::os::{holder, procfs, socket};
 
 /// A socket that a request has bound and no instance has taken yet.
 #[derive(Debug)]
@@ -98,10 +99,14 @@ impl Daemon {
         let shared = self.listeners.reserved.get(&name).and_then(std::sync::Weak::upgrade);
         let fd = match shared {
             Some(fd) => fd,
-            None => Arc::new(
-                self.bind_socket(known, wanted)
-                    .map_err(|error| self.trouble(app, wanted, &error))?,
-            ),
+            None => match self.bind_socket(known, wanted) {
+                Ok(fd) => Arc::new(fd),
+                // One that could not be taken back: it is free when the instance has stopped.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && self.is_with_instance(known, wanted) => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(self.trouble(app, wanted, &error)),
+            },
         };
         self.listeners.reserved.insert(name, Arc::downgrade(&fd));
         Ok(Some(Reservation {
@@ -162,12 +167,38 @@ impl Daemon {
 
     /// With the port that the kernel chose for this app before, if that is still free.
     fn bind_socket(&self, app: Option<AppId>, wanted: &ListenSpec) -> io::Result<OwnedFd> {
-        let app = app.and_then(|id| self.core.apps.get(&id));
-        let chosen = app.and_then(|app| app.ports.get(&wanted.key())).copied().unwrap_or(0);
+        let chosen = self.chosen_port(app, wanted).unwrap_or(0);
         match socket::listen(wanted, chosen) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && chosen != 0 => socket::listen(wanted, 0),
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && chosen != 0 && !self.is_with_instance(app, wanted) =>
+            {
+                socket::listen(wanted, 0)
+            }
             result => result,
         }
+    }
+
+    /// The port that the kernel chose before.
+    fn chosen_port(&self, app: Option<AppId>, wanted: &ListenSpec) -> Option<u16> {
+        let app = self.core.apps.get(&app?)?;
+        app.ports.get(&wanted.key()).copied()
+    }
+
+    /// An instance of this very app has it, and we have not.
+    fn is_with_instance(&self, app: Option<AppId>, wanted: &ListenSpec) -> bool {
+        let wanted = bound(wanted, self.chosen_port(app, wanted));
+        let holders = holder::holders(&wanted);
+        holders
+            .iter()
+            .any(|holder| self.instance(holder.pid).is_some_and(|handle| Some(handle.app) == app))
+    }
+
+    /// The instance that a process is, or is a member of.
+    fn instance(&self, pid: i32) -> Option<&Handle> {
+        let session = procfs::stat(pid).map_or(pid, |stat| stat.session);
+        self.handles
+            .values()
+            .find(|handle| handle.pid == pid || handle.pid == session)
     }
 
     fn trouble(&self, app: &AppName, wanted: &ListenSpec, error: &io::Error) -> Trouble {
@@ -237,8 +268,7 @@ impl Daemon {
             );
         };
         let named = format!("process {} ({})", first.pid, first.program);
-        let ours = self.handles.values().find(|handle| handle.pid == first.pid);
-        let instance = ours.and_then(|handle| {
+        let instance = self.instance(first.pid).and_then(|handle| {
             let app = self.core.apps.get(&handle.app)?;
             Some((app.name().clone(), handle.slot))
         });

@@ -20,15 +20,16 @@ pub(crate) type Stored = BTreeMap<String, OwnedFd>;
 pub(crate) const PREFIX: &str = "listen/";
 
 impl Daemon {
-    /// Before anything is started, so that nothing is bound that exists.
-    pub(crate) fn recover_sockets(&mut self, stored: Stored) {
+    /// Before anything is started, so that nothing is bound that exists. `fresh`: the keeper is new, and what is
+    /// missing was not missed before.
+    pub(crate) fn recover_sockets(&mut self, stored: Stored, fresh: bool) {
         for (name, fd) in stored {
             self.recover_stored(&name, fd);
         }
         let living: Vec<(RunId, AppId)> = self
             .handles
             .iter()
-            .filter(|(_, handle)| handle.exit.is_none())
+            .filter(|(_, handle)| handle.exit.is_none() && pidfd::alive(&handle.pidfd))
             .map(|(run, handle)| (*run, handle.app))
             .collect();
         let mut lost = BTreeMap::new();
@@ -36,7 +37,7 @@ impl Daemon {
             self.recover_from(run, app, &mut lost);
         }
         for ((app, key), why) in lost {
-            if self.listeners.get(app, &key).is_none() {
+            if fresh && self.listeners.get(app, &key).is_none() {
                 tracing::warn!("{why}");
                 self.hub.announce(clock::wall(), EventKind::ListenerLost, why);
             }
