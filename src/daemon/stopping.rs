@@ -8,6 +8,8 @@ use crate::daemon::Daemon;
 use crate::daemon::helper::HelperPlan;
 use crate::daemon::mail::Mail;
 use crate::daemon::spawning::MARKER;
+use crate::model::duration::Millis;
+use crate::model::event::EventKind;
 use crate::model::names::RunId;
 use crate::model::time::Moment;
 use crate::os::pidfd::{self, Scope};
@@ -19,6 +21,9 @@ use crate::supervise::Input;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// For those whose spec is forgotten.
 const SIGTERM: i32 = 15;
+/// How long killed processes may be there before they are told of: soon enough for the answer to a command, which
+/// comes after 10 s, to refer to it.
+const PATIENCE: Millis = Millis(7_000);
 /// No process.
 const NOBODY: i32 = -1;
 /// The same for processes that do not die, because they are blocked inside the kernel.
@@ -109,6 +114,22 @@ impl Daemon {
         }
         let mail = self.mail.clone();
         tokio::spawn(async move { search.empty(found, until, run, &mail).await });
+    }
+
+    /// What a run left is blocked inside the kernel.
+    fn undying(&mut self, run: RunId, pids: &[i32]) {
+        let whose = self
+            .core
+            .owner(run)
+            .and_then(|app| Some(format!("{}:{}", app.name(), app.runs.get(&run)?.slot)));
+        let pids: Vec<String> = pids.iter().map(i32::to_string).collect();
+        let message = format!(
+            "{}: it ended, but what it left does not die of SIGKILL (pid {}): nothing takes its place until that is gone",
+            whose.unwrap_or_else(|| run.to_string()),
+            pids.join(", ")
+        );
+        tracing::error!("{message}");
+        self.hub.announce(clock::wall(), EventKind::Killed, message);
     }
 
     /// Every process that is somebody's leader, and our own.
@@ -222,7 +243,13 @@ impl Search {
         };
         if !in_time {
             let mut pause = LOOK_AGAIN;
+            let mut complain_at = Some(clock::monotonic().after(PATIENCE));
             while !members.is_empty() {
+                if complain_at.is_some_and(|at| at <= clock::monotonic()) {
+                    complain_at = None;
+                    let pids: Vec<i32> = members.iter().map(|member| member.pid).collect();
+                    mail.post(move |daemon| daemon.undying(run, &pids));
+                }
                 for member in &members {
                     let _gone = pidfd::signal(&member.fd, 9, Scope::Process);
                 }

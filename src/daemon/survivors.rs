@@ -7,8 +7,10 @@
 //! | no record of it, its place is free and its spec in force | takes the place |
 //! | anything else | stopped, and waited for: nothing is started beside it |
 //!
-//! This costs one pass over `/proc`, and only where it can find something: a daemon whose keeper is the one of the
-//! last note in [`os::running`](crate::os::running) has everything in that keeper's table.
+//! This costs one pass over `/proc`, beside the opening of the store, and only where it can find something: after a
+//! manager that was killed, and in a home without a state, which may have been removed under one. A daemon whose
+//! keeper is the one of the last note in [`os::running`](crate::os::running) has everything in that keeper's table,
+//! and without a note the last end was an orderly one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::model::names::{AppId, RunId, Slot};
 use crate::model::process::ProcessId;
+use crate::os::home::Home;
 use crate::os::marked::{self, Marked};
 use crate::os::pidfd::{self, Scope};
 use crate::os::running::{self, Running};
@@ -77,9 +80,13 @@ pub(crate) struct Hunt {
 }
 
 impl Hunt {
-    /// Begins one, unless the keeper is the one that the last manager here had.
-    pub(crate) fn begin(daemon_home: &crate::os::home::Home, tag: &str, keeper: &Running) -> Self {
-        if running::read(&daemon_home.running()).as_ref() == Some(keeper) {
+    /// Begins one where it can find something. Call it before the state is opened.
+    pub(crate) fn begin(home: &Home, tag: &str, keeper: &Running) -> Self {
+        let is_needless = match running::read(&home.running()) {
+            Some(last) => last == *keeper,
+            None => home.db().exists(),
+        };
+        if is_needless {
             return Self { thread: None };
         }
         let (tag, since) = (tag.to_owned(), keeper.keeper_born.saturating_sub(NEWBORN));

@@ -12,6 +12,13 @@ use crate::supervise::run::{Phase, Run};
 
 /// What is said about a process that SIGKILL does not end.
 const STUCK: &str = "still there 10 s after SIGKILL: it is blocked inside the kernel";
+/// The same of its descendants; only the daemon knows their pids.
+const LEFTOVERS_STUCK: &str =
+    "it ended, but a process that it left is still there 10 s after SIGKILL: see `clmgr events` for its pid";
+
+fn stuck(run: &Run) -> &'static str {
+    if run.is_live() { STUCK } else { LEFTOVERS_STUCK }
+}
 
 /// Something a request waits for.
 #[derive(Clone, Debug)]
@@ -162,14 +169,14 @@ impl App {
                 if left.peek().is_none() {
                     return Some(self.line(Some(slot), outcome));
                 }
-                left.any(Run::is_stuck)
-                    .then(|| self.failed(Some(slot), STUCK, Vec::new()))
+                left.find(|run| run.is_stuck())
+                    .map(|run| self.failed(Some(slot), stuck(run), Vec::new()))
             }
             GoalKind::Gone => self
                 .runs
                 .values()
                 .find(|run| run.is_stuck())
-                .map(|run| self.failed(Some(run.slot), STUCK, Vec::new())),
+                .map(|run| self.failed(Some(run.slot), stuck(run), Vec::new())),
             GoalKind::Rollout => None,
         }
     }
@@ -185,7 +192,7 @@ impl App {
         let is_new = |run: Option<RunId>| run.is_some() && run > after;
         if let Some(run) = self.current(slot) {
             if run.is_stuck() {
-                return Some(self.failed(Some(slot), STUCK, Vec::new()));
+                return Some(self.failed(Some(slot), stuck(run), Vec::new()));
             }
             return (is_new(Some(run.id)) && run.phase == Phase::Online && run.cause.is_none())
                 .then(|| self.line(Some(slot), outcome));

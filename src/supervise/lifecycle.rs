@@ -303,7 +303,8 @@ impl App {
             cx.emit(Output::EndProbe(id));
         }
         run.phase = Phase::Sweeping;
-        run.deadline = None;
+        // What is left is killed then, and may be blocked inside the kernel.
+        run.deadline = Some(grace.after(KILL_PATIENCE));
         run.grace = Some(grace);
         let (slot, pid) = (run.slot, run.pid);
         let lived = run.began.map_or(Millis::ZERO, |began| cx.now.since(began));

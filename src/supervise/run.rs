@@ -119,10 +119,15 @@ impl Run {
             }
     }
 
-    /// SIGKILL was sent long ago, and it is still there.
+    /// SIGKILL was sent long ago, and it, or what it left behind, is still there.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
-        self.phase == Phase::Killing && self.deadline.is_none() && self.is_live()
+        self.deadline.is_none()
+            && match self.phase {
+                Phase::Killing => self.is_live(),
+                Phase::Sweeping => true,
+                Phase::Spawning | Phase::Starting | Phase::Online | Phase::PreStop | Phase::Stopping => false,
+            }
     }
 
     /// A process of it may exist.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::programs::Behaviour;
+use super::programs::{Behaviour, STUCK};
 use super::world::{Proc, World};
 use crate::model::exit::{Exit, ExitStatus};
 use crate::model::names::{AppId, RunId, Slot};
@@ -98,7 +98,10 @@ impl World {
                 let now = self.now;
                 let proc = self.proc(run);
                 assert!(proc.exited, "sweeping after the leader");
-                let wait = proc.behaviour.sweep.min(until.since(now).0 + 5);
+                let wait = match proc.behaviour.sweep {
+                    STUCK => STUCK,
+                    sweep => sweep.min(until.since(now).0 + 5),
+                };
                 self.later(wait, Input::Swept(run));
             }
             Output::Inspect(run) => {

@@ -14,6 +14,9 @@ pub(super) struct Behaviour {
     pub(super) fat: bool,
 }
 
+/// What is left does not die of SIGKILL either, but much later.
+pub(super) const STUCK: u64 = 60_000;
+
 impl Behaviour {
     pub(super) fn of(program: &str, rng: &mut Rng) -> Self {
         let good = Self {
@@ -47,6 +50,7 @@ impl Behaviour {
             "no-spawn" => Self { spawns: false, ..good },
             "deaf" | "undead" => Self { stop: None, ..good },
             "family" => Self { sweep: 30_000, ..good },
+            "stuck-family" => Self { sweep: STUCK, ..good },
             "fat" => Self { fat: true, ..good },
             "wild" => Self {
                 spawns: !rng.one_in(6),

@@ -398,3 +398,21 @@ fn what_sigkill_does_not_end_is_reported_and_nothing_hangs() {
         assert_eq!(world.alive(), 2, "nothing takes their place");
     }
 }
+
+#[test]
+fn a_stop_is_answered_when_what_is_left_does_not_die() {
+    let mut world = up("stuck-family", 1);
+    let began = world.now;
+    let error = world.run(Command::Stop { targets: all() }).unwrap_err();
+    assert!(world.now < began.after(Millis::from_secs(40)), "{:?}", world.now);
+    let message = &error.message;
+    assert!(message.contains("a process that it left is still there"), "{message}");
+    // Its slot is taken until it is gone.
+    let spawns = world.spawns.len();
+    world.pass(5_000);
+    assert_eq!(world.spawns.len(), spawns);
+    world.pass(200_000);
+    assert_eq!(states(&world), [State::Stopped]);
+    world.run(start(all())).unwrap();
+    assert_eq!(states(&world), [State::Online]);
+}
