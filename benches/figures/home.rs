@@ -31,7 +31,7 @@ impl<'b> Home<'b> {
             keeper: 0,
         };
         fs::create_dir(&home.path)?;
-        home.run(&["status"])?; // starts them
+        home.run(&["resurrect"])?; // starts them
         let ping: Value = serde_json::from_str(&home.output(&["ping", "--json"])?)?;
         let pid = |key: &str| ping[key].as_i64().and_then(|pid| i32::try_from(pid).ok());
         home.daemon = pid("pid").context("ping gives no pid")?;

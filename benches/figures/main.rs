@@ -17,6 +17,7 @@
 
 mod bed;
 mod commands;
+mod control;
 mod footprint;
 mod home;
 mod logs;
@@ -43,6 +44,7 @@ const FIGURES: &[Figure] = &[
     ("stop", start::stop),
     ("status", commands::status),
     ("upgrade", upgrade::upgrade),
+    ("control", control::control),
     ("memory", footprint::memory),
     ("cpu", footprint::cpu),
     ("logs", logs::throughput),

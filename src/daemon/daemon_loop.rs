@@ -47,7 +47,7 @@ impl Daemon {
                 self.perform_all();
             }
             self.tell_service();
-            let unwritten = self.core.is_dirty();
+            let unwritten = self.core.is_dirty() || self.hub.has_notes();
             match self.keeper.get_mut().flush() {
                 Ok(_) => {}
                 Err(error) => return End::KeeperLost(LinkError::Io(error)),
@@ -75,7 +75,7 @@ impl Daemon {
                 self.persist();
                 written_at = now;
             }
-            let write_at = self.core.is_dirty().then(|| written_at + WRITE_DELAY);
+            let write_at = (self.core.is_dirty() || self.hub.has_notes()).then(|| written_at + WRITE_DELAY);
             tokio::select! {
                 biased;
                 () = readable(&self.keeper) => {

@@ -235,8 +235,8 @@ impl Daemon {
     pub(crate) fn drained(&mut self, run: RunId, stderr: Vec<String>) {
         if self.draining.remove(&run) {
             if self.draining.is_empty() {
-                for draft in std::mem::take(&mut self.held_back) {
-                    self.publish(draft);
+                for (id, event) in std::mem::take(&mut self.held_back) {
+                    self.publish(id, &event);
                 }
             }
             return;

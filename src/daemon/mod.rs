@@ -54,13 +54,14 @@ use tokio::sync::oneshot;
 
 use crate::keeper::link::Link;
 use crate::logs::pump::Pump;
+use crate::model::event::Event;
 use crate::model::names::{AppId, RunId};
 use crate::model::outcome::{ErrorBody, InstanceResult};
 use crate::model::spec::AppSpec;
 use crate::model::time::{Moment, WallTime};
 use crate::os::home::Home;
 use crate::store::Store;
-use crate::supervise::{Core, EventDraft, Input, Ticket};
+use crate::supervise::{Core, Input, Ticket};
 
 use doors::Doors;
 use helper::Helper;
@@ -101,8 +102,8 @@ pub(crate) struct Daemon {
     pub(crate) ordered: BTreeSet<RunId>,
     /// Runs whose end is known to the core while their last words are still being written.
     pub(crate) draining: BTreeSet<RunId>,
-    /// Events that wait for those.
-    pub(crate) held_back: Vec<EventDraft>,
+    /// Events that are told when those are written.
+    pub(crate) held_back: Vec<(AppId, Event)>,
     pub(crate) helpers: BTreeMap<RunId, Helper>,
     pub(crate) next_helper: u64,
     pub(crate) listeners: Listeners,

@@ -3,23 +3,72 @@
 use std::sync::Arc;
 
 use crate::api::status::Crash;
+use crate::daemon::listeners::Answers;
 use crate::daemon::ready::pipe_name;
 use crate::daemon::{Daemon, require};
 use crate::keeper::protocol::ToKeeper;
-use crate::model::names::RunId;
+use crate::model::event::Event;
+use crate::model::names::{AppId, RunId, Slot};
+use crate::model::spec::AppSpec;
 use crate::os::{clock, listening, tree};
 use crate::store::{AppRow, Change as StoreChange, Note};
-use crate::supervise::{Change, EventDraft, Input, Output};
+use crate::supervise::run::Phase;
+use crate::supervise::{Change, Input, Output};
+
+/// What is done when the records are written.
+#[derive(Default)]
+struct AfterWriting {
+    answers: Answers,
+    spawns: Vec<(RunId, AppId, Slot, Arc<AppSpec>)>,
+}
 
 impl Daemon {
     /// Performs everything that is waiting, in order.
     pub(crate) fn perform_all(&mut self) {
+        let mut after = AfterWriting::default();
         while let Some(output) = self.core.poll_output() {
-            self.perform(output);
+            self.perform(output, &mut after);
+        }
+        if after.answers.is_empty() && after.spawns.is_empty() {
+            return;
+        }
+        // Whatever the answers say is written before they are given: if keeper and daemon die now, the next ones
+        // know every process they speak of. A disk that is full is told by an event.
+        self.persist();
+        if !after.answers.is_empty() {
+            self.answer_when_closed(after.answers);
+        }
+        if !after.spawns.is_empty() {
+            let mail = self.mail.clone();
+            self.store.write(Box::new(move |_| {
+                mail.post(move |daemon| {
+                    for (run, app, slot, spec) in after.spawns {
+                        if daemon.is_spawning(run) && !daemon.detaching {
+                            daemon.spawn(run, app, slot, &spec);
+                        }
+                    }
+                });
+            }));
         }
     }
 
-    fn perform(&mut self, output: Output) {
+    /// The process is one too many for whoever knows only what was written: a second one in its slot, or of a
+    /// generation that is not in force yet. The next daemon would take it for a stranger and stop it, with the
+    /// connections that it has accepted by then.
+    fn is_in_advance(&self, run: RunId) -> bool {
+        self.core.owner(run).is_some_and(|app| {
+            let slot = app.runs.get(&run).map(|record| record.slot);
+            app.rollout.is_some() || slot.is_some_and(|slot| app.runs_in(slot).count() > 1)
+        })
+    }
+
+    /// The order is still to be given.
+    fn is_spawning(&self, run: RunId) -> bool {
+        let record = self.core.owner(run).and_then(|app| app.runs.get(&run));
+        record.is_some_and(|record| record.phase == Phase::Spawning)
+    }
+
+    fn perform(&mut self, output: Output, after: &mut AfterWriting) {
         match output {
             Output::Commit(changes) => self.commit(changes),
             Output::Check(id, spec) => {
@@ -31,6 +80,9 @@ impl Daemon {
             }
             // The next daemon finds in the record that it is still to be done.
             Output::Spawn { .. } if self.detaching => {}
+            Output::Spawn { run, app, slot, spec } if self.is_in_advance(run) => {
+                after.spawns.push((run, app, slot, spec));
+            }
             Output::Spawn { run, app, slot, spec } => self.spawn(run, app, slot, &spec),
             Output::Probe(run) => self.probe(run),
             Output::EndProbe(run) => self.end_probe(run),
@@ -41,10 +93,12 @@ impl Daemon {
             Output::Inspect(run) => self.inspect(run),
             Output::Release(run) => self.release(run),
             Output::Event(draft) => {
+                let id = draft.id;
+                let event = self.hub.note(clock::wall(), *draft);
                 if self.draining.is_empty() {
-                    self.publish(*draft);
+                    self.publish(id, &event);
                 } else {
-                    self.held_back.push(*draft);
+                    self.held_back.push((id, event));
                 }
             }
             Output::Crash(draft) => {
@@ -56,31 +110,27 @@ impl Daemon {
                     uptime_ms: draft.uptime.0,
                     stderr: draft.stderr,
                 };
-                self.store.note(Note::Crash {
+                self.hub.keep(Note::Crash {
                     app: draft.app,
                     crash: Box::new(crash),
                 });
             }
             Output::Reply(ticket, result) => {
                 if let Some(sender) = self.replies.remove(&ticket) {
-                    // Whatever the answer says is written before it is given: if keeper and daemon die now, the
-                    // next ones know every process it speaks of. A disk that is full is told by an event.
-                    self.persist();
-                    self.answer_when_closed(sender, result);
+                    after.answers.push((sender, result));
                 }
             }
         }
     }
 
-    /// Records, streams and alerts.
-    pub(crate) fn publish(&mut self, draft: EventDraft) {
-        let id = draft.id;
+    /// Streams and alerts.
+    pub(crate) fn publish(&mut self, id: AppId, event: &Event) {
         if let Some(service) = &mut self.service {
             service.changed(clock::monotonic());
         }
-        let event = self.hub.publish(clock::wall(), draft);
-        self.runtime_notes(&event);
-        self.alert(id, &event);
+        self.hub.tell(event);
+        self.runtime_notes(event);
+        self.alert(id, event);
     }
 
     fn commit(&mut self, changes: Vec<Change>) {
@@ -157,19 +207,21 @@ impl Daemon {
         }
     }
 
-    /// Writes the records of apps that changed.
+    /// Writes the records of apps that changed, and what happened to them.
     pub(crate) fn persist(&mut self) {
-        self.export_dirty();
+        let mut notes = self.hub.take_notes();
+        self.export_dirty(&mut notes);
+        self.store.notes(notes);
         // Now, not when notes have gathered: whoever killed this daemon's predecessor may be after it, too.
         self.store.write(Box::new(|_| {}));
     }
 
-    fn export_dirty(&mut self) {
+    fn export_dirty(&mut self, notes: &mut Vec<Note>) {
         for id in self.core.take_dirty() {
             self.tend_listeners(id);
             let Some(app) = self.core.apps.get(&id) else { continue };
             match app.export() {
-                Ok(json) => self.store.note(Note::Runtime(crate::store::RuntimeRow {
+                Ok(json) => notes.push(Note::Runtime(crate::store::RuntimeRow {
                     app: id,
                     boot: Arc::clone(&self.boot),
                     json,

@@ -57,7 +57,7 @@ impl Daemon {
         self.hub.announce(clock::wall(), EventKind::KeeperReplaced, message);
         self.upgraded_by_force();
         // Whoever killed the keeper may be after the daemon, too.
-        self.store.write(Box::new(|_| {}));
+        self.persist();
         Ok(())
     }
 

@@ -153,7 +153,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     )
     .map_err(DaemonError::system("start the log thread"))?;
     let keeper_link = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
-    let mut hub = Hub::new(store.clone(), state.last_event_seq);
+    let mut hub = Hub::new(state.last_event_seq);
     runtime::open(runtime.as_ref(), &pump, &mut hub);
     let mut daemon = Daemon {
         core: Core::new(state.next_app_id.0, state.first_run_id.0.max(table.next_run())),
@@ -478,7 +478,7 @@ impl Daemon {
     fn announce_for(&mut self, kind: EventKind, loss: &crate::logs::sink::Loss, message: String) {
         let Some(app) = self.core.named(&loss.app) else { return };
         let id = app.id;
-        let event = self.hub.publish(
+        let event = self.hub.note(
             clock::wall(),
             crate::supervise::EventDraft {
                 kind,
@@ -492,7 +492,7 @@ impl Daemon {
                 stderr: Vec::new(),
             },
         );
-        self.alert(id, &event);
+        self.publish(id, &event);
     }
 
     /// Says that another daemon is at work, and what of the state was lost.

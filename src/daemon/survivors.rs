@@ -186,8 +186,11 @@ pub(crate) fn settle(daemon: &mut Daemon, seated: Seated, kept: &mut BTreeMap<St
     }
 }
 
+/// A process that has ended is not alive, even if nobody has collected it: what was started in its place is there.
 fn is_alive(row: &RunRow) -> bool {
-    row.process.start_ticks > 0 && procfs::identity(row.process.pid).as_ref() == Some(&row.process)
+    row.process.start_ticks > 0
+        && pidfd::open(row.process.pid)
+            .is_ok_and(|fd| procfs::identity(row.process.pid).as_ref() == Some(&row.process) && pidfd::alive(fd))
 }
 
 /// The slot is to run, with the spec that the process was started from, and nobody is in it.

@@ -6,7 +6,7 @@
 //!         ◄──────────────────────────────
 //!            Spawned, Exited, Children …
 //!
-//!  daemon dies ─► link ends ─► keeper starts another (0, 100 ms, 200 ms … 1 s; from 0 again after 10 s of life)
+//!  daemon dies ─► link ends ─► keeper starts another (0, 100 ms, 200 ms … 1 s; from 0 again after half a second)
 //!              ─► Hello ─► Welcome, every exit not acknowledged ─► Table ─► Children ─► as before
 //!  SIGTERM     ─► Terminate to the daemon ─► it stops the apps ─► Exit ─► keeper leaves, code 0
 //!  SIGUSR1     ─► Detach to the daemon ─► it writes what is left ─► Exit ─► keeper leaves, code 0; the apps live on

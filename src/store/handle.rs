@@ -55,6 +55,12 @@ impl Store {
         self.0.queue.push(Job::Note(note));
     }
 
+    /// Records several things, soon, and together: after a death of this process either all of them are known or
+    /// none.
+    pub fn notes(&self, notes: Vec<Note>) {
+        self.0.queue.push_all(notes.into_iter().map(Job::Note).collect());
+    }
+
     /// Reads events; notes given before are seen.
     pub fn events(&self, query: EventQuery, reply: Reply<Vec<Event>>) {
         self.0.queue.push(Job::Events(query, reply));

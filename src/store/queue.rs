@@ -127,16 +127,21 @@ impl Queue {
 
     /// Never blocks for longer than another `push` or `take` needs.
     pub(crate) fn push(&self, job: Job) {
+        self.push_all(vec![job]);
+    }
+
+    /// The same for several that are taken together.
+    pub(crate) fn push_all(&self, jobs: Vec<Job>) {
         let mut inside = self.lock();
         if inside.closed {
             drop(inside);
-            job.refuse();
+            jobs.into_iter().for_each(Job::refuse);
             return;
         }
         let first = inside.jobs.is_empty();
-        let hurried = job.note().is_none();
+        let hurried = jobs.iter().any(|job| job.note().is_none());
         inside.unhurried &= !hurried;
-        inside.jobs.push_back(job);
+        inside.jobs.extend(jobs);
         if inside.jobs.len() >= inside.thin_out_at {
             inside.lost_events += thin_out(&mut inside.jobs, Job::note);
             // Doubling keeps the cost per entry constant.

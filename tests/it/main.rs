@@ -24,6 +24,7 @@ mod log_kills;
 mod logs;
 mod memory;
 mod readiness;
+mod records;
 mod recovery;
 mod reload;
 mod resources;

@@ -61,6 +61,7 @@ async fn stream(mail: &Mail, query: &Query) -> Result<Response<Body>, Box<ErrorB
     let live = mail
         .ask(move |daemon| {
             let live = follow.then(|| daemon.hub.follow());
+            daemon.persist();
             daemon
                 .store
                 .events(past, Box::new(move |result| drop(sender.send(result))));

@@ -105,6 +105,7 @@ async fn history(mail: &Mail, app: &mut AppDescription) {
     let (crash_sender, crashes) = tokio::sync::oneshot::channel();
     let (event_sender, events) = tokio::sync::oneshot::channel();
     mail.post(move |daemon| {
+        daemon.persist();
         daemon
             .store
             .crashes(id, SHOWN, Box::new(move |result| drop(crash_sender.send(result))));

@@ -51,11 +51,14 @@ pub(crate) struct Listeners {
     waiting: VecDeque<Waiting>,
 }
 
+/// Answers, and who is to have them.
+pub(crate) type Answers = Vec<(oneshot::Sender<Answer>, Answer)>;
+
 /// Who waits for the keeper to have closed what it was told to close.
 #[derive(Debug)]
 enum Waiting {
-    /// A command whose answer promises that an address is free.
-    Answer(oneshot::Sender<Answer>, Answer),
+    /// Commands whose answers promise that an address is free.
+    Answers(Answers),
     /// A request that is about to bind.
     Request(oneshot::Sender<()>),
 }
@@ -211,21 +214,21 @@ impl Daemon {
         receiver
     }
 
-    /// Answers a command; after a socket was closed, when the keeper has closed it, too, so that its address is free
+    /// Answers commands; after a socket was closed, when the keeper has closed it, too, so that its address is free
     /// for whoever hears of it.
-    pub(crate) fn answer_when_closed(&mut self, sender: oneshot::Sender<Answer>, answer: Answer) {
+    pub(crate) fn answer_when_closed(&mut self, answers: Answers) {
         if !std::mem::take(&mut self.listeners.closing) {
-            self.answer(sender, answer);
+            self.answer(answers);
             return;
         }
         self.keeper_send(&ToKeeper::Ping, Vec::new());
-        self.listeners.waiting.push_back(Waiting::Answer(sender, answer));
+        self.listeners.waiting.push_back(Waiting::Answers(answers));
     }
 
     /// The keeper has done everything that it was told before the oldest question.
     pub(crate) fn ponged(&mut self) {
         match self.listeners.waiting.pop_front() {
-            Some(Waiting::Answer(sender, answer)) => self.answer(sender, answer),
+            Some(Waiting::Answers(answers)) => self.answer(answers),
             Some(Waiting::Request(sender)) => {
                 // The client may have gone away.
                 let _gone = sender.send(());
@@ -234,10 +237,12 @@ impl Daemon {
         }
     }
 
-    fn answer(&self, sender: oneshot::Sender<Answer>, answer: Answer) {
+    fn answer(&self, answers: Answers) {
         self.store.write(Box::new(move |_| {
-            // The client may have gone away.
-            let _gone = sender.send(answer);
+            for (sender, answer) in answers {
+                // The client may have gone away.
+                let _gone = sender.send(answer);
+            }
         }));
     }
 }

@@ -496,10 +496,12 @@ fn a_clock_that_was_set_back_does_not_put_rotation_off() {
     let pump = Pump::start(
         || WallTime(NOW.load(Ordering::Relaxed)),
         Box::new(move |notice| send.lock().unwrap().send(notice).unwrap()),
+        None,
     );
     let bench = Bench {
         dir: tempfile::tempdir().unwrap(),
         pump: pump.unwrap(),
+        journal: tempfile::tempdir().unwrap(),
         notices,
     };
     let mut app = bench.attach(

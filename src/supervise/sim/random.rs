@@ -1,7 +1,10 @@
 //! Random commands against random programs on a random disk, with daemons dying in between.
 //!
-//! `CLMGR_SIM_STEPS` sets the number of steps (up to 10^6 and more for long runs), `CLMGR_SIM_SEED` the first
-//! seed. A failure prints its seed and the last steps.
+//! In the first test the state is written out and read back before one step of ten, and the core that was read
+//! back must decide the same from then on. In the second the daemon dies, with everything that only it knew.
+//!
+//! `CLMGR_SIM_STEPS` sets the number of steps, `CLMGR_SIM_SEED` the first seed; from a million steps on the state is
+//! written out and read back before every step. A failure prints its seed and the last steps.
 
 use std::sync::Arc;
 
@@ -167,7 +170,7 @@ fn random_command(rng: &mut Rng, last: &mut Option<AppSpec>) -> Command {
 }
 
 /// One history. Returns the steps it took.
-fn history(seed: u64, deaths: bool, world: &mut World) -> u64 {
+fn history(seed: u64, deaths: bool, every_step: bool, world: &mut World) -> u64 {
     let mut rng = Rng(seed ^ 0xabcd);
     world.bad_disk = rng.pick(&[0, 0, 3]);
     world.exclusive = rng.one_in(2);
@@ -178,14 +181,15 @@ fn history(seed: u64, deaths: bool, world: &mut World) -> u64 {
     for _ in 0..40 {
         for _ in 0..rng.below(pace) {
             steps += 1;
+            if !deaths && (every_step || rng.one_in(10)) {
+                world.cast_shadow();
+            }
             if !world.step() {
                 break;
             }
         }
         if deaths && rng.one_in(6) {
             world.daemon_dies();
-        } else if !deaths && rng.one_in(3) {
-            world.cast_shadow();
         }
         let command = random_command(&mut rng, &mut last);
         world.ask(command);
@@ -225,12 +229,15 @@ fn history(seed: u64, deaths: bool, world: &mut World) -> u64 {
 
 fn run(deaths: bool) {
     let read = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let budget = read("CLMGR_SIM_STEPS").unwrap_or(80_000);
+    let budget = read("CLMGR_SIM_STEPS").unwrap_or(100_000);
+    let every_step = budget >= 1_000_000;
     let mut seed = read("CLMGR_SIM_SEED").unwrap_or(1);
-    let mut steps = 0;
+    let (mut steps, mut restarts) = (0, 0);
     while steps < budget {
         let mut world = World::new(seed);
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| history(seed, deaths, &mut world)));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            history(seed, deaths, every_step, &mut world)
+        }));
         match result {
             Ok(some) => steps += some.max(1),
             Err(panic) => {
@@ -243,8 +250,10 @@ fn run(deaths: bool) {
                 std::panic::resume_unwind(panic);
             }
         }
+        restarts += world.restarts;
         seed += 1;
     }
+    println!("{steps} steps, {restarts} restarts of the daemon");
 }
 
 #[test]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::world::{Row, World};
 use crate::model::names::AppId;
 use crate::supervise::app::App;
-use crate::supervise::{Change, Core, Input};
+use crate::supervise::{Change, Core, Input, Output};
 
 impl World {
-    /// From here on a core that was written to text and read back decides everything a second time.
+    /// From here on a core that was written to text and read back decides everything a second time. Reading it back
+    /// decides nothing: it only asks again for what is under way, and its state is the same.
     pub(super) fn cast_shadow(&mut self) {
         // A void check is asked for again by the shadow at once, by the other one when its answer comes.
         if self.committing.is_some() || self.core.apps.values().any(|app| app.recheck) {
@@ -21,13 +22,19 @@ impl World {
             shadow.insert(copy);
         }
         shadow.resume(self.now);
-        while shadow.poll_output().is_some() {}
+        while let Some(output) = shadow.poll_output() {
+            assert!(is_repetition(&output), "new after export and import: {output:?}");
+        }
+        let copies: Vec<String> = shadow.apps.values().map(|app| app.export().unwrap()).collect();
+        assert_eq!(copies, self.exports(), "the same state after export and import");
+        self.restarts += 1;
         self.shadow = Some(shadow);
     }
 
     /// The daemon dies, at once, and the next one takes over.
     pub(super) fn daemon_dies(&mut self) {
         self.trace.push(format!("{:>12} == the daemon dies", self.now.0 / 1000));
+        self.restarts += 1;
         let landed = self.rng.one_in(2);
         if let Some(changes) = self.committing.take().filter(|_| landed) {
             write(&mut self.disk, changes);
@@ -102,6 +109,26 @@ impl World {
             .max()
             .unwrap_or(0)
             .max(self.core.apps.keys().map(|id| id.0 + 1).max().unwrap_or(0))
+    }
+}
+
+/// Asks for something that was asked for before.
+const fn is_repetition(output: &Output) -> bool {
+    match output {
+        Output::Check(..)
+        | Output::Spawn { .. }
+        | Output::Probe(_)
+        | Output::PreStop(_)
+        | Output::Stop(_)
+        | Output::Kill(_)
+        | Output::Sweep(..)
+        | Output::Inspect(_) => true,
+        Output::Commit(_)
+        | Output::EndProbe(_)
+        | Output::Release(_)
+        | Output::Event(_)
+        | Output::Crash(_)
+        | Output::Reply(..) => false,
     }
 }
 

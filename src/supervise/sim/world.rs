@@ -70,6 +70,8 @@ pub(super) struct World {
     next_ticket: Ticket,
     ticks_now: (Moment, u32),
     pub(super) commits: u32,
+    /// How often a core was made anew from what another one wrote.
+    pub(super) restarts: u64,
 }
 
 impl World {
@@ -101,6 +103,7 @@ impl World {
             next_ticket: 1,
             ticks_now: (Moment(0), 0),
             commits: 0,
+            restarts: 0,
         }
     }
 
