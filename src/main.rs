@@ -1,7 +1,9 @@
 //! Picks a role and maps its end to an exit code.
 //!
 //! `clmgr keeper [--ready-fd N]` and `clmgr daemon` are started by clmgr itself (`keeper --daemon-link N` by a
-//! daemon whose keeper died, `keeper --runtime ARGS` in place of `clmgr runtime`); everything else is the command line.
+//! daemon whose keeper died, `keeper --runtime ARGS` in place of `clmgr runtime`, `service-stop` by a unit;
+//! `keeper --check-state N`, `keeper --resume N --back N [--failed WHY]` and `handshake` by an upgrade); everything
+//! else is the command line.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -11,11 +13,11 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use clmgr::cli::failure::chain;
-use clmgr::keeper::{self, KeeperError, KeeperOptions, RuntimeOptions};
+use clmgr::keeper::{self, KeeperError, KeeperOptions, ResumeOptions, RuntimeOptions};
 use clmgr::os::fds;
 use clmgr::os::home::Home;
 use clmgr::os::lock::LockError;
-use clmgr::{cli, daemon};
+use clmgr::{cli, daemon, model};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -27,6 +29,12 @@ fn main() -> ExitCode {
         ["keeper", "--ready-fd", number] => end("clmgr keeper", keep(Some(number), None)),
         ["keeper", "--daemon-link", number] => end("clmgr keeper", keep(None, Some(number))),
         ["keeper", "--runtime", ..] => end("clmgr", keep_in_foreground(args.into_iter().skip(3).collect())),
+        ["keeper", "--check-state", number] => check_state(number),
+        ["keeper", "--resume", state, "--back", back] => end("clmgr keeper", resume(state, back, None)),
+        ["keeper", "--resume", state, "--back", back, "--failed", why] => {
+            end("clmgr keeper", resume(state, back, Some((*why).to_owned())))
+        }
+        ["handshake"] => handshake(),
         ["daemon"] => end("clmgr daemon", supervise().map(|()| 0)),
         // Run by a unit when it is stopped or restarted.
         ["service-stop"] => end("clmgr service-stop", leave(false)),
@@ -37,7 +45,7 @@ fn main() -> ExitCode {
 
 fn version() -> ExitCode {
     // With nobody to read it there is nothing to tell.
-    let _ = writeln!(std::io::stdout(), "clmgr {}", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(std::io::stdout(), "clmgr {}", model::version::version());
     ExitCode::SUCCESS
 }
 
@@ -77,6 +85,39 @@ fn keep(ready: Option<&str>, link: Option<&str>) -> Result<u8, Box<dyn Error>> {
     Ok(code)
 }
 
+/// Goes on as the keeper that executed this program in its place.
+fn resume(state: &str, back: &str, failed: Option<String>) -> Result<u8, Box<dyn Error>> {
+    Ok(keeper::resume(ResumeOptions {
+        home: Home::discover()?,
+        daemon_exe: std::env::current_exe()?,
+        state: descriptor(state)?,
+        back: descriptor(back)?,
+        failed,
+    })?)
+}
+
+/// Asked by a keeper that is to be replaced by this build.
+fn check_state(number: &str) -> ExitCode {
+    let read = descriptor(number)
+        .map_err(|error| error.to_string())
+        .and_then(|state| keeper::check_state(state).map_err(|error| chain(&error)));
+    match read {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            let _ = writeln!(std::io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Asked by a daemon that is to be replaced by this build.
+fn handshake() -> ExitCode {
+    match writeln!(std::io::stdout(), "{}", daemon::handshake()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
 fn supervise() -> Result<(), Box<dyn Error>> {
     let number = |name| std::env::var(name).ok();
     let link = number(keeper::LINK_VAR)
@@ -112,6 +153,7 @@ fn end(role: &str, result: Result<u8, Box<dyn Error>>) -> ExitCode {
         Some(KeeperError::Lock(LockError::Held { .. }) | KeeperError::Former { .. }) => {
             ExitCode::from(cli::exit::CONFLICT)
         }
-        Some(KeeperError::Lock(_) | KeeperError::Home(_) | KeeperError::System { .. }) | None => ExitCode::FAILURE,
+        Some(KeeperError::Lock(_) | KeeperError::Home(_) | KeeperError::System { .. } | KeeperError::Handover(_))
+        | None => ExitCode::FAILURE,
     }
 }

@@ -25,6 +25,7 @@ mod respawn;
 mod start;
 mod stats;
 mod table;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ const FIGURES: &[Figure] = &[
     ("restart", commands::restart),
     ("stop", start::stop),
     ("status", commands::status),
+    ("upgrade", upgrade::upgrade),
     ("memory", footprint::memory),
     ("cpu", footprint::cpu),
     ("logs", logs::throughput),

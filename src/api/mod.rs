@@ -9,3 +9,4 @@ pub mod openapi;
 pub mod operation;
 pub mod routes;
 pub mod status;
+pub mod upgrade;

@@ -10,7 +10,9 @@ use crate::api::logs::LogSources;
 use crate::api::operation::{ApplyRequest, OperationReply, ScaleRequest, SendRequest, SignalRequest, TargetRequest};
 use crate::api::routes::{self, Route};
 use crate::api::status::{DescribeReply, EnvReply, Ping, StatusReply};
+use crate::api::upgrade::{UpgradeBegun, UpgradeRequest, UpgradeStatus};
 use crate::model::event::{Event, EventKind};
+use crate::model::version::version;
 
 /// What one route takes and gives.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub fn document() -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "clmgr",
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": version(),
             "description": "The control API of a clmgr daemon, HTTP/1.1 over its Unix socket. Fields may be added, none is renamed or removed within /v1.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" }
         },
@@ -104,6 +106,11 @@ fn shape(route: Route, generator: &mut SchemaGenerator) -> Option<Shape> {
             body: None,
             ..post::<()>(generator)
         },
+        routes::UPGRADE => Shape {
+            body: Some(generator.subschema_for::<UpgradeRequest>()),
+            ..get::<UpgradeBegun>(generator)
+        },
+        routes::UPGRADE_OUTCOME => get::<UpgradeStatus>(generator),
         routes::OPENAPI => Shape {
             reply: Reply::Json(schemars::json_schema!({ "type": "object" })),
             ..get::<()>(generator)

@@ -40,5 +40,7 @@ routes! {
     FLUSH = "POST" "/v1/flush" "Empty the log files.";
     SAVE = "POST" "/v1/save" "Check that the state is on disk.";
     KILL = "POST" "/v1/kill" "Stop all apps, the daemon and the keeper; what is wanted stays wanted.";
+    UPGRADE = "POST" "/v1/upgrade" "Replace daemon and keeper by another build; answers when it has begun.";
+    UPGRADE_OUTCOME = "GET" "/v1/upgrade/outcome" "How the last upgrade ended.";
     OPENAPI = "GET" "/v1/openapi.json" "This interface.";
 }

@@ -20,6 +20,9 @@ pub struct Ping {
     pub pid: i32,
     /// The keeper's process.
     pub keeper_pid: i32,
+    /// The keeper's version; empty from a daemon that does not tell.
+    #[serde(default)]
+    pub keeper_version: String,
     /// How long this daemon has lived.
     pub uptime_ms: u64,
     /// The state folder.

@@ -6,16 +6,17 @@ use clap_complete::engine::ArgValueCompleter;
 
 use crate::cli::commands::{
     completions, delete, describe, doctor, env, events, flush, init, kill, logs, man, pid, reload, restart, runtime,
-    scale, send, serve, signal, start, startup, status, unstartup, validate,
+    scale, send, serve, signal, start, startup, status, unstartup, upgrade, validate,
 };
 use crate::cli::complete;
 use crate::cli::ui::Colour;
+use crate::model::version::version;
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "clmgr",
-    version,
+    version = version(),
     about = "Keeps programs running: starts, scales, reloads, logs, and brings them back after a reboot",
     disable_help_subcommand = true,
     disable_version_flag = true,
@@ -119,6 +120,9 @@ pub enum Command {
     /// Say what is in order and what is not, each with the next step; changes nothing
     #[command(after_help = doctor::EXAMPLES)]
     Doctor,
+    /// Replace the running manager by another build; no app is touched
+    #[command(after_help = upgrade::EXAMPLES)]
+    Upgrade(upgrade::UpgradeArgs),
     /// Check that the state is on disk (it always is; kept for habit)
     #[command(
         visible_alias = "dump",

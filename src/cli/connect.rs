@@ -20,14 +20,14 @@ use crate::os::{pidfd, poll, running};
 #[derive(Debug)]
 pub(crate) struct Daemon {
     client: Client,
-    /// It is started where it does not run.
+    /// Where nobody runs, keeper and daemon may be started.
     starts: bool,
 }
 
-/// How often a daemon that dies between the connection and the question is connected to again. For as long as its
-/// last thread lives, its socket still takes connections.
-const TRIES: u32 = 50;
-/// And after which pause.
+/// How often a daemon may be lost before an answer is given up. For as long as the last thread of a dying one lives,
+/// its socket still takes connections.
+const LOSSES: usize = 50;
+/// And after which pause one is looked for again.
 const PAUSE: Millis = Millis(20);
 
 /// A query of a request.
@@ -90,44 +90,49 @@ impl Daemon {
 
     /// Asks a question.
     pub(crate) fn get<Reply: DeserializeOwned>(&mut self, route: Route, query: &Query<'_>) -> Result<Reply, Failure> {
-        self.again(|client| client.call::<(), Reply>(route, query, None))
+        self.ask(route, |client| client.call::<(), Reply>(route, query, None))
     }
 
-    /// Asks, and asks again if the daemon died meanwhile and another one comes: a question may be repeated.
-    fn again<T>(&mut self, ask: impl FnMut(&mut Client) -> Result<T, ClientError>) -> Result<T, Failure> {
-        self.persist(
-            |error| matches!(error, ClientError::NotRunning { .. } | ClientError::Interrupted(_)),
-            ask,
-        )
-    }
-
-    /// Asks until the failure is not of this kind, or nobody comes.
-    fn persist<T>(
+    /// Sends until there is an answer, or none can be expected. What changes nothing, and what was not begun, is
+    /// asked again; what may have been begun is never repeated.
+    fn ask<T>(
         &mut self,
-        may_repeat: fn(&ClientError) -> bool,
+        route: Route,
         mut ask: impl FnMut(&mut Client) -> Result<T, ClientError>,
     ) -> Result<T, Failure> {
-        let mut tries = TRIES;
-        loop {
+        for _ in 0..LOSSES {
             match ask(&mut self.client) {
-                Err(error) if tries > 0 && may_repeat(&error) && (self.starts || launch::keeper_lives(&home()?)) => {
-                    tries -= 1;
-                    poll::pause(PAUSE);
-                    self.client = launch::ensure_running(&home()?)?;
-                }
+                Err(ClientError::Interrupted(_)) if route.method != "GET" => return Err(lost()),
+                Err(ClientError::NotRunning { .. } | ClientError::Interrupted(_) | ClientError::Replaced) => {}
                 answer => return answer.map_err(failure),
             }
+            let home = home()?;
+            if !self.starts && !launch::keeper_lives(&home) {
+                break;
+            }
+            poll::pause(PAUSE);
+            self.client = launch::ensure_running(&home)?;
         }
+        ask(&mut self.client).map_err(failure)
     }
 
     /// Asks a question and returns the JSON text of the answer.
     pub(crate) fn raw(&mut self, route: Route, query: &Query<'_>) -> Result<impl AsRef<[u8]> + use<>, Failure> {
-        self.again(|client| client.raw::<()>(route, query, None))
+        self.ask(route, |client| client.raw::<()>(route, query, None))
+    }
+
+    /// Asks for something that has an answer of its own.
+    pub(crate) fn post<Request: Serialize, Reply: DeserializeOwned>(
+        &mut self,
+        route: Route,
+        request: &Request,
+    ) -> Result<Reply, Failure> {
+        self.ask(route, |client| client.call(route, &[], Some(request)))
     }
 
     /// Does something that needs no words. Ctrl-C ends the command, not the work.
     pub(crate) fn act(mut self, route: Route) -> Result<OperationReply, Failure> {
-        interrupt::unless_interrupted(move || self.client.call::<(), _>(route, &[], None).map_err(failure))
+        interrupt::unless_interrupted(move || self.ask(route, |client| client.call::<(), _>(route, &[], None)))
     }
 
     /// Changes something. Ctrl-C ends the command, not the work.
@@ -135,9 +140,7 @@ impl Daemon {
     where
         Request: Serialize + Send + 'static,
     {
-        // Where nobody listens, nothing was sent.
-        let unsent = |error: &ClientError| matches!(error, ClientError::NotRunning { .. });
-        interrupt::unless_interrupted(move || self.persist(unsent, |client| client.call(route, &[], Some(&request))))
+        interrupt::unless_interrupted(move || self.ask(route, |client| client.call(route, &[], Some(&request))))
     }
 
     /// Calls `each` with every line of an NDJSON answer until it breaks off or the answer ends; false if
@@ -150,10 +153,20 @@ impl Daemon {
     ) -> Result<bool, Failure> {
         match self.client.stream(route, query, each) {
             Ok(()) => Ok(true),
-            Err(ClientError::Interrupted(_)) => Ok(false),
+            Err(ClientError::Interrupted(_) | ClientError::Replaced) => Ok(false),
             Err(error) => Err(failure(error)),
         }
     }
+}
+
+/// A command that a daemon had begun when it ended.
+fn lost() -> Failure {
+    Failure::unreachable(
+        "the daemon was lost or replaced while this command was running; what it had acknowledged holds, and work that \
+         was begun goes on",
+    )
+    .hint("clmgr status shows what became of it")
+    .hint("clmgr events -f shows what is still going on")
 }
 
 /// A client's error as the user sees it.
@@ -164,9 +177,18 @@ pub(crate) fn failure(error: ClientError) -> Failure {
         ClientError::NotRunning { .. } => {
             Failure::unreachable(chain(&error)).hint("clmgr resurrect brings it and the saved apps back")
         }
-        ClientError::Io { .. } | ClientError::Interrupted(_) | ClientError::TimedOut | ClientError::NotOurs { .. } => {
-            Failure::unreachable(chain(&error))
+        ClientError::Silent { .. } => {
+            let failure = Failure::unreachable(chain(&error));
+            match home().map(|home| home.own_log()) {
+                Ok(log) if log.exists() => failure.hint(format!("its own log: {}", log.display())),
+                Ok(_) | Err(_) => failure,
+            }
         }
+        ClientError::Io { .. }
+        | ClientError::Interrupted(_)
+        | ClientError::Replaced
+        | ClientError::TimedOut
+        | ClientError::NotOurs { .. } => Failure::unreachable(chain(&error)),
         ClientError::Decode(_) | ClientError::Encode(_) | ClientError::LineTooLong => {
             let mut failure = Failure::failed(chain(&error));
             failure.from_daemon = true;

@@ -12,7 +12,7 @@ use crate::cli::failure::{Failure, chain};
 use crate::client::Client;
 use crate::client::launch::{self, LaunchError};
 use crate::os::home::Home;
-use crate::os::{detach, fds, lock, service};
+use crate::os::{detach, fds, fsx, lock, service};
 
 /// Where the keeper finds the pipe in which it says that it is ready, or why it is not.
 const READY_FD: i32 = 3;
@@ -47,7 +47,17 @@ pub(crate) fn by_hand(home: &Home) -> Result<Client, Failure> {
         | LaunchError::Failed(_)
         | LaunchError::Silent
         | LaunchError::NoAnswer { .. }) => {
-            let failure = Failure::unreachable(chain(&error));
+            let mut failure = Failure::unreachable(chain(&error));
+            for folder in [&home.state, &home.run] {
+                let read_only = fsx::space(folder).is_ok_and(|space| space.read_only);
+                if read_only && keeper_lives(home) {
+                    failure = failure.hint(format!(
+                        "the file system of {} is read-only: apps go on, and clmgr answers again when it is writable",
+                        folder.display()
+                    ));
+                    break;
+                }
+            }
             let log = home.own_log();
             if log.exists() {
                 failure.hint(format!("its own log: {}", log.display()))

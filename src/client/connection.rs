@@ -21,6 +21,7 @@ use crate::api::error::{ErrorBody, ErrorKind};
 use crate::api::routes::Route;
 use crate::client::error::ClientError;
 use crate::client::lines::Lines;
+use crate::client::watch;
 
 /// A connection to the daemon. Every call blocks until its answer is there.
 pub struct Client {
@@ -127,7 +128,14 @@ impl Client {
             Ok(body)
         };
         let deadline = self.deadline;
-        self.runtime.block_on(within(deadline, answer))
+        let served = async {
+            tokio::select! {
+                biased;
+                answer = answer => answer,
+                error = watch::until_silent(path) => Err(error),
+            }
+        };
+        self.runtime.block_on(within(deadline, served))
     }
 
     /// Reads newline-delimited JSON line by line until the daemon ends it or `on_line` breaks. The
@@ -147,7 +155,14 @@ impl Client {
         let (path, sender, deadline) = (&self.path, &mut self.sender, self.deadline);
         self.runtime.block_on(async {
             let begin = async { sender.send_request(request).await.map_err(|e| broken(path, e)) };
-            let response = within(deadline, begin).await?;
+            let served = async {
+                tokio::select! {
+                    biased;
+                    answer = begin => answer,
+                    error = watch::until_silent(path) => Err(error),
+                }
+            };
+            let response = within(deadline, served).await?;
             let (parts, body) = response.into_parts();
             if !parts.status.is_success() {
                 let body = body.collect().await.map_err(|e| broken(path, e))?.to_bytes();
@@ -232,13 +247,15 @@ fn dial(path: &Path) -> Result<UnixStream, ClientError> {
 
 fn handshake(runtime: &Runtime, socket: UnixStream) -> io::Result<SendRequest<Full<Bytes>>> {
     socket.set_nonblocking(true)?;
-    runtime.block_on(async {
-        let io = TokioIo::new(tokio::net::UnixStream::from_std(socket)?);
-        let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
-        // Runs inside `block_on`. Its errors come back through the sender.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(sender)
-    })
+    runtime.block_on(async { shake(tokio::net::UnixStream::from_std(socket)?).await })
+}
+
+/// Makes a connection of a socket. It is driven by a task of the runtime that this runs in.
+pub(super) async fn shake(socket: tokio::net::UnixStream) -> io::Result<SendRequest<Full<Bytes>>> {
+    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(io::Error::other)?;
+    // Its errors come back through the sender.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
 }
 
 async fn within<T>(
@@ -286,6 +303,9 @@ fn check(path: &Path, response: &Response<()>, body: &[u8]) -> Result<(), Client
     let status = response.status();
     if status.is_success() {
         return Ok(());
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE && response.headers().contains_key(header::RETRY_AFTER) {
+        return Err(ClientError::Replaced);
     }
     match serde_json::from_slice::<ErrorBody>(body) {
         Ok(error) if error.kind == ErrorKind::Forbidden => {

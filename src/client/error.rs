@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use crate::api::error::ErrorBody;
 
+/// After this long without an answer the daemon is asked whether it is there, and is given as long to say so.
+pub(crate) const SILENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Why a request has no answer, or a no for an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -30,10 +33,17 @@ pub enum ClientError {
     #[error("{}", .0.message)]
     Api(Box<ErrorBody>),
     /// The connection ended in the middle of an answer.
-    #[error(
-        "the daemon went away before its answer was complete; its work goes on or is taken up again, see `clmgr status`"
-    )]
+    #[error("the daemon went away before its answer was complete")]
     Interrupted(#[source] hyper::Error),
+    /// A daemon that is being replaced did not begin with the request. The next one may be asked.
+    #[error("the daemon is being replaced by another one")]
+    Replaced,
+    /// The connection was made, but nobody serves it: the daemon hangs, or cannot be started again.
+    #[error("clmgr is running, but its daemon has not answered at {} for {} s", path.display(), SILENCE.as_secs() * 2)]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+    },
     /// No answer within the deadline.
     #[error("the daemon did not answer in time")]
     TimedOut,

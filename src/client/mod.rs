@@ -8,6 +8,7 @@ mod error;
 pub mod launch;
 mod lines;
 mod version;
+mod watch;
 
 #[cfg(test)]
 mod tests;

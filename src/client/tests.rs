@@ -216,10 +216,22 @@ fn only_another_version_is_worth_a_note() {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: 1,
         keeper_pid: 1,
+        keeper_version: String::new(),
         uptime_ms: 0,
         home: "/".into(),
     };
     assert_eq!(version_note(&ping), None);
     ping.version = "99.1.0".into();
     assert!(version_note(&ping).unwrap().contains("99.1.0"));
+}
+
+#[test]
+fn a_daemon_that_is_being_replaced_has_done_nothing() {
+    let script = script(vec![
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 0\r\ncontent-length: 2\r\n\r\n{}".into(),
+    ]);
+    let mut client = Client::connect(&script.path).unwrap();
+    let error = client.raw(routes::RESTART, &[], Some(&())).unwrap_err();
+    assert!(matches!(error, ClientError::Replaced), "{error:?}");
+    script.thread.join().unwrap();
 }

@@ -42,10 +42,10 @@ impl Daemon {
         let mut quiet_at = Some(Instant::now() + QUIET);
         let mut written_at = Instant::now();
         loop {
-            if self.core.is_dirty() {
-                self.runtime_look();
-            }
             self.perform_all();
+            if self.runtime_look() {
+                self.perform_all();
+            }
             self.tell_service();
             let unwritten = self.core.is_dirty();
             match self.keeper.get_mut().flush() {

@@ -38,6 +38,15 @@ pub(crate) struct HelperPlan {
 impl Daemon {
     /// Starts a helper. The receiver hears how it ended; [`Daemon::end_helper`] ends it early.
     pub(crate) fn start_helper(&mut self, plan: HelperPlan) -> (RunId, oneshot::Receiver<Ended>) {
+        self.start_helper_with(plan, Vec::new())
+    }
+
+    /// The same with these descriptors under these numbers.
+    pub(crate) fn start_helper_with(
+        &mut self,
+        plan: HelperPlan,
+        extra: Vec<(i32, OwnedFd)>,
+    ) -> (RunId, oneshot::Receiver<Ended>) {
         let run = RunId(self.next_helper);
         self.next_helper += 1;
         let (sender, receiver) = oneshot::channel();
@@ -53,6 +62,10 @@ impl Daemon {
         if let Some(input) = plan.input {
             request.extra.push(0);
             passed.push(Arc::new(input));
+        }
+        for (number, fd) in extra {
+            request.extra.push(number);
+            passed.push(Arc::new(fd));
         }
         self.helpers.insert(
             run,

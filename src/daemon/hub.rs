@@ -2,7 +2,7 @@
 
 use tokio::sync::broadcast;
 
-use crate::daemon::runtime::Voice;
+use crate::daemon::voice::Voice;
 use crate::model::event::{Event, EventKind};
 use crate::model::time::WallTime;
 use crate::store::{Note, Store};
@@ -34,6 +34,13 @@ impl Hub {
     /// Says aloud what is recorded from now on.
     pub(crate) fn speak(&mut self, voice: Voice) {
         self.voice = Some(voice);
+    }
+
+    /// Says a line, where there is a voice.
+    pub(crate) fn say(&self, text: &str) {
+        if let Some(voice) = &self.voice {
+            voice.say(text);
+        }
     }
 
     /// Everything from now on.

@@ -87,12 +87,15 @@ impl Daemon {
             }
             FromKeeper::Pong if self.detaching => self.leave(),
             FromKeeper::Applied => self.runtime_applied(),
+            FromKeeper::Stored { name, .. } => self.ready_pipe_found(&name, fds.into_iter().next()),
             FromKeeper::Refused { why } => tracing::error!("the keeper refused: {why}"),
-            FromKeeper::Welcome { .. }
-            | FromKeeper::Children { .. }
-            | FromKeeper::Stored { .. }
-            | FromKeeper::StoredNames { .. } => {}
+            FromKeeper::Leave { id } => self.leave_for_another(id),
+            FromKeeper::Upgraded(outcome) => self.upgrade_ended(outcome),
             FromKeeper::Pong => self.ponged(),
+            FromKeeper::Welcome { .. }
+            | FromKeeper::Trial(_)
+            | FromKeeper::Children { .. }
+            | FromKeeper::StoredNames { .. } => {}
         }
     }
 

@@ -14,7 +14,9 @@
 
 mod alerts;
 mod daemon_loop;
+mod doors;
 mod former;
+mod handshake;
 mod helper;
 mod http;
 mod hub;
@@ -39,6 +41,9 @@ mod status;
 mod stopping;
 mod survivors;
 mod text;
+mod trial;
+mod upgrade;
+mod voice;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -57,6 +62,7 @@ use crate::os::home::Home;
 use crate::store::Store;
 use crate::supervise::{Core, EventDraft, Input, Ticket};
 
+use doors::Doors;
 use helper::Helper;
 use hub::Hub;
 use listeners::Listeners;
@@ -64,7 +70,9 @@ use mail::Mail;
 use runs::Handle;
 use runtime::Runtime;
 use sampling::Sampling;
+use upgrade::Upgrades;
 
+pub use handshake::handshake;
 pub use start::{DaemonError, log_to_stderr, run};
 
 /// The answer to a command.
@@ -99,6 +107,7 @@ pub(crate) struct Daemon {
     pub(crate) next_helper: u64,
     pub(crate) listeners: Listeners,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,
+    pub(crate) doors: Doors,
     pub(crate) pump: Pump,
     pub(crate) store: Store,
     pub(crate) hub: Hub,
@@ -109,6 +118,7 @@ pub(crate) struct Daemon {
     pub(crate) created: BTreeMap<AppId, WallTime>,
     /// What it does besides under `clmgr runtime`.
     pub(crate) runtime: Option<Runtime>,
+    pub(crate) upgrades: Upgrades,
     /// Set when everything has stopped and the loop is to end.
     pub(crate) leaving: bool,
     /// The keeper leaves without the apps: nothing is started any more, and the loop ends when everything that was

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::status::Crash;
+use crate::daemon::ready::pipe_name;
 use crate::daemon::{Daemon, require};
 use crate::keeper::protocol::ToKeeper;
 use crate::model::names::RunId;
@@ -152,12 +153,7 @@ impl Daemon {
             .spec_of(run)
             .is_some_and(|spec| matches!(spec.ready, crate::model::spec::Ready::Fd(_)));
         if fd_ready || self.ready_pipes.remove(&run).is_some() {
-            self.keeper_send(
-                &ToKeeper::Drop {
-                    name: format!("ready/{run}"),
-                },
-                Vec::new(),
-            );
+            self.keeper_send(&ToKeeper::Drop { name: pipe_name(run) }, Vec::new());
         }
     }
 

@@ -19,13 +19,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::handshake::Range;
 use crate::daemon::listeners::channel_number;
 use crate::daemon::listeners::recover::{PREFIX, Stored};
 use crate::daemon::runs::{Label, Pipes, is_helper};
 use crate::daemon::runtime;
 use crate::daemon::spawning::wants_channel;
 use crate::daemon::survivors::{self, Hunt};
-use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper};
+use crate::keeper::protocol::{ChildEntry, Held, Restored, ToKeeper, UpgradeOrder, UpgradeOutcome};
 use crate::model::event::EventKind;
 use crate::model::exit::{Exit, ExitStatus};
 use crate::model::names::{AppId, RunId, Slot};
@@ -44,7 +45,7 @@ const KEPT: &str = "run/";
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub keeper_pid: i32,
-    pub notify: Option<OwnedFd>,
+    pub doors: crate::daemon::doors::Found,
     pub last_exit: Option<u64>,
     /// Listening sockets.
     pub sockets: Stored,
@@ -56,6 +57,12 @@ pub(crate) struct Table {
     pub applied: bool,
     /// The keeper was asked to end before we came.
     pub terminate: bool,
+    /// What the keeper speaks, and its version.
+    pub keeper: Option<(Range, String)>,
+    /// This daemon is to take over from another build's.
+    pub trial: Option<UpgradeOrder>,
+    /// How the last upgrade ended.
+    pub upgraded: Option<UpgradeOutcome>,
     children: BTreeMap<RunId, (ChildEntry, Pipes)>,
 }
 
@@ -72,8 +79,8 @@ impl Table {
 
     /// A descriptor that the keeper has stored.
     pub(crate) fn keep(&mut self, name: String, fd: OwnedFd) {
-        if name == "notify" {
-            self.notify = Some(fd);
+        if self.doors.is_door(&name) {
+            self.doors.stored(&name, fd);
         } else if runtime::NAMES.contains(&name.as_str()) {
             self.runtime.insert(name, fd);
         } else if name.starts_with(KEPT) {
@@ -121,10 +128,23 @@ impl Table {
 }
 
 /// Takes everything over and continues.
-pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table, hunt: Hunt, state_lost: bool) {
+///
+/// # Errors
+/// Only a daemon on trial fails: it does not find what the daemon before it saw. Nothing was done then.
+pub(crate) fn recover(
+    daemon: &mut Daemon,
+    state: LoadedState,
+    mut table: Table,
+    hunt: Hunt,
+    state_lost: bool,
+) -> Result<(), String> {
     daemon.unacked = table.last_exit;
     let fresh = table.children.is_empty();
     load(daemon, &state);
+    if let Some(seen) = table.trial.as_ref().and_then(|order| order.seen.as_ref()) {
+        let living = table.children.iter().filter(|(_, (child, _))| child.exited.is_none());
+        daemon.compare(seen, &living.map(|(run, _)| *run).collect())?;
+    }
     // Before anything else is said: a replacement that runs already must be in its slot when the end of the one
     // before it, or another slot's good news, asks for a start.
     seat_strangers(daemon, &table);
@@ -162,6 +182,7 @@ pub(crate) fn recover(daemon: &mut Daemon, state: LoadedState, mut table: Table,
     daemon.note_running();
     daemon.recover_sockets(std::mem::take(&mut table.sockets), fresh);
     daemon.core.resume(clock::monotonic());
+    Ok(())
 }
 
 /// Apps as they are wanted, with their records where these are of this boot.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::handshake::Handshake;
 use crate::daemon::runs::Pipes;
 use crate::daemon::start::DaemonError;
 use crate::keeper::link::Link;
@@ -14,7 +15,8 @@ use crate::keeper::{LINK_FD, LINK_VAR, READY_VAR};
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::model::names::RunId;
-use crate::os::{clock, detach, fds, poll, procfs};
+use crate::model::version::version;
+use crate::os::{clock, detach, exec, fds, poll, procfs};
 
 impl Daemon {
     /// Starts another keeper and hands everything over.
@@ -24,6 +26,7 @@ impl Daemon {
         self.perform_all();
         let (ours, theirs) = fds::socketpair().map_err(failed("make a link for a new keeper"))?;
         let exe = std::env::current_exe().map_err(failed("find the program of a new keeper"))?;
+        let exe = exec::own(&exe);
         let env = detach::inherited_env(&[LINK_VAR, READY_VAR]);
         let args = ["keeper", "--daemon-link", "3"].map(OsStr::new);
         detach::spawn_detached(&exe, &args, env, &self.home.own_log(), &[(LINK_FD, theirs.as_fd())]).map_err(
@@ -35,10 +38,13 @@ impl Daemon {
         drop(theirs);
         let mut link = Link::new(ours).map_err(failed("use the new keeper's link"))?;
         self.keeper_pid = welcome(&mut link)?;
+        self.upgrades.keeper = Some(Handshake::own().protocol);
+        version().clone_into(&mut self.upgrades.keeper_version);
         self.keeper = crate::os::watch::for_both(link).map_err(failed("watch the new keeper's link"))?;
         self.keeper_born = crate::daemon::start::born(self.keeper_pid);
         self.unacked = None;
         self.ordered.clear();
+        self.store_again();
         self.hand_over();
         self.runtime_hand_over();
         let message = format!(
@@ -49,6 +55,7 @@ impl Daemon {
         tracing::warn!("{message}");
         self.note_running();
         self.hub.announce(clock::wall(), EventKind::KeeperReplaced, message);
+        self.upgraded_by_force();
         // Whoever killed the keeper may be after the daemon, too.
         self.store.write(Box::new(|_| {}));
         Ok(())
@@ -90,15 +97,6 @@ impl Daemon {
             .filter(|run| run.phase == crate::supervise::run::Phase::Spawning && !self.handles.contains_key(&run.id))
             .map(|run| run.id)
             .collect();
-        let readers: Vec<(RunId, Arc<OwnedFd>)> = self
-            .ready_pipes
-            .iter()
-            .map(|(run, reader)| (*run, Arc::clone(reader)))
-            .collect();
-        for (run, reader) in readers {
-            let name = format!("ready/{run}");
-            self.keeper_send(&ToKeeper::Store { name }, vec![reader]);
-        }
         self.find_or_order_again(&waiting);
         let helpers: Vec<RunId> = self.helpers.keys().copied().collect();
         for run in helpers {
@@ -112,7 +110,7 @@ fn welcome(link: &mut Link) -> Result<i32, DaemonError> {
     let hello = ToKeeper::Hello {
         min: MIN_VERSION,
         current: VERSION,
-        daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
+        daemon_version: version().to_owned(),
     };
     link.queue(&hello, Vec::new()).map_err(DaemonError::Keeper)?;
     loop {

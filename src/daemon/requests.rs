@@ -20,7 +20,8 @@ use crate::supervise::{Command, Input};
 /// What a request is answered with.
 pub(crate) type Reply = Result<OperationReply, Box<ErrorBody>>;
 
-fn leaving() -> Box<ErrorBody> {
+/// The answer when the loop has ended, or has begun nothing new.
+pub(crate) fn leaving() -> Box<ErrorBody> {
     Box::new(
         ErrorBody::new(ErrorKind::Unavailable, "clmgr is shutting down")
             .hint("try again when it is gone; the next command starts it"),
@@ -31,6 +32,10 @@ fn leaving() -> Box<ErrorBody> {
 pub(crate) async fn command(mail: &Mail, command: Command) -> Reply {
     let (sender, receiver) = oneshot::channel();
     mail.post(move |daemon| {
+        if daemon.upgrades.leaving {
+            // The next daemon is asked instead.
+            return drop(sender);
+        }
         let ticket = daemon.take_ticket();
         daemon.replies.insert(ticket, sender);
         daemon.input(Input::Command(ticket, command));

@@ -17,6 +17,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::api::health::{HealthReply, NotReady};
+use crate::daemon::hub::Hub;
+use crate::daemon::recover::Table;
+use crate::daemon::voice::Voice;
 use crate::daemon::{Daemon, http};
 use crate::keeper::protocol::ToKeeper;
 use crate::keeper::{ERR, OUT};
@@ -70,8 +73,17 @@ pub(crate) fn asked() -> Option<RuntimeSpec> {
 }
 
 impl Runtime {
-    /// With what the keeper holds. `None` if it holds no streams: then nobody is to see anything.
-    pub(crate) fn join(held: BTreeMap<String, OwnedFd>) -> Option<Self> {
+    /// Joins what the keeper holds, and forgets the saved apps if no daemon of this runtime has done so yet.
+    pub(crate) async fn begin(table: &mut Table, store: &Store, state: &mut LoadedState) -> Option<Self> {
+        let runtime = Self::join(std::mem::take(&mut table.runtime))?;
+        if !runtime.held.contains_key(BEGUN) {
+            forget(store, state).await;
+        }
+        Some(runtime)
+    }
+
+    /// `None` if the keeper holds no streams: then nobody is to see anything.
+    fn join(held: BTreeMap<String, OwnedFd>) -> Option<Self> {
         let spec = asked()?;
         if !held.contains_key(OUT) || !held.contains_key(ERR) {
             return None;
@@ -83,42 +95,6 @@ impl Runtime {
             ending: None,
             killed: false,
         })
-    }
-
-    /// The saved apps are not what is wanted any more, if no daemon of this runtime has seen to that yet.
-    pub(crate) async fn begin(&self, store: &Store, state: &mut LoadedState) {
-        if self.held.contains_key(BEGUN) {
-            return;
-        }
-        let ids = state.apps.iter().map(|row| row.id).collect();
-        let (sender, done) = oneshot::channel();
-        store.commit(
-            vec![Change::DeleteApps(ids)],
-            Box::new(move |result| drop(sender.send(result))),
-        );
-        if let Ok(Err(error)) = done.await {
-            // They are not started all the same.
-            tracing::error!("the saved apps cannot be forgotten: {error}");
-        }
-        state.apps.clear();
-        state.runtime.clear();
-    }
-
-    /// Gives the streams to the pump.
-    pub(crate) fn open(&self, pump: &Pump) {
-        for (name, stream) in [(OUT, Stream::Out), (ERR, Stream::Err)] {
-            if let Some(fd) = self.held.get(name).and_then(|fd| fd.try_clone().ok()) {
-                pump.console(stream, Console::new(fd));
-            }
-        }
-    }
-
-    /// The events of apps go to standard error.
-    pub(crate) fn voice(&self, pump: &Pump) -> Voice {
-        Voice {
-            pump: pump.clone(),
-            json: self.spec.output == Output::Json,
-        }
     }
 
     /// Sends a stream of an app to ours, unless it has a file of its own.
@@ -150,6 +126,33 @@ impl Runtime {
     }
 }
 
+/// The saved apps are not what is wanted any more.
+async fn forget(store: &Store, state: &mut LoadedState) {
+    let ids = state.apps.iter().map(|row| row.id).collect();
+    let (sender, done) = oneshot::channel();
+    store.commit(
+        vec![Change::DeleteApps(ids)],
+        Box::new(move |result| drop(sender.send(result))),
+    );
+    if let Ok(Err(error)) = done.await {
+        // They are not started all the same.
+        tracing::error!("the saved apps cannot be forgotten: {error}");
+    }
+    state.apps.clear();
+    state.runtime.clear();
+}
+
+/// Gives the streams to the pump, and events a voice.
+pub(crate) fn open(runtime: Option<&Runtime>, pump: &Pump, hub: &mut Hub) {
+    let Some(runtime) = runtime else { return };
+    for (name, stream) in [(OUT, Stream::Out), (ERR, Stream::Err)] {
+        if let Some(fd) = runtime.held.get(name).and_then(|fd| fd.try_clone().ok()) {
+            pump.console(stream, Console::new(fd));
+        }
+    }
+    hub.speak(Voice::new(pump.clone(), runtime.spec.output == Output::Json));
+}
+
 fn prefix(app: &App, slot: u32, colour: bool) -> Vec<u8> {
     let name = app.name();
     if !colour {
@@ -157,65 +160,6 @@ fn prefix(app: &App, slot: u32, colour: bool) -> Vec<u8> {
     }
     let number = COLOURS.get(app.id.0 as usize % COLOURS.len()).copied().unwrap_or(36);
     format!("\x1b[{number}m{name}:{slot} |\x1b[0m ").into_bytes()
-}
-
-/// Says on standard error what happens.
-#[derive(Debug)]
-pub(crate) struct Voice {
-    pump: Pump,
-    json: bool,
-}
-
-impl Voice {
-    /// One line, and the last words of a process where they explain it.
-    pub(crate) fn tell(&self, event: &Event) {
-        use EventKind as Kind;
-        let everyday = matches!(
-            event.kind,
-            Kind::AppAdded
-                | Kind::AppChanged
-                | Kind::AppDeleted
-                | Kind::Started
-                | Kind::Stopping
-                | Kind::Adopted
-                | Kind::DaemonStarted
-        );
-        if !everyday {
-            self.pump.say(self.lines(event));
-        }
-    }
-
-    fn lines(&self, event: &Event) -> Vec<u8> {
-        if self.json {
-            let mut line = serde_json::json!({
-                "time": event.at.to_string(), "app": event.app, "instance": event.slot, "stream": "clmgr",
-                "kind": event.kind, "message": event.message,
-            })
-            .to_string();
-            line.push('\n');
-            return line.into_bytes();
-        }
-        let who = match (&event.app, event.slot) {
-            (Some(app), Some(slot)) => format!("{app}:{slot}: "),
-            (Some(app), None) => format!("{app}: "),
-            (None, _) => String::new(),
-        };
-        let what = match (event.kind.as_str(), event.message.as_str()) {
-            (kind, message) if message.is_empty() || message == kind => kind.to_owned(),
-            (kind, message) => format!("{kind}: {message}"),
-        };
-        let mut text = format!("clmgr: {who}{what}\n");
-        if event.kind == EventKind::CircuitOpen {
-            for line in &event.stderr {
-                text.push_str("clmgr: ");
-                text.push_str(&who);
-                text.push_str("stderr: ");
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-        text.into_bytes()
-    }
 }
 
 /// What a finished process tells the world through us.
@@ -295,7 +239,6 @@ impl Daemon {
             runtime.applied = true;
         }
         self.runtime_mark(APPLIED);
-        self.runtime_look();
     }
 
     /// For a new keeper.
@@ -306,11 +249,11 @@ impl Daemon {
         }
     }
 
-    /// Sees whether this is the end.
-    pub(crate) fn runtime_look(&mut self) {
-        let Some(runtime) = &self.runtime else { return };
+    /// Sees, after every round, whether this is the end; true if it is, and something is to be performed.
+    pub(crate) fn runtime_look(&mut self) -> bool {
+        let Some(runtime) = &self.runtime else { return false };
         if !runtime.applied || runtime.ending.is_some() || self.core.apps.values().any(|app| app.draining) {
-            return;
+            return false;
         }
         let tripped = |app: &&App| app.wanted_slots().any(|slot| app.slot_state(slot) == State::Errored);
         let broken = self.core.apps.values().find(tripped).map(|app| app.name().clone());
@@ -318,7 +261,10 @@ impl Daemon {
             self.runtime_end(1, &format!("the circuit of {app} is open (--exit-on-error)"));
         } else if let Some(code) = over(self.core.apps.values()) {
             self.runtime_end(code, "everything has ended");
+        } else {
+            return false;
         }
+        true
     }
 
     fn runtime_end(&mut self, code: u8, why: &str) {
@@ -330,16 +276,7 @@ impl Daemon {
     }
 
     fn runtime_say(&self, text: &str) {
-        let Some(runtime) = &self.runtime else { return };
-        let line = if runtime.spec.output == Output::Json {
-            serde_json::json!({
-                "time": crate::os::clock::wall().to_string(), "stream": "clmgr", "message": text,
-            })
-            .to_string()
-        } else {
-            format!("clmgr: {text}")
-        };
-        self.pump.say(format!("{line}\n").into_bytes());
+        self.hub.say(text);
     }
 
     /// The keeper was asked to end.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::daemon::Daemon;
 use crate::daemon::listeners::channel_number;
+use crate::daemon::ready::pipe_name;
 use crate::daemon::runs::Label;
 use crate::keeper::protocol::{SpawnRequest, ToKeeper};
 use crate::model::env::EnvMap;
@@ -42,9 +43,9 @@ pub(crate) fn placed(text: &str) -> Option<(AppId, Slot, Generation)> {
 }
 
 /// Descriptors that the daemon holds of one run, log files included.
-const PER_RUN: u64 = 8;
+const PER_RUN: u64 = 6;
 /// Descriptors for everything else: probes, the database's temporary files, a log that is being rotated.
-const RESERVE: u64 = 16;
+const RESERVE: u64 = 4;
 
 pub(crate) fn strings<'a>(items: impl IntoIterator<Item = &'a OsText>) -> CStrings {
     let mut list = CStrings::new();
@@ -175,12 +176,7 @@ impl Daemon {
                     request.extra.push(number);
                     passed.push(Arc::new(writer));
                     let reader = Arc::new(reader);
-                    self.keeper_send(
-                        &ToKeeper::Store {
-                            name: format!("ready/{run}"),
-                        },
-                        vec![Arc::clone(&reader)],
-                    );
+                    self.keeper_send(&ToKeeper::Store { name: pipe_name(run) }, vec![Arc::clone(&reader)]);
                     self.ready_pipes.insert(run, reader);
                 }
                 Err(error) => {

@@ -4,31 +4,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::daemon::daemon_loop::End;
+use crate::daemon::doors::{Doors, Found};
+use crate::daemon::handshake::Range;
 use crate::daemon::hub::Hub;
 use crate::daemon::mail::{Letter, Mail};
 use crate::daemon::recover::{self, Table};
-use crate::daemon::runtime::Runtime;
+use crate::daemon::runtime::{self, Runtime};
 use crate::daemon::sampling::Sampling;
 use crate::daemon::service::Service;
 use crate::daemon::survivors::Hunt;
+use crate::daemon::upgrade::Upgrades;
 use crate::daemon::{Daemon, http, salvage};
 use crate::keeper::link::{Link, LinkError};
-use crate::keeper::protocol::ToKeeper;
+use crate::keeper::protocol::{ToKeeper, UpgradeOrder};
+use crate::logs::journal::Journal;
 use crate::logs::pump::Pump;
 use crate::logs::sink::Notice;
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
+use crate::model::version::version;
 use crate::os::home::Home;
-use crate::os::running::{self, Running};
+use crate::os::running::Running;
 use crate::os::{clock, fsx, memory, poll, procfs};
 use crate::store::{LoadedState, Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
+
+/// How long a daemon that makes room for another waits for its answers to be read.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Why a daemon did not start, or ended otherwise than asked.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +46,9 @@ pub enum DaemonError {
     /// The keeper speaks another protocol.
     #[error("the keeper refuses this daemon: {0}")]
     Refused(String),
+    /// It was to take over from another build and did not find what that saw.
+    #[error("{0}")]
+    Unfit(String),
     /// The state cannot be used.
     #[error("the state of {path} cannot be used")]
     Store {
@@ -102,12 +112,14 @@ pub fn run(home: Home, link: OwnedFd, ready: Option<OwnedFd>) -> Result<(), Daem
         // The other end may be gone; then nobody is told but the log.
         let _gone = writeln!(pipe, "{}", crate::daemon::text::chain(error));
     }
+    // What still runs on threads of its own is not waited for: the next daemon may be.
+    runtime.shutdown_background();
     result
 }
 
 async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(), DaemonError> {
     let mut link = Link::new(link).map_err(DaemonError::system("use the keeper's link"))?;
-    let mut table = hello(&mut link)?;
+    let mut table = hello(&mut link, &home.socket())?;
     let keeper = Running {
         keeper_pid: table.keeper_pid,
         keeper_born: born(table.keeper_pid),
@@ -121,32 +133,28 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         notes,
         salvaged,
         borrowed,
+        schema,
     } = match open_store(&home, mail.clone()) {
         Ok(opened) => opened,
         Err(error) => {
-            give_up(&mut link);
+            give_up(&mut link, table.trial.as_ref(), &error);
             return Err(error);
         }
     };
     if salvaged {
         salvage::salvage(&store, &mut state, &mut table, &home_tag);
     }
-    let runtime = Runtime::join(std::mem::take(&mut table.runtime));
-    if let Some(runtime) = &runtime {
-        runtime.begin(&store, &mut state).await;
-    }
+    let runtime = Runtime::begin(&mut table, &store, &mut state).await;
     let notice_mail = mail.clone();
     let pump = Pump::start(
         clock::wall,
         Box::new(move |notice| notice_mail.post(move |daemon| daemon.noticed(notice))),
+        log_journal(&home),
     )
     .map_err(DaemonError::system("start the log thread"))?;
     let keeper_link = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
     let mut hub = Hub::new(store.clone(), state.last_event_seq);
-    if let Some(runtime) = &runtime {
-        runtime.open(&pump);
-        hub.speak(runtime.voice(&pump));
-    }
+    runtime::open(runtime.as_ref(), &pump, &mut hub);
     let mut daemon = Daemon {
         core: Core::new(state.next_app_id.0, state.first_run_id.0.max(table.next_run())),
         home_tag,
@@ -167,6 +175,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         next_helper: Daemon::first_helper(),
         listeners: crate::daemon::listeners::Listeners::default(),
         ready_pipes: BTreeMap::new(),
+        doors: Doors::default(),
         pump,
         store,
         hub,
@@ -176,6 +185,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         next_ticket: 1,
         created: BTreeMap::new(),
         runtime,
+        upgrades: Upgrades::new(table.keeper.take(), schema),
         leaving: false,
         detaching: false,
         service: Service::from_environment(clock::monotonic()),
@@ -184,37 +194,41 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     if borrowed {
         tokio::spawn(wait_for_disk(daemon.home.state.clone(), mail.clone()));
     }
+    daemon.hub.announce(
+        clock::wall(),
+        EventKind::DaemonStarted,
+        format!("version {}", version()),
+    );
     let state_lost = salvaged || !notes.is_empty();
-    daemon.announce_start(notes);
-    let listener = match daemon.open_doors(table.notify.take()) {
+    for note in notes {
+        tracing::warn!("{note}");
+        daemon.hub.announce(clock::wall(), EventKind::StateLost, note);
+    }
+    let trial = table.trial.clone();
+    let listener = match take_up(&mut daemon, state, table, hunt.unless(salvaged), state_lost) {
         Ok(listener) => listener,
         Err(error) => {
-            give_up(daemon.keeper.get_mut());
+            give_up(daemon.keeper.get_mut(), trial.as_ref(), &error);
             return Err(error);
         }
     };
     let server = tokio::spawn(http::serve(listener, mail));
-    take_over(&mut daemon, state, table, hunt.unless(salvaged), state_lost);
-    daemon.say_ready(ready);
-    work(&mut daemon, &mut letters).await?;
-    close(daemon, &server).await;
-    Ok(())
-}
-
-/// Goes on where the last daemon stopped.
-fn take_over(daemon: &mut Daemon, state: LoadedState, table: Table, hunt: Hunt, state_lost: bool) {
-    daemon.runtime_begun();
-    let (applied, terminate) = (table.applied, table.terminate);
-    recover::recover(daemon, state, table, hunt, state_lost);
-    if applied {
-        daemon.runtime_applied();
-    }
-    if terminate {
-        // Said once, to whatever daemon there was or is.
-        daemon.terminate();
-    }
     // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
     daemon.store.write(Box::new(|_| {}));
+    if let Some(mut pipe) = ready.take() {
+        // Whoever started us may have gone away.
+        let _gone = pipe.write_all(b"ready\n");
+    }
+    tracing::info!(version = version(), apps = daemon.core.apps.len(), "the daemon is up");
+    work(&mut daemon, &mut letters).await?;
+    if daemon.upgrades.leaving {
+        server.abort();
+        drop(letters);
+        make_room(&daemon).await;
+        return Ok(());
+    }
+    close(daemon, &server).await;
+    Ok(())
 }
 
 /// Until everything was stopped.
@@ -257,10 +271,65 @@ async fn close(mut daemon: Daemon, server: &tokio::task::JoinHandle<()>) {
     daemon.close_doors();
     daemon.leave_keeper().await;
     // Answers that are on their way get the time to arrive.
-    let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained()).await;
+    let _late = tokio::time::timeout(std::time::Duration::from_secs(1), http::drained(0)).await;
     server.abort();
     daemon.store.shut_down();
     tracing::info!("the daemon leaves");
+}
+
+/// Goes on where the daemon before has stopped, from what is known and what lives, and from what the keeper was told
+/// before there was somebody to hear it; the socket to serve.
+fn take_up(
+    daemon: &mut Daemon,
+    state: LoadedState,
+    mut table: Table,
+    hunt: Hunt,
+    state_lost: bool,
+) -> Result<tokio::net::UnixListener, DaemonError> {
+    let upgraded = table.upgraded.take();
+    if let Some(order) = table.trial.clone() {
+        daemon.upgrades.busy = Some(order.id);
+        daemon.upgrades.order = Some(order);
+    }
+    let listener = daemon.open_doors(std::mem::take(&mut table.doors))?;
+    daemon.runtime_begun();
+    let (applied, terminate) = (table.applied, table.terminate);
+    recover::recover(daemon, state, table, hunt, state_lost).map_err(DaemonError::Unfit)?;
+    daemon.pump.forget_unclaimed();
+    if let Some(order) = &daemon.upgrades.order {
+        let proven = ToKeeper::Proven { id: order.id };
+        daemon.keeper_send(&proven, Vec::new());
+    }
+    // With an order there is another one to come.
+    if let Some(outcome) = upgraded.filter(|_| daemon.upgrades.order.is_none()) {
+        daemon.upgrade_ended(outcome);
+    }
+    if applied {
+        daemon.runtime_applied();
+    }
+    if terminate {
+        daemon.terminate();
+    }
+    Ok(listener)
+}
+
+/// Who connects from now on waits for the next daemon; what waits here is told to ask again.
+async fn make_room(daemon: &Daemon) {
+    let begun = daemon.replies.len();
+    let _late = tokio::time::timeout(FAREWELL, http::drained(begun)).await;
+    daemon.store.shut_down();
+    tracing::info!("the daemon leaves to make room for another");
+}
+
+/// Logs are written without it if need be: then a killed daemon may lose the lines it had in hand.
+fn log_journal(home: &Home) -> Option<Journal> {
+    let folder = home.log_journal();
+    Journal::open(&folder)
+        .inspect_err(|error| {
+            let folder = folder.display();
+            tracing::warn!("the journal of the logs in {folder} cannot be used: {error}");
+        })
+        .ok()
 }
 
 fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
@@ -288,9 +357,16 @@ fn open_store(home: &Home, mail: Mail) -> Result<Opened, DaemonError> {
     })
 }
 
-/// A keeper without children has no reason to stay when its first daemon cannot work.
-fn give_up(link: &mut Link) {
-    if link.queue(&ToKeeper::Exit { force: false }, Vec::new()).is_ok() {
+/// A keeper without children has no reason to stay when its first daemon cannot work. One that has tried another
+/// build's daemon is told why that goes.
+fn give_up(link: &mut Link, trial: Option<&UpgradeOrder>, error: &DaemonError) {
+    let last_words = match trial {
+        None => ToKeeper::Exit { force: false },
+        Some(_) => ToKeeper::Unfit {
+            why: crate::daemon::text::chain(error),
+        },
+    };
+    if link.queue(&last_words, Vec::new()).is_ok() {
         // It ends by itself when we do; there is nothing else to try.
         let _sent = link.flush();
     }
@@ -300,7 +376,7 @@ fn give_up(link: &mut Link) {
 const READINESS: &str = "ready/";
 
 /// Introduces us and asks for everything the keeper has.
-fn hello(link: &mut Link) -> Result<Table, DaemonError> {
+fn hello(link: &mut Link, control: &Path) -> Result<Table, DaemonError> {
     use crate::keeper::protocol::{FromKeeper, MIN_VERSION, VERSION};
     let queue = |link: &mut Link, message: &ToKeeper| link.queue(message, Vec::new()).map_err(DaemonError::Keeper);
     queue(
@@ -308,21 +384,38 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
         &ToKeeper::Hello {
             min: MIN_VERSION,
             current: VERSION,
-            daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
+            daemon_version: version().to_owned(),
         },
     )?;
+    let mut table = Table::default();
+    table.doors = Found::look(control);
     // Before the table: when that is complete, so are the descriptors.
     queue(link, &ToKeeper::Names)?;
-    let mut table = Table::default();
     let mut complete = false;
     link.flush()
         .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
     loop {
         while let Some((message, fds)) = link.receive::<FromKeeper>().map_err(DaemonError::Keeper)? {
             match message {
-                FromKeeper::Welcome { keeper_pid, .. } => table.keeper_pid = keeper_pid,
+                FromKeeper::Welcome {
+                    keeper_pid,
+                    min,
+                    current,
+                    version,
+                    ..
+                } => {
+                    table.keeper_pid = keeper_pid;
+                    let range = Range {
+                        min: i64::from(min),
+                        current: i64::from(current),
+                    };
+                    table.keeper = Some((range, version));
+                }
+                FromKeeper::Trial(order) => table.trial = Some(order),
+                FromKeeper::Upgraded(outcome) => table.upgraded = Some(outcome),
                 FromKeeper::Refused { why } => return Err(DaemonError::Refused(why)),
                 FromKeeper::StoredNames { names } => {
+                    table.doors.names(&names);
                     for name in names.into_iter().filter(|name| !name.starts_with(READINESS)) {
                         queue(link, &ToKeeper::Fetch { name })?;
                     }
@@ -341,8 +434,11 @@ fn hello(link: &mut Link) -> Result<Table, DaemonError> {
                 FromKeeper::Exited { seq, .. } => table.last_exit = Some(seq),
                 FromKeeper::Terminate => table.terminate = true,
                 FromKeeper::Applied => table.applied = true,
-                FromKeeper::Spawned { .. } | FromKeeper::SpawnFailed { .. } | FromKeeper::Pong | FromKeeper::Detach => {
-                }
+                FromKeeper::Spawned { .. }
+                | FromKeeper::SpawnFailed { .. }
+                | FromKeeper::Pong
+                | FromKeeper::Leave { .. }
+                | FromKeeper::Detach => {}
             }
         }
         if complete {
@@ -411,80 +507,5 @@ impl Daemon {
             },
         );
         self.alert(id, &event);
-    }
-
-    /// Says that another daemon is at work, and what of the state was lost.
-    fn announce_start(&mut self, notes: Vec<String>) {
-        self.hub.announce(
-            clock::wall(),
-            EventKind::DaemonStarted,
-            format!("version {}", env!("CARGO_PKG_VERSION")),
-        );
-        for note in notes {
-            tracing::warn!("{note}");
-            self.hub.announce(clock::wall(), EventKind::StateLost, note);
-        }
-    }
-
-    /// Whoever started us may have gone away.
-    fn say_ready(&self, ready: &mut Option<File>) {
-        if let Some(mut pipe) = ready.take() {
-            let _gone = pipe.write_all(b"ready\n");
-        }
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            apps = self.core.apps.len(),
-            "the daemon is up"
-        );
-    }
-
-    /// Makes both sockets.
-    fn open_doors(&mut self, stored: Option<OwnedFd>) -> Result<tokio::net::UnixListener, DaemonError> {
-        self.watch_home();
-        self.listen_for_readiness(stored).map_err(DaemonError::system(format!(
-            "make the socket {}",
-            self.home.notify_socket().display()
-        )))?;
-        http::bind(&self.home.socket())
-    }
-
-    /// An orderly end: takes both names and the note away. If the apps live on, the note that says so stays, and so
-    /// does the readiness socket: the service manager may keep it for the next keeper.
-    fn close_doors(&self) {
-        if self.detaching {
-            // The keeper waits for this process no longer than it must.
-            self.store.shut_down();
-            // Left behind, it is replaced by the next daemon.
-            let _left = http::unbind(&self.home.socket());
-            return;
-        }
-        if let Err(error) = running::remove(&self.home.running()) {
-            tracing::warn!("{} cannot be removed: {error}", self.home.running().display());
-        }
-        for door in [self.home.socket(), self.home.notify_socket()] {
-            // Left behind, it is replaced by the next daemon.
-            let _left = http::unbind(&door);
-        }
-    }
-
-    fn listen_for_readiness(&mut self, stored: Option<OwnedFd>) -> io::Result<()> {
-        use crate::os::notify::NotifySocket;
-        let path = self.home.notify_socket();
-        let socket = match stored {
-            Some(fd) if path.exists() => NotifySocket::from_fd(fd),
-            Some(_) | None => {
-                let socket = NotifySocket::bind_path(&path)?.leave_path();
-                let copy = socket.as_fd().try_clone_to_owned()?;
-                self.keeper_send(
-                    &ToKeeper::Store {
-                        name: "notify".to_owned(),
-                    },
-                    vec![Arc::new(copy)],
-                );
-                socket
-            }
-        };
-        tokio::spawn(crate::daemon::ready::NotifyServer::run(socket, self.mail.clone()));
-        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use crate::model::outcome::ErrorBody;
 use crate::model::spec::AppSpec;
 use crate::model::target::Target;
 use crate::model::time::Moment;
+use crate::model::version::version;
 use crate::os::clock;
 use crate::supervise::app::App;
 use crate::supervise::policy::breaker::Circuit;
@@ -20,9 +21,10 @@ impl Daemon {
     /// `ping`.
     pub(crate) fn ping(&self) -> Ping {
         Ping {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: version().to_owned(),
             pid: i32::try_from(std::process::id()).unwrap_or(0),
             keeper_pid: self.keeper_pid,
+            keeper_version: self.upgrades.keeper_version.clone(),
             uptime_ms: clock::monotonic().since(self.began).0,
             home: self.home.state.display().to_string(),
         }

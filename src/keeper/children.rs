@@ -1,10 +1,13 @@
 //! The table of children: who lives, who has ended, and what is held for them.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::handover::{self, SavedChild};
 use super::protocol::{ChildEntry, ExitReport, FromKeeper, Held};
+use super::upgrade;
 use crate::model::exit::Exit;
 use crate::model::time::Moment;
 
@@ -165,6 +168,33 @@ impl Children {
         true
     }
 
+    /// All of them and the last number of an exit, for the next build.
+    pub(super) fn save(&self) -> (Vec<SavedChild>, u64) {
+        let saved = |(run, child): (&u64, &Child)| SavedChild {
+            entry: entry(*run, child),
+            fds: child.fds.iter().flatten().map(handover::number).collect(),
+        };
+        (self.runs.iter().map(saved).collect(), self.last_seq)
+    }
+
+    /// What the build before had.
+    pub(super) fn restore(saved: Vec<SavedChild>, last_seq: u64) -> io::Result<Self> {
+        let mut children = Self {
+            last_seq,
+            ..Self::default()
+        };
+        for SavedChild { entry, fds } in saved {
+            let (run, pid) = (entry.run, entry.pid);
+            match &entry.exited {
+                None => drop(children.pids.insert(pid, run)),
+                Some(report) if !report.acked => drop(children.unacked.insert(report.seq, run)),
+                Some(_) => {}
+            }
+            children.runs.insert(run, child(entry, fds)?);
+        }
+        Ok(children)
+    }
+
     fn forget(&mut self, run: u64) {
         if self.runs.get(&run).is_some_and(Child::is_done) {
             self.runs.remove(&run);
@@ -193,6 +223,24 @@ impl Children {
         };
         parts.into_iter().enumerate().map(message).collect()
     }
+}
+
+/// The reverse of [`entry`], with its descriptors by number.
+fn child(entry: ChildEntry, fds: Vec<i32>) -> io::Result<Child> {
+    let mut numbers = fds.into_iter();
+    let mut held = [const { None }; 5];
+    for (one, slot) in Held::ORDER.into_iter().zip(&mut held) {
+        if entry.held.has(one) {
+            *slot = numbers.next().map(upgrade::take).transpose()?;
+        }
+    }
+    Ok(Child {
+        pid: entry.pid,
+        label: entry.label,
+        started: entry.started,
+        fds: held,
+        exit: entry.exited,
+    })
 }
 
 fn entry(run: u64, child: &Child) -> ChildEntry {

@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::orphan;
 use super::service::SERVICE_VAR;
 use crate::os::cstrings::CStrings;
 use crate::os::spawn::{SpawnPlan, Spawned, spawn};
-use crate::os::{detach, fds, fsx, service};
+use crate::os::{detach, exec, fds, fsx, service};
 
 /// The daemon's end of the link.
 pub const LINK_FD: i32 = 3;
@@ -40,6 +40,17 @@ pub trait DaemonStarter {
     /// # Errors
     /// Anything; it is written to the log and tried again later.
     fn start(&mut self) -> io::Result<DaemonProcess>;
+
+    /// Starts one of another build.
+    ///
+    /// # Errors
+    /// Anything; there is no other try.
+    fn start_other(&mut self, exe: &Path) -> io::Result<DaemonProcess> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("{} cannot be started here", exe.display()),
+        ))
+    }
 }
 
 /// Executes `<exe> daemon`.
@@ -94,10 +105,7 @@ impl ExecDaemon {
         }
     }
 
-    fn execute(&mut self) -> io::Result<DaemonProcess> {
-        if let Some(link) = self.living.take() {
-            return Ok(DaemonProcess { link, process: None });
-        }
+    fn execute(&mut self, exe: &Path) -> io::Result<DaemonProcess> {
         let (ours, theirs) = fds::socketpair()?;
         let null = fds::null()?;
         // A log that cannot be written must not keep the daemon from running.
@@ -115,7 +123,7 @@ impl ExecDaemon {
         if self.ready.is_some() {
             env.push(format!("{READY_VAR}={READY_FD}").as_bytes());
         }
-        let argv = CStrings::from_iter([self.exe.as_os_str().as_bytes(), b"daemon"]);
+        let argv = CStrings::from_iter([exe.as_os_str().as_bytes(), b"daemon"]);
         let mut plan = SpawnPlan::new(argv, env);
         plan.fds = vec![
             (0, null.as_fd()),
@@ -126,7 +134,7 @@ impl ExecDaemon {
         if let Some(ready) = &self.ready {
             plan.fds.push((READY_FD, ready.as_fd()));
         }
-        let process = spawn(&plan).map_err(|error| io::Error::other(format!("{}: {error}", self.exe.display())))?;
+        let process = spawn(&plan).map_err(|error| io::Error::other(format!("{}: {error}", exe.display())))?;
         if let Some(path) = &self.record {
             orphan::record(path, process.pid);
         }
@@ -139,7 +147,12 @@ impl ExecDaemon {
 
 impl DaemonStarter for ExecDaemon {
     fn start(&mut self) -> io::Result<DaemonProcess> {
-        let started = self.execute();
+        if let Some(link) = self.living.take() {
+            self.ready = None;
+            return Ok(DaemonProcess { link, process: None });
+        }
+        // Whoever replaced the file did not ask for another build to be run: `upgrade` does.
+        let started = self.execute(&exec::own(&self.exe));
         match &started {
             // The pipe is the daemon's now.
             Ok(_) => drop(self.ready.take()),
@@ -147,10 +160,14 @@ impl DaemonStarter for ExecDaemon {
         }
         started
     }
+
+    fn start_other(&mut self, exe: &Path) -> io::Result<DaemonProcess> {
+        self.execute(exe)
+    }
 }
 
 /// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

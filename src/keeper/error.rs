@@ -23,6 +23,9 @@ pub enum KeeperError {
     /// The folders cannot be made.
     #[error("cannot prepare the home")]
     Home(#[from] HomeError),
+    /// What the build before knew cannot be understood.
+    #[error("{0}")]
+    Handover(String),
     /// A system call that start-up needs.
     #[error("cannot {doing}")]
     System {

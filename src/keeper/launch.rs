@@ -14,7 +14,7 @@ use crate::os::{clock, fds, limits, pidfd, procfs, spare};
 
 /// Descriptors that are kept get numbers from here on, so that the low ones stay free for those that a
 /// child is given.
-const KEPT: i32 = 64;
+pub(super) const KEPT: i32 = 64;
 
 /// Descriptors that apps may not use up: those of one spawn under way, and what it takes to start a daemon and to
 /// take in a message from it.
@@ -38,6 +38,20 @@ impl Launcher {
             nofile: limits::raise_nofile()?,
             oom_score_adj: (limits::oom_score_adj() != score).then_some(score),
         })
+    }
+
+    /// The same in a process whose limits another build has raised already.
+    pub(super) fn resumed(nofile: Option<u64>, oom_score_adj: Option<i32>) -> io::Result<Self> {
+        Ok(Self {
+            null: fds::null()?,
+            nofile,
+            oom_score_adj,
+        })
+    }
+
+    /// What children get in place of this process's own: the limit of descriptors, and `oom_score_adj`.
+    pub(super) const fn inherited(&self) -> (Option<u64>, Option<i32>) {
+        (self.nofile, self.oom_score_adj)
     }
 
     /// Starts it.

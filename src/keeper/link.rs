@@ -152,6 +152,12 @@ impl Link {
         self.outbox.clear();
     }
 
+    /// Nothing of ours waits to be sent, and nothing of the other side's waits to be acted upon.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.outbox.is_empty() && self.begin == self.inbox.len() && self.fds.is_empty()
+    }
+
     /// True while something waits for the socket to become writable.
     #[must_use]
     pub fn wants_write(&self) -> bool {

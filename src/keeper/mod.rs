@@ -12,6 +12,9 @@
 //!  SIGUSR1     ─► Detach to the daemon ─► it writes what is left ─► Exit ─► keeper leaves, code 0; the apps live on
 //! ```
 //!
+//! It can be replaced by another build while everything goes on: see `upgrade` for how, and `handover` for what one
+//! build tells the next.
+//!
 //! One thread, one epoll loop, no runtime, no parser of user input. After start-up nothing here ends the
 //! process but `Exit`: a failed system call is answered with `SpawnFailed` or `Refused`, a broken link is a
 //! dead daemon. Descriptors held for apps live above number 63, so that spawning stays as fast with a
@@ -23,16 +26,20 @@ pub mod protocol;
 mod children;
 mod daemon;
 mod error;
+mod handover;
 mod launch;
 mod orphan;
 mod restart;
+mod resume;
 mod runtime;
 mod serve;
 mod service;
 mod state;
+mod upgrade;
 
 pub use daemon::{DaemonProcess, DaemonStarter, ExecDaemon, LINK_FD, LINK_VAR, READY_FD, READY_VAR};
 pub use error::KeeperError;
+pub use resume::{ResumeOptions, check_state, resume};
 pub use runtime::{ERR, OUT, RuntimeOptions};
 pub use serve::{KeeperOptions, run, run_with};
 pub use service::SERVICE_VAR;

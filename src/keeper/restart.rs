@@ -13,6 +13,16 @@ pub(super) struct Restart {
 }
 
 impl Restart {
+    /// Goes on with the count of another build.
+    pub(super) const fn after(failures: u32) -> Self {
+        Self { failures }
+    }
+
+    /// The count.
+    pub(super) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// How long to wait after a daemon that lived this long: nothing at first, then 100 ms, doubling up to
     /// 1 s. Ten seconds of life start the count anew.
     pub(super) fn wait_after(&mut self, lived: Millis) -> Millis {

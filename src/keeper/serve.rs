@@ -1,10 +1,11 @@
 //! The loop.
 
-use std::io::Write;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::daemon::{DaemonStarter, ExecDaemon, OOM_VAR};
+use super::daemon::{DaemonProcess, DaemonStarter, ExecDaemon, OOM_VAR};
 use super::error::{KeeperError, block_signals};
 use super::launch::{Launcher, ended};
 use super::link::{Link, LinkError};
@@ -14,6 +15,7 @@ use super::restart::Restart;
 use super::runtime::{ERR, Ended, OUT, Runtime, RuntimeOptions};
 use super::service::Service;
 use super::state::{Effect, Reply, State};
+use super::upgrade::Upgrade;
 use crate::model::duration::Millis;
 use crate::model::exit::Exit;
 use crate::model::time::Moment;
@@ -24,8 +26,8 @@ use crate::os::signals::Signals;
 use crate::os::spawn::Spawned;
 use crate::os::{clock, fds, former, limits, lock, memory, poll, reap, service};
 
-const SIGNALS: u64 = 0;
-const LINK: u64 = 1;
+pub(super) const SIGNALS: u64 = 0;
+pub(super) const LINK: u64 = 1;
 /// Added to the pid of a child of another keeper.
 const FOREIGN: u64 = 1 << 32;
 /// Messages acted upon between two looks at signals and the outgoing queue.
@@ -71,13 +73,15 @@ pub fn run(options: KeeperOptions) -> Result<u8, KeeperError> {
     let score = began_with();
     limits::protect();
     if let Some(runtime) = options.runtime {
-        let _lock = prepare(&options.home, false)?;
+        let lock = prepare(&options.home, false)?;
         let (ours, theirs) = fds::pipe().map_err(KeeperError::system("make a pipe"))?;
         let (runtime, streams) = Runtime::new(runtime, options.daemon_exe.clone(), &log, ours)?;
         let mut starter = ExecDaemon::new(options.daemon_exe, log, Some(theirs), None);
         starter.set_oom_score_adj(score);
         let stored = vec![(OUT.to_owned(), streams.out), (ERR.to_owned(), streams.err)];
-        return Ok(Keeper::new(&mut starter, score, Service::default(), stored, Some(runtime))?.serve());
+        let mut keeper = Keeper::new(&mut starter, score, Service::default(), stored, Some(runtime))?;
+        keeper.lock = Some(lock);
+        return Ok(keeper.serve());
     }
     // In place of a keeper that died, whatever became of its home.
     let replaces = options.daemon_link.is_some();
@@ -92,12 +96,14 @@ pub fn run(options: KeeperOptions) -> Result<u8, KeeperError> {
     let service = Service::from_environment();
     starter.tell_service(service.variable());
     let record = options.home.daemon_record();
-    let result = prepare(&options.home, replaces).and_then(|_lock| {
+    let result = prepare(&options.home, replaces).and_then(|lock| {
         if options.takes_stored {
             orphan::end_former(&record);
         }
         starter.keep_record(record);
-        Ok(Keeper::new(&mut starter, score, service, stored, None)?.serve())
+        let mut keeper = Keeper::new(&mut starter, score, service, stored, None)?;
+        keeper.lock = Some(lock);
+        Ok(keeper.serve())
     });
     if let Err(error) = &result {
         starter.report(error);
@@ -148,31 +154,36 @@ pub fn run_with(starter: &mut dyn DaemonStarter) -> Result<(), KeeperError> {
 
 /// A daemon that was started and whose end was not seen yet.
 #[derive(Debug)]
-struct Daemon {
-    process: Option<Spawned>,
-    started: Moment,
+pub(super) struct Daemon {
+    pub(super) process: Option<Spawned>,
+    pub(super) started: Moment,
 }
 
-struct Keeper<'a> {
-    starter: &'a mut dyn DaemonStarter,
+pub(super) struct Keeper<'a> {
+    pub(super) starter: &'a mut dyn DaemonStarter,
     runtime: Option<Runtime>,
     signals: Signals,
     epoll: Epoll,
-    state: State,
-    link: Option<Link>,
+    pub(super) state: State,
+    /// What locks the home, as long as the keeper lives.
+    pub(super) lock: Option<lock::Lock>,
+    pub(super) link: Option<Link>,
     /// The link waits for its socket to become writable.
     writing: bool,
-    daemon: Option<Daemon>,
-    restart: Restart,
+    pub(super) daemon: Option<Daemon>,
+    pub(super) restart: Restart,
+    /// Living runs that are not our children.
+    pub(super) foreign: BTreeSet<u64>,
+    pub(super) upgrade: Option<Upgrade>,
     /// When to start the next daemon.
-    start_at: Option<Moment>,
+    pub(super) start_at: Option<Moment>,
     /// When to kill a daemon that has closed its link.
     kill_at: Option<Moment>,
     /// When to give memory back.
     quiet_at: Option<Moment>,
     /// When to leave without a daemon that was asked to detach.
     leave_at: Option<Moment>,
-    leaving: bool,
+    pub(super) leaving: bool,
 }
 
 impl<'a> Keeper<'a> {
@@ -191,28 +202,40 @@ impl<'a> Keeper<'a> {
         epoll
             .add(&signals, SIGNALS)
             .map_err(KeeperError::system("wait for signals"))?;
+        let state = State::new(launcher, service, stored);
         Ok(Self {
-            starter,
             runtime,
+            ..Self::begin(starter, signals, epoll, state)
+        })
+    }
+
+    /// One that has not done anything yet and begins by starting a daemon.
+    pub(super) fn begin(starter: &'a mut dyn DaemonStarter, signals: Signals, epoll: Epoll, state: State) -> Self {
+        Self {
+            starter,
+            runtime: None,
             signals,
             epoll,
-            state: State::new(launcher, service, stored),
+            state,
+            lock: None,
             link: None,
             writing: false,
             daemon: None,
             restart: Restart::default(),
+            foreign: BTreeSet::new(),
+            upgrade: None,
             start_at: Some(Moment(0)),
             kill_at: None,
             quiet_at: None,
             leave_at: None,
             leaving: false,
-        })
+        }
     }
 }
 
 impl Keeper<'_> {
     /// Until the end; the exit code.
-    fn serve(mut self) -> u8 {
+    pub(super) fn serve(mut self) -> u8 {
         let mut events = Vec::new();
         loop {
             self.timers();
@@ -232,6 +255,7 @@ impl Keeper<'_> {
             for event in &events {
                 self.event(*event);
             }
+            self.upgrade_step();
             self.flush();
         }
     }
@@ -250,10 +274,17 @@ impl Keeper<'_> {
     fn next_timer(&self) -> Option<Moment> {
         let helper = self.runtime.as_ref().filter(|_| !self.leaving).and_then(Runtime::due);
         let hung_at = self.state.service.hung_at();
-        [self.start_at, self.kill_at, self.leave_at, hung_at, helper]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.start_at,
+            self.kill_at,
+            self.leave_at,
+            self.upgrade_due(),
+            hung_at,
+            helper,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Of a runtime: the one found here, else the daemon's.
@@ -280,6 +311,7 @@ impl Keeper<'_> {
             self.kill_daemon("it did not answer when it was asked to detach");
             self.leave();
         }
+        self.upgrade_timers(now);
         if self.start_at.is_some_and(|at| at <= now) && !self.leaving {
             self.start_at = None;
             self.start_daemon(now);
@@ -291,7 +323,7 @@ impl Keeper<'_> {
         }
     }
 
-    fn kill_daemon(&self, why: &str) {
+    pub(super) fn kill_daemon(&self, why: &str) {
         if let Some(Spawned { pidfd, .. }) = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()) {
             note(&format!("killing the daemon: {why}"));
             drop(pidfd::signal(pidfd, libc::SIGKILL, Scope::Process));
@@ -306,6 +338,12 @@ impl Keeper<'_> {
         }
     }
 
+    /// The daemon's pid; 0 if there is none, or it is no child of this keeper.
+    pub(super) fn daemon_pid(&self) -> i32 {
+        let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
+        process.map_or(0, |process| process.pid)
+    }
+
     fn event(&mut self, event: Ready) {
         match event.token {
             SIGNALS => self.read_signals(),
@@ -316,24 +354,30 @@ impl Keeper<'_> {
     }
 
     fn start_daemon(&mut self, now: Moment) {
-        let started = self.starter.start().and_then(|daemon| {
-            let link = Link::new(daemon.link)?;
-            self.epoll.add(&link, LINK)?;
-            Ok((link, daemon.process))
-        });
-        match started {
-            Ok((link, process)) => {
-                self.link = Some(link);
-                self.writing = false;
-                self.state.service.daemon(process.as_ref().map(|_| now));
-                self.daemon = Some(Daemon { process, started: now });
-            }
-            Err(error) => {
-                let wait = self.restart.wait_after(Millis::ZERO);
-                note(&format!("cannot start the daemon: {error}; next try in {} ms", wait.0));
-                self.start_at = Some(now.after(wait));
-            }
+        let started = self.starter.start().and_then(|daemon| self.welcome(daemon, now));
+        if let Err(error) = started {
+            let wait = self.restart.wait_after(Millis::ZERO);
+            note(&format!("cannot start the daemon: {error}; next try in {} ms", wait.0));
+            self.start_at = Some(now.after(wait));
         }
+    }
+
+    /// A daemon was started.
+    pub(super) fn welcome(&mut self, daemon: DaemonProcess, now: Moment) -> io::Result<()> {
+        let link = Link::new(daemon.link)?;
+        self.epoll.add(&link, LINK)?;
+        self.link = Some(link);
+        self.writing = false;
+        self.state.service.daemon(daemon.process.as_ref().map(|_| now));
+        self.daemon = Some(Daemon {
+            process: daemon.process,
+            started: now,
+        });
+        let pid = self.daemon_pid();
+        if let Some(last) = self.state.last.as_mut().filter(|last| last.daemon_after == 0) {
+            last.daemon_after = pid;
+        }
+        Ok(())
     }
 
     fn read_link(&mut self) {
@@ -349,6 +393,9 @@ impl Keeper<'_> {
                             Effect::None => {}
                             Effect::Watch(runs) => self.watch(&runs),
                             Effect::Leave => return self.leave(),
+                            Effect::Upgrade(order) => self.upgrade_ordered(order),
+                            Effect::Proven(id) => self.proven(id),
+                            Effect::Unfit(why) => self.unfit(why),
                         }
                     }
                     Ok(None) => return,
@@ -370,12 +417,12 @@ impl Keeper<'_> {
         }
     }
 
-    fn announce(&mut self, message: Option<FromKeeper>) {
+    pub(super) fn announce(&mut self, message: Option<FromKeeper>) {
         let mut replies: Vec<Reply> = message.into_iter().map(|message| (message, Vec::new())).collect();
         self.send(&mut replies);
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         let Some(link) = self.link.as_mut() else { return };
         match link.flush() {
             Ok(done) => {
@@ -396,7 +443,7 @@ impl Keeper<'_> {
         }
         self.close_link();
         match &self.daemon {
-            Some(Daemon { process: None, .. }) => self.daemon_gone(),
+            Some(Daemon { process: None, .. }) => self.daemon_gone(None),
             Some(_) => self.kill_at = Some(clock::monotonic().after(GRACE)),
             None => {}
         }
@@ -504,12 +551,14 @@ impl Keeper<'_> {
         self.leave_at = Some(if can_be_asked { now.after(GRACE) } else { now });
     }
 
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         while let Ok(Some(reaped)) = reap::next() {
             let daemon = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
             if daemon.is_some_and(|daemon| daemon.pid == reaped.pid) {
                 note(&format!("the daemon (process {}) ended: {}", reaped.pid, reaped.exit));
-                self.daemon_gone();
+                self.daemon_gone(Some(reaped.exit));
+            } else if self.is_check(reaped.pid, &reaped.exit) {
+                // Its end was the answer.
             } else if let Some(run) = self.state.children.run_of(reaped.pid) {
                 let message = self.state.exited(run, reaped.exit);
                 self.announce(message);
@@ -520,20 +569,21 @@ impl Keeper<'_> {
         }
     }
 
-    fn daemon_gone(&mut self) {
+    fn daemon_gone(&mut self, how: Option<Exit>) {
         let Some(daemon) = self.daemon.take() else { return };
         self.state.service.daemon(None);
         // What it had already sent still counts: an acknowledgement, or the order to leave.
         self.read_link();
         self.close_link();
         self.kill_at = None;
-        if !self.leaving {
+        if !self.leaving && !self.upgrade_goes_on(how) {
             let now = clock::monotonic();
             self.start_at = Some(now.after(self.restart.wait_after(now.since(daemon.started))));
         }
     }
 
-    fn watch(&mut self, runs: &[u64]) {
+    pub(super) fn watch(&mut self, runs: &[u64]) {
+        self.foreign.extend(runs);
         for run in runs {
             let Some((pid, fd)) = self
                 .state
@@ -558,6 +608,7 @@ impl Keeper<'_> {
             return;
         };
         self.epoll.remove(&*fd);
+        self.foreign.remove(&run);
         let message = self.state.exited(run, ended(&fd));
         self.announce(message);
     }

@@ -1,14 +1,21 @@
 //! What the keeper knows, and how it answers messages.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::children::Children;
+use super::handover::{self, Saved, SavedFd};
 use super::launch::{Launcher, adopt};
-use super::protocol::{FromKeeper, Held, MIN_VERSION, Restored, SpawnRequest, ToKeeper, VERSION, agree};
+use super::protocol::{
+    FromKeeper, Held, MIN_VERSION, Restored, SpawnRequest, ToKeeper, UpgradeOrder, UpgradeOutcome, VERSION, agree,
+};
 use super::service::{self, Service};
+use super::upgrade;
 use crate::model::exit::Exit;
+use crate::model::time::Moment;
+use crate::model::version::version;
 use crate::os::{clock, fds};
 
 /// A message with its descriptors, on its way to the daemon.
@@ -23,6 +30,12 @@ pub(super) enum Effect {
     Watch(Vec<u64>),
     /// End the keeper.
     Leave,
+    /// Replace daemon and keeper.
+    Upgrade(UpgradeOrder),
+    /// The new daemon of this order is at work.
+    Proven(u64),
+    /// The new daemon cannot take over.
+    Unfit(String),
 }
 
 /// Everything but the loop.
@@ -33,14 +46,20 @@ pub(super) struct State {
     pub(super) terminating: bool,
     /// The daemon has said `Hello` and was understood.
     pub(super) welcomed: bool,
-    /// The version that the daemon speaks.
+    /// The version that is spoken with it.
     pub(super) spoken: u32,
     pub(super) service: Service,
     /// A runtime has started everything it was to start.
     pub(super) applied: bool,
     /// The exit code the daemon wants.
     pub(super) outcome: Option<u8>,
-    launcher: Launcher,
+    /// What the next daemon is to prove itself for.
+    pub(super) trial: Option<UpgradeOrder>,
+    /// How the last upgrade ended.
+    pub(super) last: Option<UpgradeOutcome>,
+    /// When the daemon left to which the next one is the way back.
+    pub(super) left: Option<Moment>,
+    pub(super) launcher: Launcher,
     stored: BTreeMap<String, Arc<OwnedFd>>,
     keeper_pid: i32,
 }
@@ -55,6 +74,9 @@ impl State {
             service,
             applied: false,
             outcome: None,
+            trial: None,
+            last: None,
+            left: None,
             launcher,
             stored: stored.into_iter().map(|(name, fd)| (name, Arc::new(fd))).collect(),
             keeper_pid: i32::try_from(std::process::id()).unwrap_or(0),
@@ -111,6 +133,9 @@ impl State {
             ToKeeper::Ping => say(FromKeeper::Pong),
             ToKeeper::Notify { text } => self.service.say(&text, clock::monotonic()),
             ToKeeper::Outcome { code } => self.outcome = Some(code),
+            ToKeeper::Upgrade(order) => return Effect::Upgrade(order),
+            ToKeeper::Proven { id } => return Effect::Proven(id),
+            ToKeeper::Unfit { why } => return Effect::Unfit(why),
         }
         Effect::None
     }
@@ -132,6 +157,38 @@ impl State {
         }
     }
 
+    /// What is known here, for the next build.
+    pub(super) fn save(&self) -> Saved {
+        let (children, last_seq) = self.children.save();
+        let stored = |(name, fd): (&String, &Arc<OwnedFd>)| SavedFd {
+            name: name.clone(),
+            fd: handover::number(fd),
+        };
+        Saved {
+            children,
+            last_seq,
+            stored: self.stored.iter().map(stored).collect(),
+            terminating: self.terminating,
+            spoken: if self.welcomed { self.spoken } else { 0 },
+            last: self.last.clone(),
+            ..Saved::default()
+        }
+    }
+
+    /// What the build before knew.
+    pub(super) fn resume(launcher: Launcher, service: Service, saved: Saved) -> io::Result<Self> {
+        let stored = |SavedFd { name, fd }| Ok((name, upgrade::take(fd)?));
+        Ok(Self {
+            children: Children::restore(saved.children, saved.last_seq)?,
+            terminating: saved.terminating,
+            welcomed: saved.spoken > 0,
+            spoken: saved.spoken,
+            last: saved.last,
+            stored: saved.stored.into_iter().map(stored).collect::<io::Result<_>>()?,
+            ..Self::new(launcher, service, Vec::new())
+        })
+    }
+
     /// Records an end; its announcement is for a daemon that is there to hear it.
     pub(super) fn exited(&mut self, run: u64, exit: Exit) -> Option<FromKeeper> {
         let announcement = self.children.exited(run, exit, clock::monotonic());
@@ -140,10 +197,10 @@ impl State {
 
     fn hello(&mut self, min: u32, current: u32, daemon: &str, replies: &mut Vec<Reply>) {
         let mut say = |reply: FromKeeper| replies.push((reply, Vec::new()));
-        self.welcomed = agree(min, current).is_some();
         self.spoken = agree(min, current).unwrap_or(0);
+        self.welcomed = self.spoken > 0;
         if !self.welcomed {
-            let version = env!("CARGO_PKG_VERSION");
+            let version = version();
             say(refused(&format!(
                 "the daemon {daemon} speaks protocol versions {min} to {current}, this keeper {version} {MIN_VERSION} to {VERSION}; \
                  stop both with `clmgr kill` of the older version, then start again"
@@ -154,9 +211,21 @@ impl State {
             min: MIN_VERSION,
             current: VERSION,
             keeper_pid: self.keeper_pid,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: version().to_owned(),
             children: u32::try_from(self.children.count()).unwrap_or(u32::MAX),
         });
+        if self.spoken >= 2 {
+            if let Some(order) = self.trial.clone() {
+                say(FromKeeper::Trial(order));
+            }
+            if let Some(last) = &mut self.last {
+                if let Some(left) = self.left.take() {
+                    last.gap_ms = clock::monotonic().since(left).0;
+                }
+                say(FromKeeper::Upgraded(last.clone()));
+                last.fresh = false;
+            }
+        }
         for announcement in self.children.announcements() {
             say(announcement);
         }

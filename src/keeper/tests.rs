@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::link::{Link, LinkError};
-use super::protocol::{ChildEntry, FromKeeper, Held, Restored, SpawnRequest, ToKeeper, VERSION};
+use super::protocol::{ChildEntry, FromKeeper, Held, Restored, SpawnRequest, ToKeeper, UpgradeOrder, VERSION};
 use super::{DaemonProcess, DaemonStarter, run_with};
 use crate::model::duration::Millis;
 use crate::model::exit::{Exit, ExitStatus};
@@ -439,4 +439,69 @@ fn detaches_from_a_daemon_that_cannot_be_asked() {
     pidfd::signal(&fixture.keeper.pidfd, libc::SIGUSR1, pidfd::Scope::Process).unwrap();
     assert!(poll::readable(&fixture.keeper.pidfd, PATIENCE).unwrap());
     assert_eq!(pidfd::exit_status(&fixture.keeper.pidfd), Some(ExitStatus::Code(0)));
+}
+
+#[test]
+fn a_daemon_of_the_first_protocol_is_served_and_hears_nothing_new() {
+    let fixture = Fixture::new();
+    let mut daemon = Daemon {
+        link: Link::new(fixture.socket()).unwrap(),
+        early: VecDeque::new(),
+    };
+    daemon.send(&ToKeeper::Hello {
+        min: 1,
+        current: 1,
+        daemon_version: "first".into(),
+    });
+    assert!(matches!(daemon.next().0, FromKeeper::Welcome { min: 1, .. }));
+    daemon.spawn(sh(1, "exit 4"));
+    assert_eq!(daemon.exit().2.status, ExitStatus::Code(4));
+    daemon.send(&ToKeeper::Ping);
+    assert!(matches!(daemon.next().0, FromKeeper::Pong));
+}
+
+#[test]
+fn an_upgrade_that_cannot_be_is_refused_and_everything_goes_on() {
+    let fixture = Fixture::new();
+    let mut daemon = fixture.daemon();
+    let order = |exe: &str| {
+        ToKeeper::Upgrade(UpgradeOrder {
+            id: 7,
+            exe: exe.into(),
+            from: "1".into(),
+            to: "2".into(),
+            seen: None,
+        })
+    };
+    for (exe, why) in [
+        ("/nonexistent/clmgr", "cannot be asked"),
+        ("/bin/false", "ended with exit code 1"),
+    ] {
+        daemon.send(&order(exe));
+        let FromKeeper::Upgraded(outcome) = daemon.answer().0 else {
+            panic!("no answer to the order")
+        };
+        let failed = outcome.failed.unwrap();
+        assert!(failed.contains(why), "{failed}");
+        assert_eq!((outcome.id, outcome.fresh), (7, true));
+    }
+    // A daemon that dies while it is checked: the next one hears of it, once as news.
+    let folder = tempfile::tempdir().unwrap();
+    let sleeper = folder.path().join("slow");
+    crate::os::fsx::write_atomic(&sleeper, b"#!/bin/sh\nexec sleep 60\n", 0o755).unwrap();
+    daemon.send(&order(sleeper.to_str().unwrap()));
+    daemon.send(&order("/bin/false"));
+    daemon.send(&ToKeeper::Ping);
+    assert!(matches!(daemon.answer().0, FromKeeper::Pong));
+    drop(daemon);
+    for fresh in [true, false] {
+        let mut next = fixture.daemon();
+        let FromKeeper::Upgraded(outcome) = next.answer().0 else {
+            panic!("the outcome is not told")
+        };
+        assert_eq!(outcome.fresh, fresh);
+        assert!(outcome.failed.unwrap().contains("before anything was done"));
+        let (_, fds) = next.spawn(sh(if fresh { 1 } else { 2 }, "echo fine"));
+        assert_eq!(read_all(&fds[1]), "fine\n");
+    }
 }

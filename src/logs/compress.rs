@@ -15,7 +15,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::fs::{rename, unlink};
 
-use crate::logs::rotate::{Shelf, rotated, temporary};
+use crate::logs::rotate::{Shelf, all_rotated, rotated, temporary};
 
 /// Hands paths to the gzip thread, which is started with the first one and ends with this value.
 #[derive(Debug, Default)]
@@ -49,9 +49,9 @@ impl Compressor {
         }
     }
 
-    /// Submits the log if a former process left work: a temporary file or a `.1` without `.gz`.
+    /// Submits the log if a former process left work: a temporary file, or any rotated one without `.gz`.
     pub fn resume(&mut self, path: &Path) {
-        if temporary(path).exists() || rotated(path, 1, false).exists() {
+        if temporary(path).exists() || all_rotated(path).any(|(_, gzip, _)| !gzip) {
             self.submit(path);
         }
     }

@@ -16,16 +16,17 @@
 //! [`rotate::Shelf`]'s lock, which is held for a few renames. There is one read buffer and one encode
 //! buffer for all streams; a stream has memory of its own only while it has a partial line to hold.
 //!
-//! What survives `kill -9` of the process: everything not yet read is still in the pipe, everything
-//! read has been written before the next read, except the held partial lines. Lines are held only for
-//! files that several streams share and for JSON records; a private raw or stamped file gets
-//! fragments at once.
+//! What survives `kill -9` of the process: everything. It is in the pipe, in the file, or in the files of the
+//! [`journal`]. Lines are held back only in files that several streams share and for JSON records; a private raw
+//! or stamped file gets fragments at once.
 
 pub mod clock;
 pub mod compress;
 pub mod console;
 pub mod file;
 pub mod frame;
+pub mod journal;
+mod moment;
 pub mod outage;
 pub mod pump;
 pub mod rotate;

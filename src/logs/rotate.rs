@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::fs::{rename, unlink};
 
+use crate::logs::moment;
 use crate::model::duration::Millis;
 use crate::model::logspec::Rotation;
 use crate::model::time::WallTime;
@@ -86,12 +87,16 @@ pub fn shift(path: &Path, rotation: &Rotation) -> io::Result<()> {
         .find(|number| existing(path, *number).is_none())
         .unwrap_or(rotation.keep);
     for number in (1..gap).rev() {
-        for gzip in [false, true] {
-            let from = rotated(path, number, gzip);
-            if from.symlink_metadata().is_ok() {
-                rename(&from, rotated(path, number + 1, gzip))?;
-            }
+        let (plain, zipped) = (rotated(path, number, false), rotated(path, number, true));
+        if zipped.symlink_metadata().is_ok() {
+            // A process that was killed had compressed it and not removed the original yet. Were both renamed, a
+            // kill between the two would leave its lines under two numbers.
+            let _original = unlink(&plain);
+            rename(&zipped, rotated(path, number + 1, true))?;
+        } else if plain.symlink_metadata().is_ok() {
+            rename(&plain, rotated(path, number + 1, false))?;
         }
+        moment::pass();
     }
     rename(path, rotated(path, 1, false))?;
     enforce(path, rotation);
@@ -163,6 +168,7 @@ pub fn next_due(every: Millis, after: WallTime, zone: &TimeZone) -> WallTime {
 #[expect(clippy::disallowed_methods, reason = "the tests make files")]
 mod tests {
     use super::{existing, next_due, rotated, shift};
+    use crate::logs::moment;
     use crate::model::duration::Millis;
     use crate::model::logspec::Rotation;
     use crate::model::size::Bytes;
@@ -213,6 +219,30 @@ mod tests {
         shift(&path, &rotation(10, 100)).unwrap();
         assert_eq!(fs::read_to_string(rotated(&path, 3, true)).unwrap(), "two");
         assert_eq!(fs::read_to_string(rotated(&path, 2, false)).unwrap(), "now");
+    }
+
+    #[test]
+    fn a_kill_after_compressing_and_another_while_shifting_double_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        for killed_at in 0..4 {
+            for (number, gzip) in [(1, false), (2, false), (2, true), (3, true)] {
+                fs::write(rotated(&path, number, gzip), format!("{number}")).unwrap();
+            }
+            fs::write(&path, "0").unwrap();
+            moment::end_at(killed_at);
+            let killed = std::panic::catch_unwind(|| shift(&path, &rotation(10, 100)));
+            moment::end_at(u64::MAX);
+            if killed.is_err() {
+                shift(&path, &rotation(10, 100)).unwrap();
+            }
+            let twice = |n: u32| rotated(&path, n, false).exists() && rotated(&path, n, true).exists();
+            assert!(!(1..9).any(twice), "killed at {killed_at}");
+            let all = (1..9).filter_map(|n| existing(&path, n));
+            let texts: String = all.map(|(name, ..)| fs::read_to_string(name).unwrap()).collect();
+            assert_eq!(texts, "0123", "killed at {killed_at}");
+            (1..9).for_each(|n| super::remove_from(&path, n));
+        }
     }
 
     #[test]

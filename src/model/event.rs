@@ -90,6 +90,10 @@ kinds! {
     ListenerLost = "listener_lost",
     /// The keeper died and was replaced.
     KeeperReplaced = "keeper_replaced",
+    /// Another build of clmgr took over.
+    Upgraded = "upgraded",
+    /// Another build of clmgr was to take over and could not; nothing has changed.
+    UpgradeFailed = "upgrade_failed",
     /// A survivor of an earlier daemon or keeper was taken over.
     Adopted = "adopted",
     /// A connection of another user was refused.

@@ -20,3 +20,4 @@ pub mod spec;
 pub mod state;
 pub mod target;
 pub mod time;
+pub mod version;

@@ -90,6 +90,47 @@ pub fn set_close_on_exec(fd: impl AsFd, close: bool) -> io::Result<()> {
     Ok(rustix::io::fcntl_setfd(fd, flag)?)
 }
 
+/// The same for many by their numbers; those that are not open are passed over. For a program that is about to
+/// replace itself, or could not.
+pub fn keep_across_exec(numbers: &[i32], keep: bool) {
+    for number in numbers.iter().filter(|number| **number >= 0) {
+        // SAFETY: the number is only borrowed for this one call, which fails cleanly if it is not open.
+        let fd = unsafe { BorrowedFd::borrow_raw(*number) };
+        // Not open: there is nothing to keep.
+        let _none = set_close_on_exec(fd, !keep);
+    }
+}
+
+/// The first of these that is not open.
+#[must_use]
+pub fn first_closed(numbers: &[i32]) -> Option<i32> {
+    let is_open = |number: i32| {
+        // SAFETY: the number is only borrowed for this one call, which fails cleanly if it is not open.
+        number >= 0 && rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_ok()
+    };
+    numbers.iter().copied().find(|number| !is_open(*number))
+}
+
+/// What can be read at once, at most so many bytes; nothing from an empty pipe.
+///
+/// # Errors
+/// As `read`.
+pub fn read_now(fd: impl AsFd, most: usize) -> io::Result<Vec<u8>> {
+    set_nonblocking(&fd)?;
+    let mut bytes = vec![0; most];
+    let mut filled = 0;
+    while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
+        match rustix::io::read(&fd, room) {
+            Ok(0) | Err(rustix::io::Errno::AGAIN) => break,
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
 /// Takes over a descriptor number that this process was started with, such as 3.
 ///
 /// # Errors

@@ -239,6 +239,12 @@ impl Home {
         self.run.join("notify.sock")
     }
 
+    /// The folder for log bytes between pipe and file. They outlive the daemon, not the machine's boot.
+    #[must_use]
+    pub fn log_journal(&self) -> PathBuf {
+        self.run.join("log-journal")
+    }
+
     /// The database.
     #[must_use]
     pub fn db(&self) -> PathBuf {

@@ -72,7 +72,7 @@ impl AsFd for Lock {
 /// obstacle, whatever it contains. Never waits.
 ///
 /// # Errors
-/// The lock is held, or the file cannot be opened or written.
+/// The lock is held, or the file cannot be opened.
 pub fn acquire(path: &Path) -> Result<Lock, LockError> {
     let io = |errno: rustix::io::Errno| LockError::Io {
         path: path.to_owned(),
@@ -85,8 +85,8 @@ pub fn acquire(path: &Path) -> Result<Lock, LockError> {
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held { pid: holder(&fd) }),
         Err(errno) => return Err(io(errno)),
     }
-    ftruncate(&fd, 0).map_err(io)?;
-    pwrite(&fd, format!("{}\n", std::process::id()).as_bytes(), 0).map_err(io)?;
+    // For people only: on a full disk, or one that became read-only, the lock is as good without it.
+    let _untold = ftruncate(&fd, 0).and_then(|()| pwrite(&fd, format!("{}\n", std::process::id()).as_bytes(), 0));
     Ok(Lock { fd })
 }
 

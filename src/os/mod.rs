@@ -13,6 +13,7 @@ pub mod console;
 pub mod cstrings;
 pub mod detach;
 pub mod epoll;
+pub mod exec;
 pub mod fds;
 pub mod former;
 pub mod fsx;

@@ -82,6 +82,13 @@ impl Store {
         self.0.end();
     }
 
+    /// The same for a process that makes room for another one: nothing waits for the disk, and the log stays beside
+    /// the file. What was answered is as safe as before.
+    pub fn hand_over(&self) {
+        self.0.queue.push(Job::HandOver);
+        self.0.end();
+    }
+
     #[cfg(test)]
     pub(crate) fn inspect(&self, look: impl FnOnce(&Connection) + Send + 'static) {
         self.0.queue.push(Job::Inspect(Box::new(look)));

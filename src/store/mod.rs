@@ -44,6 +44,7 @@ mod tests;
 
 pub use error::StoreError;
 pub use handle::Store;
+pub use migrate::{Schema, newest, oldest_reader};
 pub use open::{DiskCheck, Opened, Options, TroubleHook};
 pub use query::EventQuery;
 pub use queue::Reply;

@@ -13,7 +13,7 @@ use crate::model::time::WallTime;
 use crate::store::error::{StoreError, is_damage};
 use crate::store::handle::Store;
 use crate::store::load::{self, Loaded};
-use crate::store::migrate::{self, Found};
+use crate::store::migrate::{self, Found, Schema};
 use crate::store::reserve::Reserve;
 use crate::store::state::LoadedState;
 use crate::store::worker::Outside;
@@ -61,6 +61,8 @@ pub struct Opened {
     pub salvaged: bool,
     /// The file system is read-only: this is a copy, and every commit is refused. Open it again when it is writable.
     pub borrowed: bool,
+    /// Of the file, as it is now.
+    pub schema: Schema,
 }
 
 impl Store {
@@ -110,7 +112,7 @@ impl Store {
         } else {
             prepare(path)
         };
-        let (connection, loaded) = match first {
+        let (connection, loaded, schema) = match first {
             Err(StoreError::Open {
                 source,
                 operation,
@@ -151,6 +153,7 @@ impl Store {
             notes,
             salvaged,
             borrowed: false,
+            schema,
         })
     }
 }
@@ -172,7 +175,7 @@ fn put_aside(path: &Path, now: WallTime, why: &str, notes: &mut Vec<String>) -> 
     Ok(())
 }
 
-fn prepare(path: &Path) -> Result<(Connection, Loaded), StoreError> {
+fn prepare(path: &Path) -> Result<(Connection, Loaded, Schema), StoreError> {
     make_private(path).map_err(|source| StoreError::Create {
         path: path.to_owned(),
         source,
@@ -194,8 +197,11 @@ fn prepare(path: &Path) -> Result<(Connection, Loaded), StoreError> {
     };
     let connection = connect(path).map_err(failed("open a connection")).map_err(busy)?;
     let from = match migrate::inspect(&connection, path).map_err(busy)? {
-        Found::Empty => 0,
-        Found::Schema(number) => number,
+        Found::Empty => Schema {
+            number: 0,
+            oldest_reader: 0,
+        },
+        Found::Schema(schema) => schema,
         Found::Strange => {
             // The lock has to go before another connection can look.
             drop(connection);
@@ -206,9 +212,17 @@ fn prepare(path: &Path) -> Result<(Connection, Loaded), StoreError> {
         }
     };
     accept(&connection).map_err(failed("prepare")).map_err(busy)?;
-    migrate::migrate(&connection, from).map_err(failed("migrate"))?;
+    migrate::migrate(&connection, from.number).map_err(failed("migrate"))?;
     let loaded = load::load(&connection).map_err(failed("read"))?;
-    Ok((connection, loaded))
+    let now = if from.number < migrate::newest() {
+        Schema {
+            number: migrate::newest(),
+            oldest_reader: migrate::oldest_reader(),
+        }
+    } else {
+        from
+    };
+    Ok((connection, loaded, now))
 }
 
 /// Environment values are in the file, so it is its owner's alone; SQLite gives the log beside it the

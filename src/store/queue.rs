@@ -24,6 +24,8 @@ pub(crate) enum Job {
     Crashes(AppId, u32, Reply<Vec<Crash>>),
     Flush(Reply<()>),
     Write(Reply<()>),
+    /// Another process opens the file at once: end without the disk.
+    HandOver,
     /// Runs on the store thread with its connection.
     #[cfg(test)]
     Inspect(Box<dyn FnOnce(&rusqlite::Connection) + Send>),
@@ -33,7 +35,12 @@ impl Job {
     fn note(&self) -> Option<&Note> {
         match self {
             Self::Note(note) => Some(note),
-            Self::Commit(..) | Self::Events(..) | Self::Crashes(..) | Self::Flush(_) | Self::Write(_) => None,
+            Self::Commit(..)
+            | Self::Events(..)
+            | Self::Crashes(..)
+            | Self::Flush(_)
+            | Self::Write(_)
+            | Self::HandOver => None,
             #[cfg(test)]
             Self::Inspect(_) => None,
         }
@@ -45,7 +52,7 @@ impl Job {
             Self::Commit(_, reply) | Self::Flush(reply) | Self::Write(reply) => reply(Err(StoreError::Closed)),
             Self::Events(_, reply) => reply(Err(StoreError::Closed)),
             Self::Crashes(_, _, reply) => reply(Err(StoreError::Closed)),
-            Self::Note(_) => {}
+            Self::Note(_) | Self::HandOver => {}
             #[cfg(test)]
             Self::Inspect(_) => {}
         }
@@ -61,6 +68,7 @@ impl fmt::Debug for Job {
             Self::Crashes(..) => "Crashes",
             Self::Flush(_) => "Flush",
             Self::Write(_) => "Write",
+            Self::HandOver => "HandOver",
             #[cfg(test)]
             Self::Inspect(_) => "Inspect",
         })

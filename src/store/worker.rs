@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::store::backup;
 use crate::store::error::StoreError;
-use crate::store::migrate::PROGRAM;
+use crate::store::migrate::program;
 use crate::store::note;
 use crate::store::open::{DiskCheck, TroubleHook};
 use crate::store::query;
@@ -64,6 +65,8 @@ pub(crate) struct Worker {
     backup_due: bool,
     /// Turns of the loop since that change.
     turns: u32,
+    /// Another process opens the file as soon as this one has closed it.
+    handing_over: bool,
 }
 
 impl fmt::Debug for Worker {
@@ -90,6 +93,7 @@ impl Worker {
             sync: Sync::Full,
             backup_due: true,
             turns: 0,
+            handing_over: false,
         }
     }
 
@@ -159,6 +163,7 @@ impl Worker {
                 self.judge(result.as_ref().err());
                 reply(result);
             }
+            Job::HandOver => self.handing_over = true,
             #[cfg(test)]
             Job::Inspect(look) => look(&self.connection),
         }
@@ -245,7 +250,7 @@ impl Worker {
             Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate).map_err(failed)?;
         if self.trouble {
             transaction
-                .execute("UPDATE meta SET value = ?1 WHERE key = 'written_by'", [PROGRAM])
+                .execute("UPDATE meta SET value = ?1 WHERE key = 'written_by'", [program()])
                 .map_err(failed)?;
         }
         let before = (self.tally.reserved_runs, self.tally.events);
@@ -304,15 +309,24 @@ impl Worker {
 
     /// The best that can be done; there is nobody left to tell.
     fn end(mut self) {
-        let clean = self.waiting.is_empty() && self.set_sync(Sync::Full).is_ok();
+        // What was promised is on the disk already. The mark is the last entry of the log: if a power cut leaves it
+        // there, it has left everything.
+        let sync = if self.handing_over { Sync::Normal } else { Sync::Full };
+        let clean = self.waiting.is_empty() && self.set_sync(sync).is_ok();
         if clean {
             drop(self.connection.execute(
                 "INSERT OR REPLACE INTO meta (key, value) VALUES ('clean', ?1)",
-                [PROGRAM],
+                [program()],
             ));
         }
-        drop(self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
-        self.back_up(true);
+        if self.handing_over {
+            // The next one reads the log where it is.
+            let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            drop(self.connection.set_db_config(keep, true));
+        } else {
+            drop(self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
+            self.back_up(true);
+        }
     }
 }
 

@@ -320,7 +320,7 @@ impl Core {
                     ErrorKind::Storage,
                     format!("the state could not be written, so nothing was changed: {error}"),
                 )
-                .hint("make room on the disk of the state folder, then try again");
+                .hint("clmgr doctor tells what is wrong with the disk; it can be tried again at any time");
                 self.cx.emit(Output::Reply(ticket, Err(Box::new(refusal))));
             }
             (Some(Committing::Rollout(id)), Ok(())) => self.touch(id, App::rollout_written),

@@ -374,7 +374,7 @@ fn a_stop_is_possible_on_a_full_disk_and_stays_one() {
     // It is on the disk.
     let (daemon, keeper) = world.manager();
     assert!(world.kill9(keeper) && world.kill9(daemon));
-    world.until("they are back", || world.run(&["ping"]).code == 0);
+    world.until("they are back", || world.run(&["status"]).code == 0);
     assert!(world.states("a").iter().all(|state| state == "stopped"));
     assert_eq!(world.status()["apps"].as_array().unwrap().len(), 1);
     std::fs::remove_file(ballast).unwrap();

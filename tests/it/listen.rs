@@ -116,6 +116,9 @@ pub fn kill_both(world: &World) {
         }
     }
     world.until("the end of both", || !lives(keeper) && !lives(daemon));
+    // A thread that ends late keeps the socket open for a moment longer.
+    let socket = world.home().join("clmgr.sock");
+    world.until("the end of their socket", || UnixStream::connect(&socket).is_err());
 }
 
 #[test]

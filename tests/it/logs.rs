@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::{PATIENCE, World};
 
 /// The text of a log with its rotated files, oldest first.
-fn whole(path: &Path) -> String {
+pub fn whole(path: &Path) -> String {
     let mut parts = vec![std::fs::read_to_string(path).unwrap_or_default()];
     for number in 1.. {
         let plain = PathBuf::from(format!("{}.{number}", path.display()));

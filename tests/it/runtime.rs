@@ -366,24 +366,33 @@ fn a_reader_that_goes_away_harms_nobody() {
 fn a_reader_that_stalls_loses_nothing() {
     let world = World::new();
     let text = "[[apps]]\nname = \"app\"\ncmd = [\"sh\", \"-c\", \"seq 400000; echo end >&2; exec sleep 1000\"]\n";
-    world.file("ecosystem.toml", text);
-    let mut command = world.command(&["runtime", "ecosystem.toml"]);
+    let other = "[[apps]]\nname = \"other\"\ncmd = [\"sh\", \"-c\", \"echo other; exec sleep 1000\"]\n";
+    world.file("ecosystem.toml", &format!("{text}{other}"));
+    let mut command = world.command(&["runtime", "ecosystem.toml", "--output", "raw"]);
     let err = File::create(world.path().join("err")).unwrap();
     let mut child = command.stdout(Stdio::piped()).stderr(err).spawn().unwrap();
     let mut pipe = child.stdout.take().unwrap();
     let runtime = Runtime { world: &world, child };
-    // Nobody reads, and everything else works: also a stop and a start.
-    world.until("it answers", || world.states("app") == ["online"]);
+    // Nobody reads, and everything else works.
+    runtime.until("both run", |runtime| {
+        runtime.err().contains("app:0: online") && runtime.err().contains("other:0: online")
+    });
+    world.run(&["restart", "other"]).ok();
     assert!(!runtime.err().contains("\nend"));
-    let mut text = Vec::new();
-    let mut chunk = vec![0; 1 << 16];
-    while !text.ends_with(b"\n400000\n") {
-        let count = pipe.read(&mut chunk).unwrap();
-        assert!(count > 0);
-        text.extend_from_slice(&chunk[..count]);
+    let mut numbers = 0;
+    let mut others = 0;
+    for line in std::io::BufRead::lines(std::io::BufReader::new(&mut pipe)) {
+        match line.unwrap().as_str() {
+            "other" => others += 1,
+            number => {
+                assert_eq!(number, (numbers + 1).to_string(), "lines were lost or mixed");
+                numbers += 1;
+            }
+        }
+        if (numbers, others) == (400_000, 2) {
+            break;
+        }
     }
-    let expected: String = (1..=400_000).map(|number| format!("{number}\n")).collect();
-    assert!(text == expected.as_bytes(), "lines were lost or mixed");
     runtime.until("it went on", |runtime| runtime.err().contains("end\n"));
     runtime.tell(Signal::TERM);
     assert_eq!(runtime.code(), 0);
@@ -476,7 +485,7 @@ fn the_file_replaces_what_was_saved() {
     world.run(&["kill"]).ok();
     world.file("after.toml", "[[apps]]\nname = \"after\"\ncmd = \"sleep 1000\"\n");
     let runtime = Runtime::begin(&world, &["after.toml"]);
-    world.until("it runs", || world.states("after") == ["online"]);
+    runtime.until("it runs", |runtime| runtime.err().contains("after:0: online"));
     assert!(world.states("before").is_empty());
     assert_eq!(world.count_events("started", "before"), 1);
     runtime.tell(Signal::TERM);
@@ -546,19 +555,21 @@ fn takes_a_program_and_its_options() {
 }
 
 #[test]
-fn a_dead_helper_is_no_disaster() {
+fn a_dead_helper_or_daemon_is_no_disaster_during_the_start() {
+    for role in ["runtime", "daemon"] {
+        dies_during_the_start(role);
+    }
+}
+
+fn dies_during_the_start(role: &str) {
     let world = World::new();
     let text = "[[apps]]\nname = \"slow\"\ncmd = [\"sh\", \"-c\", \"echo $$; until [ -e go ]; do sleep 0.02; done; echo >&3; exec sleep 1000\"]\nready = \"fd:3\"\n";
     world.file("ecosystem.toml", text);
     let runtime = Runtime::begin(&world, &["ecosystem.toml"]);
     runtime.until("it speaks", |runtime| runtime.out().contains('\n'));
-    let helper = || {
-        let own = i32::try_from(runtime.child.id()).unwrap();
-        runtime.process("runtime").filter(|pid| *pid != own)
-    };
-    let first = helper().unwrap();
+    let first = runtime.process(role).unwrap();
     runtime.signal(first, Signal::KILL);
-    runtime.until("another helper", |_| helper().is_some_and(|pid| pid != first));
+    runtime.until("another one", |_| runtime.process(role).is_some_and(|pid| pid != first));
     world.file("go", "");
     world.until("it is ready", || {
         health(&world).is_some_and(|(status, _)| status == 200)
@@ -566,4 +577,38 @@ fn a_dead_helper_is_no_disaster() {
     assert_eq!(runtime.out().lines().count(), 1, "nothing was started twice");
     runtime.tell(Signal::TERM);
     assert_eq!(runtime.code(), 0);
+}
+
+#[test]
+fn a_stop_during_the_start_is_graceful() {
+    let world = World::new();
+    let text = "[[apps]]\nname = \"slow\"\ncmd = [\"sh\", \"-c\", \"echo begun; exec sleep 1000\"]\nready = \"fd:3\"\n";
+    world.file("ecosystem.toml", text);
+    let runtime = Runtime::begin(&world, &["ecosystem.toml"]);
+    runtime.until("it begins", |runtime| runtime.out() == "begun\n");
+    runtime.tell(Signal::TERM);
+    assert_eq!(runtime.code(), 0, "{}", world.text("err"));
+}
+
+#[test]
+fn outside_of_a_namespace_the_apps_survive_the_runtime_itself() {
+    let world = World::new();
+    world.file("ecosystem.toml", &format!("[[apps]]\nname = \"app\"\n{COUNT}\n"));
+    let runtime = Runtime::begin(&world, &["ecosystem.toml"]);
+    runtime.until("it speaks", |runtime| runtime.out().contains("2\n"));
+    world.until("it is ready", || {
+        health(&world).is_some_and(|(status, _)| status == 200)
+    });
+    let pids = world.pids("app");
+    runtime.tell(Signal::KILL);
+    runtime.until("it is told", |runtime| runtime.err().contains("keeper_replaced"));
+    let (daemon, _) = world.manager();
+    assert!(world.kill9(daemon));
+    world.until("another daemon", || world.manager().0 != daemon);
+    let lines = runtime.out().lines().count();
+    runtime.until("output goes on", |runtime| runtime.out().lines().count() > lines + 3);
+    assert_eq!(world.pids("app"), pids);
+    assert_eq!(health(&world).unwrap().0, 200);
+    world.run(&["kill"]).ok();
+    assert_eq!(runtime.code(), -1);
 }

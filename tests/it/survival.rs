@@ -21,7 +21,7 @@ fn signal(world: &World, pid: i64, signal: Signal) {
 }
 
 /// The daemon, as the system shows it; none while there is none.
-fn daemon(world: &World) -> Option<i64> {
+pub fn daemon(world: &World) -> Option<i64> {
     let role = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.ends_with(b"clmgr\0daemon\0")
@@ -30,14 +30,14 @@ fn daemon(world: &World) -> Option<i64> {
 }
 
 /// Kills the daemon and waits until it is gone. True if it lived until then.
-fn kill_daemon(world: &World, pid: i64) -> bool {
+pub fn kill_daemon(world: &World, pid: i64) -> bool {
     let killed = world.kill9(pid);
     world.until("the daemon's end", || !lives(pid));
     killed
 }
 
 /// Kills keeper and daemon so that neither can replace the other.
-fn kill_both(world: &World) {
+pub fn kill_both(world: &World) {
     let (daemon, keeper) = world.manager();
     for pid in [keeper, daemon] {
         signal(world, pid, Signal::STOP);

@@ -49,7 +49,7 @@ fn page(command: clap::Command, name: String) -> io::Result<(String, Vec<u8>)> {
         .name(name.clone())
         .display_name(name)
         .bin_name(bin)
-        .version(env!("CARGO_PKG_VERSION"));
+        .version(crate::model::version::version());
     let mut text = Vec::new();
     clap_mangen::Man::new(command).manual("clmgr").render(&mut text)?;
     Ok((file, with_examples(text)))

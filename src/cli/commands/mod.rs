@@ -30,6 +30,7 @@ pub mod startup;
 pub mod status;
 pub mod stop;
 pub mod unstartup;
+pub mod upgrade;
 pub mod validate;
 
 use crate::api::operation::TargetRequest;
@@ -58,6 +59,7 @@ pub(crate) fn run(command: &Command, context: &mut Context) -> Result<(), Failur
         Command::Reset(args) => reset::run(args, context),
         Command::Events(args) => events::run(args, context),
         Command::Pid(args) => pid::run(args, context),
+        Command::Upgrade(args) => upgrade::run(args, context),
         Command::Ping => ping::run(context),
         Command::Doctor => doctor::run(context),
         Command::Save => save::run(context),

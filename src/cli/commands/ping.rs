@@ -17,10 +17,15 @@ pub(crate) fn run(context: &mut Context) -> Result<(), Failure> {
         context.ui.json(&ping)?;
     } else {
         context.ui.line(format_args!(
-            "clmgr {} answers: daemon {}, keeper {}, up {}, state in {}",
+            "clmgr {} answers: daemon {}, keeper {}{}, up {}, state in {}",
             ping.version,
             ping.pid,
             ping.keeper_pid,
+            if ping.keeper_version.is_empty() || ping.keeper_version == ping.version {
+                String::new()
+            } else {
+                format!(" (clmgr {})", ping.keeper_version)
+            },
             human::uptime(ping.uptime_ms),
             ping.home,
         ))?;
@@ -47,6 +52,6 @@ fn note_other_version(ping: &Ping, context: &mut Context) {
         context.ui.warning(&note);
         context
             .ui
-            .hint("clmgr kill && clmgr resurrect starts it anew with this version");
+            .hint("clmgr upgrade replaces it by this version; no app is touched");
     }
 }

@@ -26,7 +26,7 @@ use crate::cli::{exit, launch, report};
 use crate::client::launch::READY;
 use crate::model::runtime::{Output, RELOAD, RUNTIME_VAR, RuntimeSpec, START, STEP_FD, STEP_VAR};
 use crate::os::home::Home;
-use crate::os::{detach, fds};
+use crate::os::{clock, detach, fds};
 
 /// For the help text.
 pub const EXAMPLES: &str = "Examples:
@@ -38,7 +38,7 @@ pub const EXAMPLES: &str = "Examples:
 SIGTERM, SIGINT, SIGQUIT: stop everything gracefully (three within 5 s: kill everything). SIGHUP: read the file again.
 Exit code: 0 after a signal (1 if an app had to be killed); the app's own when the only instance of the only app has
 ended for good; 0 or 1 when several have; 1 with --exit-on-error and an open circuit.
-clmgr status, logs, scale … work from a second shell in the container.";
+In a second shell in the container status, logs, scale and all other commands work as usual.";
 
 /// `runtime`.
 #[derive(Clone, Debug, Args)]
@@ -135,7 +135,7 @@ fn become_keeper(args: &RuntimeArgs, context: &mut Context) -> Result<(), Failur
 
 /// The first step: everything that the command line names.
 fn begin(args: &RuntimeArgs, context: &mut Context) -> Result<(), Failure> {
-    context.ui = own_voice();
+    context.ui = own_voice(args);
     let said = fds::inherited(STEP_FD).map_or_else(|_| String::new(), |pipe| read_all(File::from(pipe)));
     match said.trim() {
         // Nothing: the first daemon died without a word, and the next one is waited for.
@@ -157,7 +157,7 @@ fn begin(args: &RuntimeArgs, context: &mut Context) -> Result<(), Failure> {
 
 /// SIGHUP: what changed in the files. Errors are told; nothing else comes of them.
 fn reload(args: &RuntimeArgs, context: &mut Context) -> Result<(), Failure> {
-    context.ui = own_voice();
+    context.ui = own_voice(args);
     match changed(args, context) {
         Ok(reply) => {
             for line in results::lines(&reply.results) {
@@ -200,28 +200,48 @@ fn read_all(mut pipe: File) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Everything on standard error, each line after `clmgr: `.
-fn own_voice() -> Ui {
-    let one = || Box::new(Marked { fresh: true });
+/// Everything on standard error, each line after `clmgr: ` or as JSON.
+fn own_voice(args: &RuntimeArgs) -> Ui {
+    let one = || {
+        Box::new(Marked {
+            json: args.output == Some(OutputForm::Json),
+            line: Vec::new(),
+        })
+    };
     Ui::plain(one(), one())
 }
 
-/// Standard error with a mark before each line. A line is one write, so that it is not mixed with an app's.
+/// Standard error, line by line. A line is one write, so that it is not mixed with an app's.
 struct Marked {
-    fresh: bool,
+    json: bool,
+    line: Vec<u8>,
+}
+
+impl Marked {
+    fn end_line(&mut self) -> io::Result<()> {
+        let text = String::from_utf8_lossy(&self.line);
+        let line = if self.json {
+            let time = clock::wall().to_string();
+            format!(
+                "{}\n",
+                serde_json::json!({ "time": time, "stream": "clmgr", "message": text })
+            )
+        } else {
+            format!("clmgr: {text}\n")
+        };
+        self.line.clear();
+        io::stderr().write_all(line.as_bytes())
+    }
 }
 
 impl Write for Marked {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut text = Vec::with_capacity(bytes.len() + 16);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if self.fresh {
-                text.extend_from_slice(b"clmgr: ");
+            self.line.extend_from_slice(line);
+            if self.line.pop_if(|last| *last == b'\n').is_some() {
+                self.end_line()?;
             }
-            text.extend_from_slice(line);
-            self.fresh = line.ends_with(b"\n");
         }
-        io::stderr().write_all(&text)?;
         Ok(bytes.len())
     }
 

@@ -38,6 +38,7 @@ const fn is_bad(kind: EventKind) -> bool {
             | EventKind::ReloadRolledBack
             | EventKind::LogLost
             | EventKind::StateLost
+            | EventKind::UpgradeFailed
             | EventKind::AccessRefused
             | EventKind::AlertFailed
     )

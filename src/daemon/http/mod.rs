@@ -11,12 +11,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{Request, Response, StatusCode, header};
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -44,15 +44,22 @@ pub(crate) use health::serve_tcp as serve_health;
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 /// Connections.
 static CONNECTED: AtomicUsize = AtomicUsize::new(0);
+/// Another daemon takes over: what this one does not begin any more is to be asked again.
+static REPLACED: AtomicBool = AtomicBool::new(false);
+
+/// From now on a request that is not begun is answered with `Retry-After`.
+pub(crate) fn begin_replacement() {
+    REPLACED.store(true, Ordering::Relaxed);
+}
 
 /// Binds the socket, 0600, in place of a stale one. The keeper's lock guarantees that nobody else serves it.
-pub(crate) fn bind(path: &Path) -> Result<UnixListener, DaemonError> {
+pub(crate) fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener, DaemonError> {
     let failed = |doing: &str| DaemonError::system(format!("{doing} {}", path.display()));
     unbind(path).map_err(failed("remove the stale socket"))?;
     let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed("listen on"))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed("protect"))?;
     listener.set_nonblocking(true).map_err(failed("listen on"))?;
-    UnixListener::from_std(listener).map_err(failed("listen on"))
+    Ok(listener)
 }
 
 /// Removes the socket's name.
@@ -60,9 +67,9 @@ pub(crate) fn unbind(path: &Path) -> io::Result<()> {
     crate::os::fsx::remove_file(path)
 }
 
-/// Until no request is being answered any more.
-pub(crate) async fn drained() {
-    while OPEN.load(Ordering::Relaxed) > 0 {
+/// Until no more requests than these are being answered.
+pub(crate) async fn drained(but: usize) {
+    while OPEN.load(Ordering::Relaxed) > but {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -195,6 +202,8 @@ fn router(mail: Mail) -> Router {
         .route(routes::FLUSH.path, post(write::flush))
         .route(routes::SAVE.path, post(write::save))
         .route(routes::KILL.path, post(write::kill))
+        .route(routes::UPGRADE.path, post(write::upgrade))
+        .route(routes::UPGRADE_OUTCOME.path, get(read::upgrade_outcome))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(mail)
@@ -219,12 +228,18 @@ async fn wrong_method(request: Request<Body>) -> Response<Body> {
 /// An error as a response.
 pub(super) fn refusal(error: &ErrorBody) -> Response<Body> {
     let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (
+    let mut response = (
         status,
         [(header::CONTENT_TYPE, "application/json")],
         serde_json::to_vec(error).unwrap_or_default(),
     )
-        .into_response()
+        .into_response();
+    if error.kind == ErrorKind::Unavailable && REPLACED.load(Ordering::Relaxed) {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// A result as a response.

@@ -67,6 +67,10 @@ pub(super) async fn ping(State(mail): State<Mail>) -> Res {
     answer(mail.ask(|daemon| daemon.ping()).await.ok_or_else(leaving))
 }
 
+pub(super) async fn upgrade_outcome(State(mail): State<Mail>) -> Res {
+    answer(mail.ask(|daemon| daemon.upgrade_status()).await.ok_or_else(leaving))
+}
+
 pub(super) async fn status(State(mail): State<Mail>, RawQuery(raw): RawQuery) -> Res {
     let run = async {
         let targets = Query::new(raw).targets()?;

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{Request, Response};
 
 use crate::api::operation::{ApplyRequest, OperationReply, ScaleRequest, SendRequest, SignalRequest, TargetRequest};
+use crate::api::upgrade::UpgradeRequest;
 use crate::daemon::http::{answer, body, leaving};
 use crate::daemon::mail::Mail;
 use crate::daemon::requests::{self, Reply};
@@ -176,4 +177,9 @@ pub(super) async fn kill(State(mail): State<Mail>) -> Res {
         mail.post(|daemon| daemon.leave());
     }
     answer(result)
+}
+
+pub(super) async fn upgrade(State(mail): State<Mail>, request: Req) -> Res {
+    let run = async { crate::daemon::upgrade::upgrade(&mail, body::<UpgradeRequest>(request).await?).await };
+    answer(run.await)
 }

@@ -7,12 +7,15 @@ mod notify;
 mod pipe;
 
 pub(crate) use notify::NotifyServer;
+pub(crate) use pipe::name as pipe_name;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::daemon::Daemon;
 use crate::daemon::helper::HelperPlan;
+use crate::keeper::protocol::ToKeeper;
 use crate::model::names::RunId;
 use crate::model::spec::Ready;
 use crate::os::fds;
@@ -56,17 +59,15 @@ impl Daemon {
             Ready::Listen => tokio::spawn(network::listens(mail, run, pid)),
             Ready::Tcp(address) => tokio::spawn(network::accepts(mail, run, filled(address))),
             Ready::Http(url) => tokio::spawn(network::answers(mail, run, filled(url))),
-            Ready::Fd(number) => {
-                // Ours, or after another daemon's death the app's own. One that is not there any more was closed.
-                let again = || fds::reopen_pipe(pid, *number).map(Arc::new).ok();
-                match self.ready_pipes.remove(&run).or_else(again) {
-                    Some(reader) => tokio::spawn(pipe::written(mail, run, reader)),
-                    None => {
-                        self.mail.input(Input::Ready(run));
-                        return;
-                    }
+            Ready::Fd(_) => match self.ready_pipes.remove(&run) {
+                Some(reader) => tokio::spawn(pipe::written(mail, run, reader)),
+                // A daemon before this one has given the order; the keeper may have the pipe, and its answer brings us
+                // here again.
+                None => {
+                    let name = pipe::name(run);
+                    return self.keeper_send(&ToKeeper::Fetch { name }, Vec::new());
                 }
-            }
+            },
             Ready::Exec(argv) => {
                 let mut env = self.run_environment(run, slot, &spec);
                 env.remove(crate::daemon::spawning::MARKER);
@@ -83,6 +84,23 @@ impl Daemon {
         };
         if let Some(handle) = self.handles.get_mut(&run) {
             handle.tasks.push(task.abort_handle());
+        }
+    }
+
+    /// The keeper's answer to the question for a pipe. A keeper that is new has none; the app itself may.
+    pub(crate) fn ready_pipe_found(&mut self, name: &str, fd: Option<OwnedFd>) {
+        let Some(run) = pipe::run_of(name) else { return };
+        let Some(Ready::Fd(number)) = self.spec_of(run).map(|spec| spec.ready.clone()) else {
+            return;
+        };
+        let Some(handle) = self.handles.get(&run) else { return };
+        match fd.or_else(|| fds::reopen_pipe(handle.pid, number).ok()) {
+            Some(fd) => {
+                self.ready_pipes.insert(run, Arc::new(fd));
+                self.probe(run);
+            }
+            // It was closed.
+            None => self.mail.input(Input::Ready(run)),
         }
     }
 

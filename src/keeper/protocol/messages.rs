@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 
 use super::held::Held;
 use super::spawn::SpawnRequest;
+use super::upgrade::{UpgradeOrder, UpgradeOutcome};
 use super::wire;
 use crate::model::exit::Exit;
 use crate::model::time::Moment;
@@ -88,6 +89,24 @@ pub enum ToKeeper {
     /// Answer: `Pong`.
     #[n(11)]
     Ping,
+    /// Replace daemon and keeper. Answer: `Leave`, or `Upgraded` with the reason why not. Sent again by a daemon that
+    /// leaves, with what it saw last. Since version 2.
+    #[n(12)]
+    Upgrade(#[n(0)] UpgradeOrder),
+    /// The new daemon serves, and has found everything. Since version 2.
+    #[n(13)]
+    Proven {
+        /// Of the order.
+        #[n(0)]
+        id: u64,
+    },
+    /// The new daemon cannot take over; it ends. Since version 2.
+    #[n(14)]
+    Unfit {
+        /// In one sentence.
+        #[n(0)]
+        why: String,
+    },
     /// Only to a keeper that is a runtime: when it leaves, this is its exit code. No answer. Since version 2.
     #[n(15)]
     Outcome {
@@ -239,6 +258,19 @@ pub enum FromKeeper {
     /// Somebody asked the keeper to end (SIGTERM or SIGINT): stop the apps, then send `Exit`.
     #[n(9)]
     Terminate,
+    /// Another daemon is to take over: write everything and end. Since version 2.
+    #[n(10)]
+    Leave {
+        /// Of the order.
+        #[n(0)]
+        id: u64,
+    },
+    /// After `Welcome`: you are to take over by this order. Look, and say `Proven` or `Unfit`. Since version 2.
+    #[n(11)]
+    Trial(#[n(0)] UpgradeOrder),
+    /// How the last upgrade ended. After it has, and after `Welcome`. Since version 2.
+    #[n(12)]
+    Upgraded(#[n(0)] UpgradeOutcome),
     /// Only from a keeper that is a runtime: everything that its command line names was started. Sent to every new
     /// daemon, before the answer to `Table`. Since version 2.
     #[n(13)]

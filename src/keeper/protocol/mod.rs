@@ -7,11 +7,13 @@
 mod held;
 mod messages;
 mod spawn;
+mod upgrade;
 pub(crate) mod wire;
 
 pub use held::Held;
 pub use messages::{ChildEntry, ExitReport, FromKeeper, Restored, ToKeeper};
 pub use spawn::SpawnRequest;
+pub use upgrade::{Seen, UpgradeOrder, UpgradeOutcome};
 
 /// The oldest version that this one understands.
 pub const MIN_VERSION: u32 = 1;

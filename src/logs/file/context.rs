@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use crate::logs::compress::Compressor;
 use crate::logs::console::Outlet;
 use crate::logs::frame::Stampers;
+use crate::logs::journal::Journal;
 use crate::logs::sink::Notice;
 use crate::model::time::{Moment, WallTime};
 
@@ -29,6 +30,8 @@ pub struct Context {
     pub counters: Arc<Counters>,
     /// The runtime's standard output and standard error.
     pub outlets: [Option<Outlet>; 2],
+    /// What keeps bytes on their way when this process is killed.
+    pub journal: Option<Journal>,
 }
 
 impl std::fmt::Debug for Context {

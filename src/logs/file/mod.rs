@@ -21,6 +21,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, SpliceFFlags, splice};
 
 use crate::logs::frame::Framing;
+use crate::logs::journal::Intent;
+use crate::logs::moment;
 use crate::logs::outage::{Outage, RETRY};
 use crate::logs::rotate::{next_due, remove_from, shift};
 use crate::logs::sink::Origin;
@@ -71,6 +73,8 @@ pub struct LogFile {
     framing: Rc<Framing>,
     origin: Arc<Origin>,
     file: Option<File>,
+    /// Device and inode of the open file.
+    id: (u64, u64),
     opened_before: bool,
     regular: bool,
     spliceable: bool,
@@ -99,6 +103,7 @@ impl LogFile {
             framing,
             origin,
             file: None,
+            id: (0, 0),
             opened_before: false,
             regular: false,
             spliceable: true,
@@ -143,6 +148,31 @@ impl LogFile {
             Tail::Open(last) | Tail::Unseen(last) => last != writer,
             Tail::Found => whole,
         }
+    }
+
+    /// How many of these bytes [`Self::append`] will write without rotating; at least a line, if need be after a
+    /// rotation now. `whole` as in [`Self::begins_line`].
+    pub fn make_room(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) -> usize {
+        // An error shows again in `append`.
+        if self.outage.is_some() || self.begin(ctx, writer, whole).is_err() {
+            return data.len();
+        }
+        match self.room(ctx, data) {
+            0 if self.rotate(ctx).is_err() => data.len(),
+            0 => self.room(ctx, data),
+            room => room,
+        }
+    }
+
+    /// The writing of `len` bytes, as it can be taken back. Not what is no file, and not while output is lost.
+    pub fn intent(&self, len: usize) -> Option<Intent> {
+        let ready = self.regular && self.file.is_some() && self.outage.is_none();
+        ready.then(|| Intent {
+            path: self.path.to_path_buf(),
+            id: self.id,
+            from: self.offset,
+            len: len as u64,
+        })
     }
 
     /// Writes, rotating between lines. What cannot be written is lost and counted. `whole` as in
@@ -235,6 +265,7 @@ impl LogFile {
         };
         let meta = file.metadata()?;
         self.regular = meta.is_file();
+        self.id = (meta.dev(), meta.ino());
         self.offset = if self.regular { meta.len() } else { 0 };
         self.tail = Tail::Start;
         self.checked = ctx.now;
@@ -280,8 +311,10 @@ impl LogFile {
                 Some(_) => Tail::Found,
             };
         }
-        if let (Some(every), None) = (self.rotation.every, self.due) {
-            self.due = Some(next_due(every, ctx.wall, &ctx.zone));
+        if let Some(every) = self.rotation.every {
+            // A clock that was set back must not put it off for as long.
+            let next = next_due(every, ctx.wall, &ctx.zone);
+            self.due = Some(self.due.map_or(next, |due| due.min(next)));
         }
         Ok(())
     }
@@ -331,9 +364,10 @@ impl LogFile {
         }
     }
 
-    fn put(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) -> Result<(), (io::Error, usize)> {
-        self.open(ctx).map_err(|error| (error, 0))?;
-        self.check(ctx).map_err(|error| (error, 0))?;
+    /// Opens the file and ends a line that is not this writer's.
+    fn begin(&mut self, ctx: &mut Context, writer: Writer, whole: bool) -> io::Result<()> {
+        self.open(ctx)?;
+        self.check(ctx)?;
         self.look();
         let foreign = match self.tail {
             Tail::Start => false,
@@ -341,9 +375,14 @@ impl LogFile {
             Tail::Found => whole,
         };
         if foreign {
-            self.write(b"\n").map_err(|(error, _)| (error, 0))?;
+            self.write(b"\n").map_err(|(error, _)| error)?;
             self.tail = Tail::Start;
         }
+        Ok(())
+    }
+
+    fn put(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) -> Result<(), (io::Error, usize)> {
+        self.begin(ctx, writer, whole).map_err(|error| (error, 0))?;
         let mut done = 0;
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
             let count = self.room(ctx, rest);
@@ -376,6 +415,7 @@ impl LogFile {
         let mut done = 0;
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
             let result = if self.regular {
+                moment::write(file, rest, self.offset + done as u64);
                 file.write_at(rest, self.offset + done as u64)
             } else {
                 io::Write::write(&mut &*file, rest)
@@ -420,6 +460,7 @@ impl LogFile {
             self.rotate_after = ctx.now.after(RETRY);
             return Ok(());
         }
+        moment::pass();
         self.file = None;
         ctx.counters.rotations.fetch_add(1, Ordering::Relaxed);
         if self.rotation.compress && self.rotation.keep > 0 {

@@ -2,9 +2,12 @@
 //!
 //! Commands are carried out in the order they are given, between two rounds of reading.
 
+mod nap;
 mod stream;
 mod worker;
 
+#[cfg(test)]
+mod kill_tests;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +24,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use regex::bytes::Regex;
 
 use crate::logs::file::Counters;
+use crate::logs::journal::Journal;
 use crate::logs::sink::{Notice, Sink, Stats, StreamKey};
 use crate::model::logspec::Stream;
 use crate::model::names::RunId;
@@ -42,10 +46,12 @@ enum Command {
     Sync(Box<dyn FnOnce() + Send>),
     Console(Stream, Console),
     Say(Vec<u8>),
+    ForgetUnclaimed,
 }
 
 /// Moves app output from pipes to files on a thread of its own. Dropping the last clone ends the
-/// thread and waits for it: lines it holds are written, what is in the pipes stays there.
+/// thread and waits for it: what is in the pipes stays there, and so does, in the journal, the beginning
+/// of a line that is held; without a journal it is written as it is.
 #[derive(Clone)]
 pub struct Pump {
     shared: Arc<Shared>,
@@ -79,11 +85,15 @@ impl Drop for Shared {
 
 impl Pump {
     /// Starts the thread "logs". `clock` tells the time for stamps and rotation; `notify` is called on
-    /// the thread and must not block.
+    /// the thread and must not block. With a `journal` a kill of this process costs no byte.
     ///
     /// # Errors
     /// When the kernel gives no epoll, eventfd or thread.
-    pub fn start(clock: fn() -> WallTime, notify: Box<dyn Fn(Notice) + Send>) -> io::Result<Self> {
+    pub fn start(
+        clock: fn() -> WallTime,
+        notify: Box<dyn Fn(Notice) + Send>,
+        journal: Option<Journal>,
+    ) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, worker::WAKE))?;
@@ -97,7 +107,7 @@ impl Pump {
         };
         let thread = thread::Builder::new()
             .name("logs".into())
-            .spawn(move || Worker::new(epoll, wake, queue, clock, notify, counters).run())?;
+            .spawn(move || Worker::new(epoll, wake, queue, clock, notify, counters, journal).run())?;
         shared.thread = Some(thread);
         Ok(Self {
             shared: Arc::new(shared),
@@ -155,6 +165,11 @@ impl Pump {
     /// Writes lines of our own to the console's standard error, if there is one.
     pub fn say(&self, lines: Vec<u8>) {
         self.send(Command::Say(lines));
+    }
+
+    /// All streams that live on are attached: what a former process had read of others is forgotten.
+    pub fn forget_unclaimed(&self) {
+        self.send(Command::ForgetUnclaimed);
     }
 
     /// Numbers.

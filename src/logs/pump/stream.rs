@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::logs::console::Outlet;
@@ -22,6 +22,12 @@ const IDLE_PIPE: i32 = 64 << 10;
 const FULL: usize = 60 << 10;
 /// So many full, or small, moves in a row change the pipe's size.
 const STREAK: i8 = 16;
+
+/// Lines are encoded and written in blocks of about this size.
+const BLOCK: usize = 64 << 10;
+
+/// What a block becomes, for each of a stream's files.
+pub(super) type Scratch = [Vec<u8>; 2];
 
 /// A file of one or more streams.
 pub(super) type SharedFile = Rc<RefCell<LogFile>>;
@@ -85,6 +91,8 @@ pub(super) struct Stream {
     pub(super) adopted: bool,
     /// The beginning of an unfinished line; only when lines are framed.
     pub(super) held: Vec<u8>,
+    /// How much of it is in the journal's held file.
+    pub(super) parked: u64,
     /// Full moves in a row; negative: small ones.
     pub(super) streak: i8,
     pub(super) large_pipe: bool,
@@ -122,12 +130,12 @@ impl Stream {
     }
 
     /// Writes what was read.
-    pub(super) fn write(&mut self, ctx: &mut Context, scratch: &mut Vec<u8>, data: &[u8]) {
-        if self.file.is_none() && self.log_file.is_none() && self.console.is_none() {
+    pub(super) fn write(&mut self, ctx: &mut Context, scratch: &mut Scratch, data: &[u8]) {
+        if !self.writes() && self.console.is_none() {
             return;
         }
         if !self.frames() {
-            return self.emit(ctx, scratch, data, !self.adopted);
+            return self.emit(ctx, scratch, data, data.len(), !self.adopted);
         }
         let mut rest = data;
         if !self.held.is_empty() {
@@ -136,23 +144,49 @@ impl Stream {
             rest = after;
             if self.held.last() == Some(&b'\n') || self.held.len() >= MAX_HELD {
                 let held = std::mem::take(&mut self.held);
-                self.emit(ctx, scratch, &held, true);
+                self.emit(ctx, scratch, &held, held.len(), true);
             }
         }
         let (lines, partial) = rest.split_at(memrchr(b'\n', rest).map_or(0, |at| at + 1));
-        self.emit(ctx, scratch, lines, true);
+        self.emit(ctx, scratch, lines, lines.len(), true);
         if !partial.is_empty() {
             self.held.extend_from_slice(partial);
         }
     }
 
+    /// Whether what is read goes anywhere.
+    pub(super) const fn writes(&self) -> bool {
+        self.file.is_some() || self.log_file.is_some()
+    }
+
+    /// Writes what a former process had read and not written.
+    pub(super) fn write_claimed(&mut self, ctx: &mut Context, scratch: &mut Scratch, data: &[u8]) {
+        if let Some(journal) = &mut ctx.journal {
+            journal.begin_claimed(ctx.now, self.key, data);
+        }
+        self.parked = data.len() as u64;
+        self.write(ctx, scratch, data);
+        self.park(ctx);
+    }
+
+    /// Keeps what is held where a kill does not reach it.
+    pub(super) fn park(&mut self, ctx: &mut Context) {
+        if let Some(journal) = &mut ctx.journal {
+            self.parked = journal.park(self.key, &self.held, self.parked);
+        }
+    }
+
     /// Ends an unfinished line, except in a raw file of its own.
-    pub(super) fn finish_line(&mut self, ctx: &mut Context, scratch: &mut Vec<u8>) {
+    pub(super) fn finish_line(&mut self, ctx: &mut Context, scratch: &mut Scratch) {
         let raw = matches!(*self.framing, Framing::Raw) && !self.frames();
         if !self.held.is_empty() {
+            if let Some(journal) = &mut ctx.journal {
+                journal.begin(ctx.now, self.key, &self.held, self.parked);
+            }
             let mut held = std::mem::take(&mut self.held);
             held.push(b'\n');
-            self.emit(ctx, scratch, &held, true);
+            self.emit(ctx, scratch, &held, held.len() - 1, true);
+            self.park(ctx);
         }
         for file in [&self.file, &self.log_file].into_iter().flatten() {
             file.borrow_mut().end(ctx, self.id, !raw);
@@ -176,26 +210,21 @@ impl Stream {
         }
     }
 
-    fn emit(&self, ctx: &mut Context, scratch: &mut Vec<u8>, data: &[u8], whole: bool) {
-        if data.is_empty() {
-            return;
+    /// Writes lines, and what stands for the end of one. The first `input` bytes came from the pipe.
+    fn emit(&self, ctx: &mut Context, scratch: &mut Scratch, data: &[u8], input: usize, whole: bool) {
+        let mut rest = if self.writes() { data } else { &[] };
+        let mut input = input;
+        while !rest.is_empty() {
+            let count = self.emit_block(ctx, scratch, block(rest), input, whole);
+            rest = rest.get(count..).unwrap_or_default();
+            input = input.saturating_sub(count);
         }
-        for file in [&self.file, &self.log_file].into_iter().flatten() {
-            let mut file = file.borrow_mut();
-            if matches!(*self.framing, Framing::Raw) {
-                file.append(ctx, self.id, whole, data);
-                continue;
-            }
-            let fresh = file.begins_line(ctx, self.id, whole);
-            scratch.clear();
-            let now = ctx.wall;
-            self.framing.encode(data, fresh, now, &mut ctx.stampers, scratch);
-            file.append(ctx, self.id, whole, scratch);
+        if !data.is_empty() {
+            self.emit_to_console(ctx, scratch, data);
         }
-        self.emit_to_console(ctx, scratch, data);
     }
 
-    fn emit_to_console(&self, ctx: &mut Context, scratch: &mut Vec<u8>, data: &[u8]) {
+    fn emit_to_console(&self, ctx: &mut Context, [scratch, _]: &mut Scratch, data: &[u8]) {
         let Some(console) = &self.console else { return };
         let stalled = console.is_stalled(ctx);
         let framing = console.framing.as_ref().unwrap_or(&self.framing);
@@ -210,4 +239,75 @@ impl Stream {
             outlet.push(&console.prefix, scratch);
         }
     }
+
+    /// Writes as much as fits into each file before one must be rotated; how much that was.
+    fn emit_block(&self, ctx: &mut Context, scratch: &mut Scratch, data: &[u8], input: usize, whole: bool) -> usize {
+        let raw = matches!(*self.framing, Framing::Raw);
+        let files = [&self.file, &self.log_file];
+        let mut count = data.len();
+        for (file, encoded) in files.into_iter().zip(scratch.iter_mut()) {
+            let Some(file) = file else { continue };
+            let mut file = file.borrow_mut();
+            encoded.clear();
+            if !raw {
+                let fresh = file.begins_line(ctx, self.id, whole);
+                let now = ctx.wall;
+                self.framing.encode(data, fresh, now, &mut ctx.stampers, encoded);
+            }
+            let encoded = if raw { data } else { encoded };
+            let room = file.make_room(ctx, self.id, whole, encoded);
+            if let Some(head) = encoded.get(..room).filter(|head| head.len() < encoded.len()) {
+                count = count.min(lines(data, memchr_iter(b'\n', head).count()));
+            }
+        }
+        // Each line of the input is one of the file, in every format.
+        let ends = match data.get(..count) {
+            Some(head) if count < data.len() => memchr_iter(b'\n', head).count(),
+            Some(_) | None => 0,
+        };
+        let mut intents = Vec::new();
+        let mut known = true;
+        let parts = files.into_iter().zip(scratch.iter()).filter_map(|(file, encoded)| {
+            let encoded = if raw { data } else { encoded.as_slice() };
+            let size = if count == data.len() {
+                encoded.len()
+            } else {
+                lines(encoded, ends)
+            };
+            Some((file.as_ref()?, encoded.get(..size)?))
+        });
+        let covered = count.min(input);
+        if let Some(journal) = &mut ctx.journal {
+            for (file, part) in parts.clone() {
+                let intent = file.borrow().intent(part.len());
+                known &= intent.is_some();
+                intents.extend(intent);
+            }
+            if !intents.is_empty() {
+                journal.cover(ctx.now, covered, intents);
+            }
+        }
+        for (file, part) in parts {
+            let mut file = file.borrow_mut();
+            file.append(ctx, self.id, whole, part);
+            known &= !file.failing();
+        }
+        if let Some(journal) = &mut ctx.journal {
+            journal.advance(ctx.now, covered, known);
+        }
+        count
+    }
+}
+
+/// What is written at once: lines of together not much more than [`BLOCK`], or one longer line.
+fn block(data: &[u8]) -> &[u8] {
+    let Some(head) = data.get(..BLOCK) else { return data };
+    let end = memrchr(b'\n', head).or_else(|| memchr(b'\n', data));
+    end.and_then(|at| data.get(..=at)).unwrap_or(data)
+}
+
+/// The bytes of the first `count` lines.
+fn lines(data: &[u8], count: usize) -> usize {
+    let Some(last) = count.checked_sub(1) else { return 0 };
+    memchr_iter(b'\n', data).nth(last).map_or(data.len(), |at| at + 1)
 }

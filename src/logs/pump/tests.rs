@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 
+use crate::logs::journal::Journal;
 use crate::logs::pump::Pump;
 use crate::logs::pump::stream::Stream as PumpStream;
 use crate::logs::rotate::existing;
@@ -27,6 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 struct Bench {
     dir: tempfile::TempDir,
     pump: Pump,
+    journal: tempfile::TempDir,
     notices: Receiver<Notice>,
 }
 
@@ -37,9 +39,12 @@ impl Bench {
         let notify = move |notice| {
             let _gone = send.lock().unwrap().send(notice);
         };
+        let journal = tempfile::tempdir().unwrap();
+        let open = Journal::open(journal.path()).unwrap();
         Self {
             dir: tempfile::tempdir().unwrap(),
-            pump: Pump::start(|| WallTime(1_000_000_000_000), Box::new(notify)).unwrap(),
+            pump: Pump::start(|| WallTime(1_000_000_000_000), Box::new(notify), Some(open)).unwrap(),
+            journal,
             notices,
         }
     }
@@ -448,8 +453,10 @@ fn rotates_by_time_between_lines_also_after_a_restart() {
     let pump = Pump::start(
         || WallTime(NOW.load(Ordering::Relaxed)),
         Box::new(move |notice| send.lock().unwrap().send(notice).unwrap()),
+        None,
     );
     let bench = Bench {
+        journal: tempfile::tempdir().unwrap(),
         dir: tempfile::tempdir().unwrap(),
         pump: pump.unwrap(),
         notices,
@@ -479,6 +486,49 @@ fn rotates_by_time_between_lines_also_after_a_restart() {
     assert_eq!(bench.read("log.1"), b"two\n");
     assert_eq!(bench.read("log"), b"three\n");
     assert_eq!(bench.pump.stats().rotations, 2);
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_put_rotation_off() {
+    static NOW: AtomicI64 = AtomicI64::new(360_000_000);
+    let (send, notices) = channel();
+    let send = Mutex::new(send);
+    let pump = Pump::start(
+        || WallTime(NOW.load(Ordering::Relaxed)),
+        Box::new(move |notice| send.lock().unwrap().send(notice).unwrap()),
+    );
+    let bench = Bench {
+        dir: tempfile::tempdir().unwrap(),
+        pump: pump.unwrap(),
+        notices,
+    };
+    let mut app = bench.attach(
+        1,
+        Stream::Out,
+        Sink {
+            rotate: Rotation {
+                every: Some(Millis::from_secs(3600)),
+                compress: false,
+                ..Rotation::default()
+            },
+            ..bench.sink("log")
+        },
+    );
+    let mut say = || {
+        app.write_all(b"line\n").unwrap();
+        bench.drain(1);
+    };
+    say();
+    // A day back. Files are looked at once a second.
+    NOW.fetch_sub(86_400_000, Ordering::Relaxed);
+    for _ in 0..5 {
+        let (_keep, quiet) = channel::<()>();
+        let _nothing = quiet.recv_timeout(Duration::from_millis(1100));
+        say();
+        NOW.fetch_add(3_600_000, Ordering::Relaxed);
+        say();
+    }
+    assert!(bench.pump.stats().rotations >= 3, "{}", bench.pump.stats().rotations);
 }
 
 #[test]
@@ -553,8 +603,62 @@ fn flush_reopen_and_strangers() {
 }
 
 #[test]
-fn dropping_the_handle_writes_what_is_held() {
+fn a_held_line_goes_on_with_the_next_process() {
     let bench = Bench::new();
+    let sink = |adopted| Sink {
+        adopted,
+        format: LogFormat::Json,
+        ..bench.sink("log")
+    };
+    let (read, write) = std::io::pipe().unwrap();
+    let mut app = File::from(OwnedFd::from(write));
+    let pipe = || OwnedFd::from(read.try_clone().unwrap());
+    let key = StreamKey {
+        run: RunId(1),
+        stream: Stream::Err,
+    };
+    let tail = |pump: &Pump| {
+        let (send, reply) = channel();
+        pump.tail(RunId(1), Box::new(move |lines| send.send(lines).unwrap()));
+        reply.recv_timeout(DEADLINE).unwrap()
+    };
+    bench.pump.attach(key, pipe(), sink(false));
+    app.write_all(b"one\nhalf").unwrap();
+    while tail(&bench.pump) != ["one", "half"] {
+        bench.sync();
+    }
+    let path = bench.path("log");
+    let text = || fs::read_to_string(&path).unwrap();
+    assert_eq!(text().lines().count(), 1);
+    let adopted = sink(true);
+    let Bench {
+        dir: _dir,
+        pump,
+        journal,
+        ..
+    } = bench;
+    drop(pump);
+    assert_eq!(text().lines().count(), 1);
+    let next = || {
+        let journal = Journal::open(journal.path()).unwrap();
+        Pump::start(|| WallTime(0), Box::new(|_| {}), Some(journal)).unwrap()
+    };
+    let pump = next();
+    pump.attach(key, pipe(), adopted);
+    assert_eq!(tail(&pump), ["half"]);
+    app.write_all(b" and half\n").unwrap();
+    pump.detach(RunId(1));
+    drop(pump);
+    assert_eq!(text().lines().count(), 2);
+    assert!(text().contains("\"message\":\"half and half\"}"));
+    drop(next());
+    assert_eq!(fs::read_dir(journal.path()).unwrap().count(), 2, "nothing is held");
+}
+
+#[test]
+fn without_a_journal_dropping_the_handle_writes_what_is_held() {
+    let mut bench = Bench::new();
+    bench.pump = Pump::start(|| WallTime(0), Box::new(|_| {}), None).unwrap();
     let sink = Sink {
         format: LogFormat::Json,
         ..bench.sink("log")

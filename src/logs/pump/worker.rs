@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use jiff::tz::TimeZone;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
@@ -21,14 +22,16 @@ use crate::logs::compress::Compressor;
 use crate::logs::console::Outlet;
 use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
 use crate::logs::frame::{Framing, Stampers};
+use crate::logs::journal::{Filled, Journal};
 use crate::logs::pump::Command;
-use crate::logs::pump::stream::{ConsoleEnd, SharedFile, Stream, outlet_of};
+use crate::logs::pump::nap::Nap;
+use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
 use crate::logs::stderr::LastLines;
 use crate::logs::watch::Watch;
 use crate::model::logspec;
 use crate::model::names::RunId;
-use crate::model::time::WallTime;
+use crate::model::time::{Moment, WallTime};
 use crate::os::console::Console;
 
 /// The event of a command; every other number is a stream's.
@@ -67,7 +70,10 @@ pub(super) struct Worker {
     runs: HashMap<RunId, Run>,
     next: Writer,
     buffer: Box<[u8]>,
-    scratch: Vec<u8>,
+    scratch: Scratch,
+    nap: Nap,
+    /// Something large was moved in this round.
+    busy: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,6 +90,7 @@ impl Worker {
         clock: fn() -> WallTime,
         notify: Box<dyn Fn(Notice) + Send>,
         counters: Arc<Counters>,
+        journal: Option<Journal>,
     ) -> Self {
         let ctx = Context {
             wall: clock(),
@@ -94,6 +101,7 @@ impl Worker {
             zone: TimeZone::system(),
             counters,
             outlets: [None, None],
+            journal,
         };
         Self {
             epoll,
@@ -106,7 +114,9 @@ impl Worker {
             runs: HashMap::new(),
             next: 0,
             buffer: vec![0; BUFFER].into_boxed_slice(),
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
+            nap: Nap::default(),
+            busy: false,
         }
     }
 
@@ -120,6 +130,7 @@ impl Worker {
                 Err(_) => return,
             };
             self.tick();
+            let began = self.ctx.now;
             let mut woken = false;
             for event in events.iter().take(count) {
                 match event.data() {
@@ -137,7 +148,20 @@ impl Worker {
             }
             self.retry();
             self.wait_for_readers();
+            self.rest(began);
         }
+    }
+
+    /// Lets lines gather; a command ends it.
+    fn rest(&mut self, began: Moment) {
+        let busy = std::mem::take(&mut self.busy);
+        let Some(nap) = self.nap.after(began, busy) else { return };
+        // Nobody waits for a line but those who start an app by one.
+        if self.runs.values().any(|run| run.watch.is_some()) {
+            return;
+        }
+        let mut wake = [PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        let _ended = poll(&mut wake, PollTimeout::try_from(nap.0).unwrap_or(PollTimeout::ZERO));
     }
 
     fn tick(&mut self) {
@@ -174,12 +198,21 @@ impl Worker {
     /// Moves at most `budget` bytes. `all`: until the pipe is seen empty.
     fn serve(&mut self, id: Writer, budget: usize, all: bool) {
         let mut left = budget;
+        let mut after = After::Waits;
         while left > 0 {
             match self.step(id, left, all) {
                 Ok(count) => left = left.saturating_sub(count),
-                Err(After::Waits) => return,
-                Err(After::Ended) => return self.remove(id),
+                Err(end) => {
+                    after = end;
+                    break;
+                }
             }
+        }
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.park(&mut self.ctx);
+        }
+        if after == After::Ended {
+            self.remove(id);
         }
     }
 
@@ -213,12 +246,26 @@ impl Worker {
                 self.buffer.len()
             };
             let size = left.min(most);
-            let count = match nix::unistd::read(&stream.pipe, self.buffer.get_mut(..size).unwrap_or_default()) {
-                Ok(0) => return Err(After::Ended),
-                Ok(count) => count,
-                Err(Errno::EAGAIN) => return Err(After::Waits),
-                Err(Errno::EINTR) => return Ok(0),
-                Err(_) => return Err(After::Ended),
+            let buffer = self.buffer.get_mut(..size).unwrap_or_default();
+            let filled = match &mut self.ctx.journal {
+                Some(journal) if stream.writes() => {
+                    let held = (&stream.held[..], stream.parked);
+                    journal.fill(self.ctx.now, stream.key, held, &stream.pipe, buffer)
+                }
+                Some(_) | None => Filled::Cannot,
+            };
+            let count = match filled {
+                Filled::Moved(0) => return Ok(0),
+                Filled::Moved(count) => count,
+                Filled::Empty => return Err(After::Waits),
+                Filled::End => return Err(After::Ended),
+                Filled::Cannot => match nix::unistd::read(&stream.pipe, buffer) {
+                    Ok(0) => return Err(After::Ended),
+                    Ok(count) => count,
+                    Err(Errno::EAGAIN) => return Err(After::Waits),
+                    Err(Errno::EINTR) => return Ok(0),
+                    Err(_) => return Err(After::Ended),
+                },
             };
             let data = self.buffer.get(..count).unwrap_or_default();
             self.ctx.wall = (self.clock)();
@@ -236,6 +283,7 @@ impl Worker {
         };
         self.ctx.counters.bytes.fetch_add(count as u64, Ordering::Relaxed);
         stream.moved(count);
+        self.busy |= count >= SHORT;
         if count < SHORT && !all {
             return Err(After::Waits);
         }
@@ -295,6 +343,11 @@ impl Worker {
             Command::Say(lines) => {
                 if let Some(outlet) = &mut self.ctx.outlets[outlet_of(logspec::Stream::Err)] {
                     outlet.push(b"", &lines);
+                }
+            }
+            Command::ForgetUnclaimed => {
+                if let Some(journal) = &mut self.ctx.journal {
+                    journal.forget_unclaimed();
                 }
             }
         }
@@ -378,6 +431,7 @@ impl Worker {
                 shared: sink.shared || (sink.log_file.is_some() && second.is_none()),
                 adopted: sink.adopted,
                 held: Vec::new(),
+                parked: 0,
                 streak: 0,
                 large_pipe: false,
             },
@@ -386,7 +440,27 @@ impl Worker {
         if let Some(old) = old {
             self.remove(old);
         }
+        if sink.adopted {
+            self.write_claimed(id);
+        }
         Ok(())
+    }
+
+    /// What a former process had read of this stream comes before what is in its pipe.
+    fn write_claimed(&mut self, id: Writer) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let Some(journal) = &mut self.ctx.journal else { return };
+        let data = journal.claim(stream.key);
+        if data.is_empty() {
+            return;
+        }
+        if stream.key.stream == logspec::Stream::Err {
+            let run = self.runs.entry(stream.key.run).or_default();
+            run.last.get_or_insert_default().push(&data);
+        }
+        stream.write_claimed(&mut self.ctx, &mut self.scratch, &data);
     }
 
     fn file(&mut self, path: &Path, sink: &Sink, framing: &Rc<Framing>) -> SharedFile {
@@ -438,6 +512,9 @@ impl Worker {
         let _known = self.epoll.delete(&stream.pipe);
         self.ctx.counters.streams.fetch_sub(1, Ordering::Relaxed);
         let key = stream.key;
+        if let Some(journal) = self.ctx.journal.as_ref().filter(|_| stream.parked > 0) {
+            journal.forget(key);
+        }
         let paths: Vec<SharedFile> = [stream.file.take(), stream.log_file.take()]
             .into_iter()
             .flatten()
@@ -468,6 +545,9 @@ impl Worker {
     }
 
     fn flush(&mut self, paths: &[PathBuf]) {
+        if let Some(journal) = &mut self.ctx.journal {
+            journal.settle();
+        }
         for path in paths {
             match self.files.get(path.as_path()) {
                 Some(file) => file.borrow_mut().flush(&self.ctx),
@@ -476,7 +556,11 @@ impl Worker {
         }
     }
 
+    /// Without a journal, lines that are held are written as they are.
     fn finish(&mut self) {
+        if self.ctx.journal.is_some() {
+            return;
+        }
         for stream in self.streams.values_mut() {
             if !stream.held.is_empty() {
                 stream.finish_line(&mut self.ctx, &mut self.scratch);

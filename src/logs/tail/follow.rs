@@ -331,6 +331,13 @@ impl Follower {
         }
         if let Some(file) = self.successor(number)? {
             if let Some(source) = self.sources.get_mut(number) {
+                if let Some(opened) = &source.file
+                    && opened.file.metadata()?.len() > opened.offset
+                {
+                    // Written after the look at its end and before the rotation; now it is complete.
+                    source.between.push_front(file);
+                    return Ok(true);
+                }
                 lines.extend(source.splitter.finish().map(|bytes| Line { source: number, bytes }));
             }
             self.begin(number, file, 0)?;

@@ -4,6 +4,8 @@ mod crash;
 #[expect(clippy::disallowed_methods, reason = "writes the files of the test")]
 mod damaged;
 #[expect(clippy::disallowed_methods, reason = "writes the files of the test")]
+mod fixtures;
+#[expect(clippy::disallowed_methods, reason = "writes the files of the test")]
 mod full;
 mod retention;
 mod roundtrip;

@@ -245,3 +245,21 @@ fn a_reply_that_panics_does_not_leave_others_waiting() {
     assert!(matches!(commit(&store, vec![]), Err(StoreError::Closed)));
     assert_eq!(open(&path).state.apps.len(), 1);
 }
+
+#[test]
+fn what_is_handed_over_is_all_there_for_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clmgr.db");
+    for round in 1..=5_u64 {
+        let opened = open(&path);
+        assert_eq!(opened.state.apps.len() as u64, round - 1);
+        assert_eq!(opened.state.last_event_seq, round - 1, "numbers go on without a gap");
+        let id = u32::try_from(round).unwrap();
+        commit(&opened.store, vec![Change::PutApps(vec![row(id, &env(&[("A", "b")]))])]).unwrap();
+        opened.store.note(event(round, "app-1", EventKind::Started));
+        opened.store.hand_over();
+        let late = commit(&opened.store, vec![]);
+        assert!(matches!(late, Err(StoreError::Closed)), "{late:?}");
+    }
+    assert_eq!(open(&path).state.apps.len(), 5);
+}

@@ -1,0 +1,468 @@
+//! No byte of a log is lost or doubled when this process is killed, in whatever format it is written.
+//!
+//! A raw file of one stream needs no help: the kernel moves the bytes from pipe to file. All others have to be
+//! looked at on the way. Their bytes go through three kinds of file in one folder, which outlive the process:
+//!
+//! ```text
+//!          splice                 encode, write
+//!  pipe ───────────► spool ─────────────────────────► log file(s)
+//!                      │  ▲ begins with `<run>-<stream>` (held: the beginning of an
+//!                      ▼  │ unfinished line, where lines are written as a whole)
+//!                   held files       `record`: whose turn it is, where its bytes begin,
+//!                                    which write is under way
+//! ```
+//!
+//! The splice is the only step that takes bytes from a pipe, and the length of the spool tells exactly how many it
+//! took. Everything that follows can be done again from the spool:
+//!
+//! | killed | the next process finds | and does |
+//! |---|---|---|
+//! | before the splice | nothing new in the spool | nothing |
+//! | after it, or inside | its bytes, and whose they are | they become the stream's held bytes |
+//! | inside the write to a log | a file of some length between before and after | cuts it back, then as above |
+//! | after the write to one of two logs | the other is not complete | cuts both back, then as above |
+//! | after the write | all files complete | keeps only what follows the written bytes |
+//! | while a held file is written | a record that does not need what is being overwritten | writes it again |
+//! | while the spool is emptied | a record that says that nothing is in it | nothing |
+//! | while it does one of these things | the same | the same: each can be repeated |
+//! | inside a rotation | no write under way: a log is rotated between two | see [`super::rotate`] |
+//!
+//! When the stream is attached again, its held bytes come before what is in the pipe.
+//!
+//! The files are for one boot of the machine: a power cut may lose what the page cache had not written, here as in
+//! the logs. Targets that cannot be cut back (a FIFO, a terminal) may see the last block twice. When the folder
+//! cannot be written (a full disk) bytes are read as if there were no journal, and a kill may lose those.
+
+mod record;
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{SpliceFFlags, splice};
+use rustix::fs::unlink;
+
+use crate::logs::moment;
+use crate::logs::outage::RETRY;
+use crate::logs::sink::StreamKey;
+use crate::model::duration::Millis;
+use crate::model::logspec::Stream;
+use crate::model::names::RunId;
+use crate::model::time::Moment;
+use crate::os::{fsx, poll, procfs};
+use record::{MAX, Record, decode, encode};
+
+pub use record::Intent;
+
+/// The spool is emptied when it is longer, and nobody's turn.
+const LIMIT: u64 = if cfg!(test) { 300 } else { 256 << 10 };
+
+/// How often the lock is tried, 10 ms apart.
+const DYING: u32 = 300;
+
+/// What [`Journal::fill`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// This many bytes went from the pipe into the spool and the buffer.
+    Moved(usize),
+    /// The pipe is empty.
+    Empty,
+    /// The pipe is at its end.
+    End,
+    /// Not now: read the pipe without a journal.
+    Cannot,
+}
+
+/// The journal of one pump, which alone uses its folder.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+    boot: Arc<str>,
+    record: File,
+    spool: File,
+    /// The spool's length.
+    end: u64,
+    /// Whose turn it is, and where its input is now.
+    turn: Option<Turn>,
+    /// Held files of a former process that no stream has claimed yet.
+    orphans: Vec<StreamKey>,
+    /// What was recovered and could not be written to its held file.
+    recovered: Option<(StreamKey, Vec<u8>)>,
+    /// No new turn before this: the folder could not be written.
+    retry: Moment,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    key: StreamKey,
+    held: u64,
+    start: u64,
+}
+
+impl Journal {
+    /// Opens the journal in this folder, which is made if needed, and finishes or takes back what a killed process
+    /// was doing. What it had read and not written waits for [`Self::claim`].
+    ///
+    /// # Errors
+    /// The folder or a file in it cannot be used, or another process uses it.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        fsx::create_dir_private(folder)?;
+        let open = |name: &str| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            options.open(folder.join(name))
+        };
+        let record = open("record")?;
+        lock(&record)?;
+        let spool = open("spool")?;
+        let mut journal = Self {
+            folder: folder.to_owned(),
+            boot: procfs::boot_id(),
+            end: spool.metadata()?.len(),
+            record,
+            spool,
+            turn: None,
+            orphans: Vec::new(),
+            recovered: None,
+            retry: Moment(0),
+            bytes: Vec::new(),
+        };
+        let mut bytes = vec![0; MAX];
+        let count = journal.record.read_at(&mut bytes, 0)?;
+        match decode(bytes.get(..count).unwrap_or_default(), &journal.boot) {
+            Some(Some(found)) => journal.recover(&found)?,
+            Some(None) => {}
+            // Of another boot: those who wrote it are gone.
+            None => journal.held_files()?.iter().for_each(|key| journal.forget(*key)),
+        }
+        journal.empty()?;
+        journal.orphans = journal.held_files()?;
+        let recovered = journal.recovered.as_ref().map(|(key, _)| *key);
+        journal
+            .orphans
+            .extend(recovered.filter(|key| !journal.orphans.contains(key)));
+        Ok(journal)
+    }
+
+    /// Makes what the killed process had not written the held bytes of its stream.
+    fn recover(&mut self, found: &Record) -> io::Result<()> {
+        let written = !found.intents.is_empty() && !found.intents.iter().any(interrupted);
+        if !written {
+            found.intents.iter().for_each(take_back);
+            moment::pass();
+        }
+        let covered = if written { found.covered } else { 0 };
+        let start = found.start + covered.saturating_sub(found.held);
+        let mut rest = vec![0; usize::try_from(self.end.saturating_sub(start)).unwrap_or_default()];
+        self.spool.read_exact_at(&mut rest, start)?;
+        let key = found.key;
+        let held = if covered >= found.held { 0 } else { found.held };
+        let kept = if held == 0 {
+            self.replace(key, &rest)
+        } else {
+            self.extend(key, held, &rest)
+        };
+        if kept.is_err() {
+            // A full disk: as good as in the file, until the next kill.
+            let mut all = fs::read(self.held_path(key)).unwrap_or_default();
+            all.truncate(usize::try_from(held).unwrap_or_default());
+            all.extend(rest);
+            self.recovered = Some((key, all));
+        }
+        Ok(())
+    }
+
+    /// What a former process had read of this stream and not written.
+    pub fn claim(&mut self, key: StreamKey) -> Vec<u8> {
+        let Some(at) = self.orphans.iter().position(|orphan| *orphan == key) else {
+            return Vec::new();
+        };
+        self.orphans.swap_remove(at);
+        match self.recovered.take_if(|(known, _)| *known == key) {
+            Some((_, bytes)) => bytes,
+            None => fs::read(self.held_path(key)).unwrap_or_default(),
+        }
+    }
+
+    /// Forgets what nobody claimed: those runs are over and their pipes are gone.
+    pub fn forget_unclaimed(&mut self) {
+        self.recovered = None;
+        for key in std::mem::take(&mut self.orphans) {
+            self.forget(key);
+        }
+    }
+
+    /// A stream is gone with everything it held.
+    pub fn forget(&self, key: StreamKey) {
+        moment::pass();
+        // There is none, nearly always.
+        let _gone = unlink(self.held_path(key));
+    }
+
+    /// Moves bytes from a pipe into the spool and shows them in `buffer`. `held`: what the stream holds, of which
+    /// the first `parked` bytes are in its held file.
+    pub fn fill(
+        &mut self,
+        now: Moment,
+        key: StreamKey,
+        (held, parked): (&[u8], u64),
+        pipe: &OwnedFd,
+        buffer: &mut [u8],
+    ) -> Filled {
+        if !self.begin(now, key, held, parked) {
+            return Filled::Cannot;
+        }
+        let Ok(mut at) = i64::try_from(self.end) else {
+            return Filled::Cannot;
+        };
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
+        let spliced = splice(pipe, None, &self.spool, Some(&mut at), buffer.len(), flags);
+        moment::pass();
+        match spliced {
+            Ok(0) => Filled::End,
+            Ok(moved) => {
+                let from = self.end;
+                self.end += moved as u64;
+                let read = buffer
+                    .get_mut(..moved)
+                    .map(|bytes| self.spool.read_exact_at(bytes, from));
+                match read {
+                    Some(Ok(())) => Filled::Moved(moved),
+                    // The page cache does not fail; if it does, a restart may still read them.
+                    Some(Err(_)) | None => self.rest(now),
+                }
+            }
+            Err(Errno::EAGAIN) => Filled::Empty,
+            Err(Errno::EINTR) => Filled::Moved(0),
+            Err(_) => self.rest(now),
+        }
+    }
+
+    /// Ends the turn: what follows is read past the spool.
+    fn rest(&mut self, now: Moment) -> Filled {
+        self.retry = now.after(RETRY);
+        self.turn = None;
+        self.settle();
+        Filled::Cannot
+    }
+
+    /// Begins a stream's turn, or goes on with it. False: the journal cannot be written now.
+    pub fn begin(&mut self, now: Moment, key: StreamKey, held: &[u8], parked: u64) -> bool {
+        if self.turn.is_some_and(|turn| turn.key == key) {
+            return true;
+        }
+        if self.retry > now {
+            return false;
+        }
+        let begun = self.begin_turn(key, held, parked);
+        if begun.is_err() {
+            self.retry = now.after(RETRY);
+            self.turn = None;
+        }
+        begun.is_ok()
+    }
+
+    fn begin_turn(&mut self, key: StreamKey, held: &[u8], parked: u64) -> io::Result<()> {
+        if self.end > LIMIT {
+            self.empty()?;
+        }
+        let start = self.end;
+        let mut turn = Turn {
+            key,
+            held: parked,
+            start,
+        };
+        if held.len() as u64 != parked {
+            // It could not be parked. The spool is of him whom the record names, and so far that is another.
+            self.put(None)?;
+            moment::write(&self.spool, held, start);
+            self.spool.write_all_at(held, start)?;
+            self.end += held.len() as u64;
+            turn.held = 0;
+        }
+        self.turn = Some(turn);
+        self.note(&turn, 0, Vec::new())
+    }
+
+    /// Begins a turn with bytes from [`Self::claim`].
+    pub fn begin_claimed(&mut self, now: Moment, key: StreamKey, bytes: &[u8]) {
+        // Unlike all others, these may be many lines, and may be written in parts.
+        self.begin(now, key, bytes, 0);
+    }
+
+    /// These writes are about to be made; together they bring the next `covered` bytes of the input into the logs.
+    /// Without a turn there is nothing to remember.
+    pub fn cover(&mut self, now: Moment, covered: usize, intents: Vec<Intent>) {
+        let Some(turn) = self.turn else { return };
+        if self.note(&turn, covered as u64, intents).is_err() {
+            self.drop_record(now);
+        }
+    }
+
+    /// The writes are made, or what they were to write is lost. `noted`: the record cannot tell.
+    pub fn advance(&mut self, now: Moment, covered: usize, noted: bool) {
+        let Some(mut turn) = self.turn else { return };
+        let covered = covered as u64;
+        // What is held is the beginning of one line, which is written at once.
+        if let Some(new) = covered.checked_sub(turn.held) {
+            turn.start += new;
+            turn.held = 0;
+        }
+        self.turn = Some(turn);
+        if !noted && self.note(&turn, 0, Vec::new()).is_err() {
+            self.drop_record(now);
+        }
+    }
+
+    /// Ends a turn: `rest` is what the stream still holds, `parked` what its held file had before. Returns what the
+    /// file has now.
+    pub fn park(&mut self, key: StreamKey, rest: &[u8], parked: u64) -> u64 {
+        let turn = self.turn.take_if(|turn| turn.key == key);
+        let held = turn.map_or(0, |turn| turn.held);
+        let new = usize::try_from(held).ok().and_then(|held| rest.get(held..));
+        if (rest.is_empty() && parked == 0) || (held > 0 && held == parked && new.is_some_and(<[u8]>::is_empty)) {
+            return parked;
+        }
+        let kept = match new {
+            Some(new) if held > 0 => self.extend(key, held, new),
+            Some(_) | None => self.replace(key, rest),
+        };
+        if kept.is_ok() {
+            return rest.len() as u64;
+        }
+        // What is in it must not be written a second time.
+        self.forget(key);
+        0
+    }
+
+    /// Nothing is under way: whatever happens to the files from now on was not done by a write that is recorded.
+    pub fn settle(&mut self) {
+        if self.turn.is_none() && self.put(None).is_err() {
+            self.drop_record(Moment(0));
+        }
+    }
+
+    fn held_path(&self, key: StreamKey) -> PathBuf {
+        self.folder.join(format!("{}-{}", key.run.0, key.stream.as_str()))
+    }
+
+    fn held_files(&self) -> io::Result<Vec<StreamKey>> {
+        let key = |name: &str| {
+            let (run, stream) = name.split_once('-')?;
+            Some(StreamKey {
+                run: RunId(run.parse().ok()?),
+                stream: [Stream::Out, Stream::Err]
+                    .into_iter()
+                    .find(|known| known.as_str() == stream)?,
+            })
+        };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            found.extend(entry?.file_name().to_str().and_then(key));
+        }
+        Ok(found)
+    }
+
+    fn held_file(&self, key: StreamKey) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        options.open(self.held_path(key))
+    }
+
+    /// The held file has nothing but these bytes. It may be cut and written in any order: what it had is in the logs.
+    fn replace(&self, key: StreamKey, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            self.forget(key);
+            return Ok(());
+        }
+        let file = self.held_file(key)?;
+        moment::write(&file, bytes, 0);
+        file.write_all_at(bytes, 0)?;
+        moment::pass();
+        file.set_len(bytes.len() as u64)
+    }
+
+    /// The held file has these bytes after its first `held`, which are not touched.
+    fn extend(&self, key: StreamKey, held: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = self.held_file(key)?;
+        moment::write(&file, bytes, held);
+        file.write_all_at(bytes, held)?;
+        moment::pass();
+        file.set_len(held + bytes.len() as u64)
+    }
+
+    /// First the record says that nothing is in the spool, then it is so.
+    fn empty(&mut self) -> io::Result<()> {
+        self.put(None)?;
+        moment::pass();
+        self.spool.set_len(0)?;
+        self.end = 0;
+        Ok(())
+    }
+
+    fn note(&mut self, turn: &Turn, covered: u64, intents: Vec<Intent>) -> io::Result<()> {
+        self.put(Some(&Record {
+            key: turn.key,
+            held: turn.held,
+            start: turn.start,
+            covered,
+            intents,
+        }))
+    }
+
+    fn put(&mut self, record: Option<&Record>) -> io::Result<()> {
+        self.bytes.clear();
+        encode(record, &self.boot, &mut self.bytes);
+        if self.bytes.len() > MAX {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        moment::pass();
+        self.record.write_all_at(&self.bytes, 0)
+    }
+
+    /// A record that cannot be replaced must not be believed later.
+    fn drop_record(&mut self, now: Moment) {
+        self.retry = now.after(RETRY);
+        self.turn = None;
+        // Needs no space. What is left to try if it fails is the file's name, which the next process looks for.
+        if self.record.set_len(0).is_err() {
+            let _gone = unlink(self.folder.join("record"));
+        }
+    }
+}
+
+/// Waits for a process that was killed and whose threads are still inside a system call; not for one that lives.
+fn lock(file: &File) -> io::Result<()> {
+    for _ in 0..DYING {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => poll::pause(Millis(10)),
+            other => return Ok(other?),
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// Whether the write ended before its end. A file that is gone, has another inode or is shorter than before was
+/// rotated or emptied later, by somebody who waited for the write.
+fn interrupted(intent: &Intent) -> bool {
+    intent.path.metadata().is_ok_and(|meta| {
+        let same = (meta.dev(), meta.ino()) == intent.id && meta.is_file();
+        same && (intent.from..intent.from + intent.len).contains(&meta.len())
+    })
+}
+
+/// Cuts off what a write added. Where that is impossible, its lines are there twice: better than not at all.
+fn take_back(intent: &Intent) {
+    let Ok(file) = OpenOptions::new().write(true).open(&intent.path) else {
+        return;
+    };
+    let of = |meta: &fs::Metadata| (meta.dev(), meta.ino()) == intent.id && meta.is_file() && meta.len() > intent.from;
+    if file.metadata().is_ok_and(|meta| of(&meta)) {
+        let _cut = file.set_len(intent.from);
+    }
+}
