@@ -17,6 +17,7 @@ mod daemon_loop;
 mod doors;
 mod former;
 mod handshake;
+mod hello;
 mod helper;
 mod http;
 mod hub;

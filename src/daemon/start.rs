@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::daemon::daemon_loop::End;
-use crate::daemon::doors::{Doors, Found};
-use crate::daemon::handshake::Range;
+use crate::daemon::doors::Doors;
+use crate::daemon::hello::hello;
 use crate::daemon::hub::Hub;
 use crate::daemon::mail::{Letter, Mail};
 use crate::daemon::recover::{self, Table};
@@ -25,12 +25,11 @@ use crate::keeper::protocol::{ToKeeper, UpgradeOrder};
 use crate::logs::journal::Journal;
 use crate::logs::pump::Pump;
 use crate::logs::sink::Notice;
-use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::model::version::version;
 use crate::os::home::Home;
 use crate::os::running::Running;
-use crate::os::{clock, fsx, memory, poll, procfs};
+use crate::os::{clock, fsx, memory, procfs};
 use crate::store::{LoadedState, Opened, Options, Store, StoreError};
 use crate::supervise::{Core, Input};
 
@@ -355,85 +354,6 @@ fn give_up(link: &mut Link, trial: Option<&UpgradeOrder>, error: &DaemonError) {
     if link.queue(&last_words, Vec::new()).is_ok() {
         // It ends by itself when we do; there is nothing else to try.
         let _sent = link.flush();
-    }
-}
-
-/// What begins the names of readiness pipes, which are fetched with their runs.
-const READINESS: &str = "ready/";
-
-/// Introduces us and asks for everything the keeper has.
-fn hello(link: &mut Link, control: &Path) -> Result<Table, DaemonError> {
-    use crate::keeper::protocol::{FromKeeper, MIN_VERSION, VERSION};
-    let queue = |link: &mut Link, message: &ToKeeper| link.queue(message, Vec::new()).map_err(DaemonError::Keeper);
-    queue(
-        link,
-        &ToKeeper::Hello {
-            min: MIN_VERSION,
-            current: VERSION,
-            daemon_version: version().to_owned(),
-        },
-    )?;
-    let mut table = Table::default();
-    table.doors = Found::look(control);
-    // Before the table: when that is complete, so are the descriptors.
-    queue(link, &ToKeeper::Names)?;
-    let mut complete = false;
-    link.flush()
-        .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
-    loop {
-        while let Some((message, fds)) = link.receive::<FromKeeper>().map_err(DaemonError::Keeper)? {
-            match message {
-                FromKeeper::Welcome {
-                    keeper_pid,
-                    min,
-                    current,
-                    version,
-                    ..
-                } => {
-                    table.keeper_pid = keeper_pid;
-                    let range = Range {
-                        min: i64::from(min),
-                        current: i64::from(current),
-                    };
-                    table.keeper = Some((range, version));
-                }
-                FromKeeper::Trial(order) => table.trial = Some(order),
-                FromKeeper::Upgraded(outcome) => table.upgraded = Some(outcome),
-                FromKeeper::Refused { why } => return Err(DaemonError::Refused(why)),
-                FromKeeper::StoredNames { names } => {
-                    table.doors.names(&names);
-                    for name in names.into_iter().filter(|name| !name.starts_with(READINESS)) {
-                        queue(link, &ToKeeper::Fetch { name })?;
-                    }
-                    queue(link, &ToKeeper::Table)?;
-                }
-                FromKeeper::Stored { name, .. } => {
-                    if let Some(fd) = fds.into_iter().next() {
-                        table.keep(name, fd);
-                    }
-                }
-                FromKeeper::Children { last, children } => {
-                    table.add(children, fds);
-                    complete = last;
-                }
-                // Exits are in the table, too; the rest answers questions nobody has asked yet.
-                FromKeeper::Exited { seq, .. } => table.last_exit = Some(seq),
-                FromKeeper::Terminate => table.terminate = true,
-                FromKeeper::Applied => table.applied = true,
-                FromKeeper::Spawned { .. }
-                | FromKeeper::SpawnFailed { .. }
-                | FromKeeper::Pong
-                | FromKeeper::Leave { .. }
-                | FromKeeper::Detach => {}
-            }
-        }
-        if complete {
-            return Ok(table);
-        }
-        // After what came, which may have led to new questions.
-        link.flush()
-            .map_err(|error| DaemonError::Keeper(LinkError::Io(error)))?;
-        poll::readable(link.as_fd(), Millis(10_000)).map_err(DaemonError::system("wait for the keeper"))?;
     }
 }
 

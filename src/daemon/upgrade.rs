@@ -189,6 +189,16 @@ impl Daemon {
                 "wait for its end; clmgr ping says which version runs",
             ));
         }
+        if self.runtime.is_some() {
+            return Err(refused(
+                ErrorKind::Failed,
+                "this clmgr is the runtime of a container, whose command line and output belong to it",
+                "start a container of a new image",
+            ));
+        }
+        if self.detaching {
+            return Err(requests::leaving());
+        }
         let (Some(keeper), Some(schema)) = (self.upgrades.keeper, self.upgrades.schema) else {
             return Err(refused(
                 ErrorKind::Internal,
@@ -204,7 +214,7 @@ impl Daemon {
             return Err(refused(
                 ErrorKind::Failed,
                 message,
-                "clmgr kill && clmgr status starts everything anew with this version",
+                "clmgr kill && clmgr resurrect starts everything anew with this version",
             ));
         }
         let io =

@@ -23,11 +23,13 @@
 pub mod link;
 pub mod protocol;
 
+mod begin;
 mod children;
 mod daemon;
 mod error;
 mod handover;
 mod launch;
+mod leaving;
 mod orphan;
 mod restart;
 mod resume;
@@ -37,11 +39,11 @@ mod service;
 mod state;
 mod upgrade;
 
+pub use begin::{KeeperOptions, run, run_with};
 pub use daemon::{DaemonProcess, DaemonStarter, ExecDaemon, LINK_FD, LINK_VAR, READY_FD, READY_VAR};
 pub use error::KeeperError;
 pub use resume::{ResumeOptions, check_state, resume};
 pub use runtime::{ERR, OUT, RuntimeOptions};
-pub use serve::{KeeperOptions, run, run_with};
 pub use service::SERVICE_VAR;
 
 #[cfg(test)]

@@ -3,16 +3,14 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 
-use super::daemon::{DaemonProcess, DaemonStarter, ExecDaemon, OOM_VAR};
+use super::daemon::{DaemonProcess, DaemonStarter};
 use super::error::{KeeperError, block_signals};
 use super::launch::{Launcher, ended};
 use super::link::{Link, LinkError};
-use super::orphan;
 use super::protocol::{FromKeeper, ToKeeper};
 use super::restart::Restart;
-use super::runtime::{ERR, Ended, OUT, Runtime, RuntimeOptions};
+use super::runtime::Runtime;
 use super::service::Service;
 use super::state::{Effect, Reply, State};
 use super::upgrade::Upgrade;
@@ -20,11 +18,10 @@ use crate::model::duration::Millis;
 use crate::model::exit::Exit;
 use crate::model::time::Moment;
 use crate::os::epoll::{Epoll, Ready};
-use crate::os::home::Home;
 use crate::os::pidfd::{self, Scope};
 use crate::os::signals::Signals;
 use crate::os::spawn::Spawned;
-use crate::os::{clock, fds, former, limits, lock, memory, poll, reap, service};
+use crate::os::{clock, lock, memory, reap};
 
 pub(super) const SIGNALS: u64 = 0;
 pub(super) const LINK: u64 = 1;
@@ -35,122 +32,9 @@ const BATCH: usize = 8;
 /// Memory is given back when nothing has happened for this long.
 const QUIET: Millis = Millis(2_000);
 /// How long a daemon may live after its link has ended.
-const GRACE: Millis = Millis(5_000);
+pub(super) const GRACE: Millis = Millis(5_000);
 /// A service manager that takes no messages now is tried again after this.
-const RETELL: Millis = Millis(20);
-/// How long that is worth waiting for at the end.
-const GOODBYE: Millis = Millis(2_000);
-
-/// How often a lock that is held is tried again, and after which pause.
-const LOCK_TRIES: u32 = 5;
-const LOCK_PAUSE: Millis = Millis(10);
-
-/// How to run a keeper.
-#[derive(Debug)]
-pub struct KeeperOptions {
-    /// Its folders.
-    pub home: Home,
-    /// Given to the first daemon, which says over it that it serves.
-    pub ready_fd: Option<OwnedFd>,
-    /// The program to run as `<exe> daemon`.
-    pub daemon_exe: PathBuf,
-    /// The link of a daemon that lives already: it has started this keeper in place of one that died.
-    pub daemon_link: Option<OwnedFd>,
-    /// It was started by a service manager, or by nobody: descriptors that `LISTEN_FDS` tells of are its own. Not
-    /// so for a program that replaced itself, whose environment still tells of them.
-    pub takes_stored: bool,
-    /// This process is `clmgr runtime`.
-    pub runtime: Option<RuntimeOptions>,
-}
-
-/// Runs the keeper of a home until it is told to leave, and returns its exit code. Call it before any thread is
-/// started.
-///
-/// # Errors
-/// Start-up failed, most often because another keeper runs. After start-up there are no errors.
-pub fn run(options: KeeperOptions) -> Result<u8, KeeperError> {
-    let log = options.home.own_log();
-    let score = began_with();
-    limits::protect();
-    if let Some(runtime) = options.runtime {
-        let lock = prepare(&options.home, false)?;
-        let (ours, theirs) = fds::pipe().map_err(KeeperError::system("make a pipe"))?;
-        let (runtime, streams) = Runtime::new(runtime, options.daemon_exe.clone(), &log, ours)?;
-        let mut starter = ExecDaemon::new(options.daemon_exe, log, Some(theirs), None);
-        starter.set_oom_score_adj(score);
-        let stored = vec![(OUT.to_owned(), streams.out), (ERR.to_owned(), streams.err)];
-        let mut keeper = Keeper::new(&mut starter, score, Service::default(), stored, Some(runtime))?;
-        keeper.lock = Some(lock);
-        return Ok(keeper.serve());
-    }
-    // In place of a keeper that died, whatever became of its home.
-    let replaces = options.daemon_link.is_some();
-    let mut starter = ExecDaemon::new(options.daemon_exe, log, options.ready_fd, options.daemon_link);
-    starter.set_oom_score_adj(score);
-    // Before anything else opens descriptors.
-    let stored = if options.takes_stored {
-        service::inherited()
-    } else {
-        Vec::new()
-    };
-    let service = Service::from_environment();
-    starter.tell_service(service.variable());
-    let record = options.home.daemon_record();
-    let result = prepare(&options.home, replaces).and_then(|lock| {
-        if options.takes_stored {
-            orphan::end_former(&record);
-        }
-        starter.keep_record(record);
-        let mut keeper = Keeper::new(&mut starter, score, service, stored, None)?;
-        keeper.lock = Some(lock);
-        Ok(keeper.serve())
-    });
-    if let Err(error) = &result {
-        starter.report(error);
-    }
-    result
-}
-
-/// The score that apps begin with: this process's own, or what the first keeper of this line began with, if this one
-/// was started by a daemon that is protected already.
-fn began_with() -> i32 {
-    let told = std::env::var(OOM_VAR).ok().and_then(|text| text.parse().ok());
-    told.unwrap_or_else(limits::oom_score_adj)
-}
-
-/// The folders, and the lock. Somebody who only asks whether the lock is held makes it seem so for a moment.
-fn prepare(home: &Home, replaces: bool) -> Result<lock::Lock, KeeperError> {
-    home.create()?;
-    // Only a home that was never used, or was removed, has no lock.
-    if !replaces
-        && !home.lock().exists()
-        && let Some(pid) = former::holder(&home.lock(), b"keeper")
-    {
-        return Err(KeeperError::Former { pid });
-    }
-    let mut tries = LOCK_TRIES;
-    loop {
-        match lock::acquire(&home.lock()) {
-            Err(lock::LockError::Held { .. }) if tries > 0 => tries -= 1,
-            result => {
-                let lock = result?;
-                // Without it only those who look at the usual place find us.
-                drop(lock.record(&home.socket()));
-                return Ok(lock);
-            }
-        }
-        poll::pause(LOCK_PAUSE);
-    }
-}
-
-/// The same with daemons of the caller's making, without a home.
-///
-/// # Errors
-/// Start-up failed.
-pub fn run_with(starter: &mut dyn DaemonStarter) -> Result<(), KeeperError> {
-    Keeper::new(starter, limits::oom_score_adj(), Service::default(), Vec::new(), None)?.serve();
-    Ok(())
-}
+pub(super) const RETELL: Millis = Millis(20);
 
 /// A daemon that was started and whose end was not seen yet.
 #[derive(Debug)]
@@ -161,15 +45,15 @@ pub(super) struct Daemon {
 
 pub(super) struct Keeper<'a> {
     pub(super) starter: &'a mut dyn DaemonStarter,
-    runtime: Option<Runtime>,
-    signals: Signals,
-    epoll: Epoll,
+    pub(super) runtime: Option<Runtime>,
+    pub(super) signals: Signals,
+    pub(super) epoll: Epoll,
     pub(super) state: State,
     /// What locks the home, as long as the keeper lives.
     pub(super) lock: Option<lock::Lock>,
     pub(super) link: Option<Link>,
     /// The link waits for its socket to become writable.
-    writing: bool,
+    pub(super) writing: bool,
     pub(super) daemon: Option<Daemon>,
     pub(super) restart: Restart,
     /// Living runs that are not our children.
@@ -178,16 +62,16 @@ pub(super) struct Keeper<'a> {
     /// When to start the next daemon.
     pub(super) start_at: Option<Moment>,
     /// When to kill a daemon that has closed its link.
-    kill_at: Option<Moment>,
+    pub(super) kill_at: Option<Moment>,
     /// When to give memory back.
-    quiet_at: Option<Moment>,
+    pub(super) quiet_at: Option<Moment>,
     /// When to leave without a daemon that was asked to detach.
-    leave_at: Option<Moment>,
+    pub(super) leave_at: Option<Moment>,
     pub(super) leaving: bool,
 }
 
 impl<'a> Keeper<'a> {
-    fn new(
+    pub(super) fn new(
         starter: &'a mut dyn DaemonStarter,
         oom_score_adj: i32,
         service: Service,
@@ -287,12 +171,6 @@ impl Keeper<'_> {
         .min()
     }
 
-    /// Of a runtime: the one found here, else the daemon's.
-    fn exit_code(&self) -> u8 {
-        let own = self.runtime.as_ref().and_then(|runtime| runtime.code);
-        own.or(self.state.outcome).unwrap_or(0)
-    }
-
     fn timers(&mut self) {
         let now = clock::monotonic();
         if self.kill_at.is_some_and(|at| at <= now) {
@@ -327,14 +205,6 @@ impl Keeper<'_> {
         if let Some(Spawned { pidfd, .. }) = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()) {
             note(&format!("killing the daemon: {why}"));
             drop(pidfd::signal(pidfd, libc::SIGKILL, Scope::Process));
-        }
-    }
-
-    /// What the service manager was not told yet: a little while is given to it.
-    fn say_goodbye(&mut self) {
-        let end = clock::monotonic().after(GOODBYE);
-        while !self.state.service.flush() && clock::monotonic() < end {
-            poll::pause(RETELL);
         }
     }
 
@@ -380,7 +250,7 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    fn read_link(&mut self) {
+    pub(super) fn read_link(&mut self) {
         let mut replies = Vec::new();
         loop {
             for _ in 0..BATCH {
@@ -449,83 +319,10 @@ impl Keeper<'_> {
         }
     }
 
-    fn close_link(&mut self) {
+    pub(super) fn close_link(&mut self) {
         self.state.welcomed = false;
         if let Some(link) = self.link.take() {
             self.epoll.remove(&link);
-        }
-    }
-
-    fn leave(&mut self) {
-        self.leaving = true;
-        self.leave_at = None;
-        self.flush();
-        self.close_link();
-        self.start_at = None;
-        match &self.daemon {
-            Some(Daemon { process: Some(_), .. }) => self.kill_at = Some(clock::monotonic().after(GRACE)),
-            Some(Daemon { process: None, .. }) | None => self.daemon = None,
-        }
-        if self.runtime.as_ref().is_some_and(Runtime::has_helper) {
-            self.kill_at = Some(clock::monotonic().after(GRACE));
-        }
-    }
-
-    /// Somebody asks for the end.
-    fn terminate(&mut self) {
-        let force = self
-            .runtime
-            .as_mut()
-            .is_some_and(|runtime| runtime.asked(clock::monotonic()));
-        if force {
-            return self.force();
-        }
-        self.announce_end();
-    }
-
-    fn announce_end(&mut self) {
-        if !self.state.terminating {
-            self.state.terminating = true;
-            let message = self.state.welcomed.then_some(FromKeeper::Terminate);
-            self.announce(message);
-        }
-    }
-
-    /// Kills everything at once: somebody has lost patience.
-    fn force(&mut self) {
-        note("killing everything, as asked");
-        for fd in self.state.children.living_pidfds() {
-            drop(pidfd::signal(fd, libc::SIGKILL, Scope::Group));
-        }
-        if let Some(Spawned { pidfd, .. }) = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()) {
-            drop(pidfd::signal(pidfd, libc::SIGKILL, Scope::Process));
-        }
-        if let Some(runtime) = &self.runtime {
-            runtime.kill_helper();
-        }
-        self.leave();
-    }
-
-    fn helper_ended(&mut self, pid: i32, exit: &Exit) {
-        let terminating = self.state.terminating;
-        let Some(runtime) = &mut self.runtime else { return };
-        match runtime.ended(pid, exit, clock::monotonic(), terminating) {
-            Ended::Unknown | Ended::Nothing => {}
-            Ended::Applied => {
-                self.state.applied = true;
-                let message = self.state.welcomed.then_some(FromKeeper::Applied);
-                self.announce(message);
-            }
-            Ended::Failed => self.announce_end(),
-        }
-    }
-
-    fn hang_up(&mut self) {
-        let Some(runtime) = &mut self.runtime else { return };
-        if runtime.terminal_gone() {
-            self.terminate();
-        } else if !self.state.terminating {
-            runtime.reload();
         }
     }
 
@@ -539,16 +336,6 @@ impl Keeper<'_> {
                 _ => {}
             }
         }
-    }
-
-    /// Leaves without the apps, as soon as the daemon has written what is left. One that cannot be asked is killed,
-    /// which it survives like any other death.
-    fn detach(&mut self) {
-        note("leaving without the apps");
-        let can_be_asked = self.state.welcomed && self.state.spoken >= 2;
-        self.announce(can_be_asked.then_some(FromKeeper::Detach));
-        let now = clock::monotonic();
-        self.leave_at = Some(if can_be_asked { now.after(GRACE) } else { now });
     }
 
     pub(super) fn reap(&mut self) {

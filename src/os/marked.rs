@@ -140,9 +140,10 @@ fn namespace(pid: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::search;
+    use crate::model::duration::Millis;
     use crate::os::cstrings::CStrings;
     use crate::os::spawn::{SpawnPlan, spawn};
-    use crate::os::{pidfd, reap};
+    use crate::os::{pidfd, poll, reap};
 
     #[test]
     fn finds_leaders_and_their_children_at_once() {
@@ -177,7 +178,8 @@ mod tests {
         for one in found {
             pidfd::signal(&one.fd, 9, pidfd::Scope::Process).unwrap();
         }
-        reap::one(child.pid).unwrap();
+        assert!(poll::readable(&child.pidfd, Millis::from_secs(10)).unwrap());
+        assert!(reap::one(child.pid).unwrap().is_some());
         assert!(search(mark.as_bytes(), 0).iter().all(|one| one.pid != child.pid));
     }
 }

@@ -3,6 +3,7 @@
 //! Commands are carried out in the order they are given, between two rounds of reading.
 
 mod nap;
+mod outlets;
 mod stream;
 mod worker;
 

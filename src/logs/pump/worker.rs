@@ -19,7 +19,6 @@ use nix::sys::eventfd::EventFd;
 
 use crate::logs::clock::monotonic;
 use crate::logs::compress::Compressor;
-use crate::logs::console::Outlet;
 use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
 use crate::logs::frame::{Framing, Stampers};
 use crate::logs::journal::{Filled, Journal};
@@ -32,12 +31,11 @@ use crate::logs::watch::Watch;
 use crate::model::logspec;
 use crate::model::names::RunId;
 use crate::model::time::{Moment, WallTime};
-use crate::os::console::Console;
 
 /// The event of a command; every other number is a stream's.
 pub(super) const WAKE: Writer = Writer::MAX;
 /// The event of a standard stream: this minus 0 for standard output, minus 1 for standard error.
-const OUTLETS: Writer = Writer::MAX - 1;
+pub(super) const OUTLETS: Writer = Writer::MAX - 1;
 /// The one read buffer.
 const BUFFER: usize = 256 << 10;
 /// Bytes read at once for a standard stream: what is lost at most if this process is killed while it is stalled.
@@ -60,12 +58,12 @@ struct Run {
 }
 
 pub(super) struct Worker {
-    epoll: Epoll,
+    pub(super) epoll: Epoll,
     wake: Arc<EventFd>,
     queue: Receiver<Command>,
     clock: fn() -> WallTime,
-    ctx: Context,
-    streams: HashMap<Writer, Stream>,
+    pub(super) ctx: Context,
+    pub(super) streams: HashMap<Writer, Stream>,
     files: HashMap<Rc<Path>, SharedFile>,
     runs: HashMap<RunId, Run>,
     next: Writer,
@@ -349,48 +347,6 @@ impl Worker {
                 if let Some(journal) = &mut self.ctx.journal {
                     journal.forget_unclaimed();
                 }
-            }
-        }
-    }
-
-    fn open_outlet(&mut self, which: usize, console: Console) {
-        self.ctx.outlets[which] = Some(Outlet::new(console));
-    }
-
-    /// A reader has taken something: what waits goes on, and with it the streams that wait for it.
-    fn outlet_ready(&mut self, which: usize) {
-        let Some(outlet) = &mut self.ctx.outlets[which] else {
-            return;
-        };
-        outlet.flush();
-        if outlet.is_stalled() {
-            return;
-        }
-        let _known = self.epoll.delete(outlet.console());
-        outlet.armed = false;
-        outlet.awaited = false;
-        for (id, stream) in &mut self.streams {
-            if let Some(console) = &mut stream.console
-                && console.paused
-                && console.outlet == which
-            {
-                console.paused = false;
-                // Known already only if it was never taken out.
-                let _known = self.epoll.add(&stream.pipe, EpollEvent::new(EpollFlags::EPOLLIN, *id));
-            }
-        }
-    }
-
-    /// Stalled outlets are waited for; what happened to them is told.
-    fn wait_for_readers(&mut self) {
-        for (which, outlet) in (0..).zip(&mut self.ctx.outlets) {
-            let Some(outlet) = outlet else { continue };
-            if (outlet.is_stalled() || outlet.awaited) && !outlet.armed {
-                let event = EpollEvent::new(EpollFlags::EPOLLOUT, OUTLETS - which);
-                outlet.armed = self.epoll.add(outlet.console(), event).is_ok();
-            }
-            if let Some(news) = outlet.take_news() {
-                (self.ctx.notify)(Notice::Console(news));
             }
         }
     }
