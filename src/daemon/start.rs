@@ -429,9 +429,9 @@ impl Daemon {
     }
 
     /// Whoever started us may have gone away.
-    fn say_ready(&self, ready: &mut Option<File>) {
+    fn say_ready(&mut self, ready: &mut Option<File>) {
         // What became of the apps while nobody looked is known from now on, whatever happens to this daemon.
-        self.store.write(Box::new(|_| {}));
+        self.persist();
         if let Some(mut pipe) = ready.take() {
             let _gone = pipe.write_all(b"ready\n");
         }

@@ -164,7 +164,8 @@ fn stale_sockets_and_locks_are_no_obstacle() {
     std::fs::write(world.home().join("clmgr.lock"), "1\n").unwrap();
     world.run(&["start", "sleep 1000", "--name", "a"]).ok();
     let lock = std::fs::read_to_string(world.home().join("clmgr.lock")).unwrap();
-    assert_eq!(lock.trim(), world.manager().1.to_string());
+    let socket = world.home().join("clmgr.sock");
+    assert_eq!(lock, format!("{}\n{}\n", world.manager().1, socket.display()));
     world.run(&["kill"]).ok();
     std::fs::write(world.home().join("clmgr.lock"), [0xff; 4096]).unwrap();
     std::fs::write(world.home().join("clmgr.sock"), "no socket").unwrap();
@@ -539,7 +540,7 @@ fn a_second_keeper_says_that_there_is_one() {
     world.run(&["start", "sleep 1000", "--name", "a"]).ok();
     let (_, keeper) = world.manager();
     let said = world.run(&["keeper"]);
-    assert_eq!(said.code, 1);
+    assert_eq!(said.code, 4);
     assert!(
         said.err.contains("already running") && said.err.contains(&keeper.to_string()),
         "{}",

@@ -228,7 +228,8 @@ fn a_disk_without_room_at_the_beginning_is_told_and_nothing_is_left() {
     let said = world.run(&["start", "sleep 1000", "--name", "a"]);
     assert!(matches!(said.code, 1 | 5), "{}{}", said.out, said.err);
     assert!(
-        said.err.contains(world.home().to_str().unwrap()) && said.err.contains("No space left on device"),
+        said.err.contains(world.home().to_str().unwrap())
+            && (said.err.contains("No space left on device") || said.err.contains("disk is full")),
         "{}",
         said.err
     );

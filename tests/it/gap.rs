@@ -109,7 +109,7 @@ fn a_command_that_was_begun_is_not_repeated() {
         "eco.toml",
         "[[apps]]\nname = \"a\"\ncmd = \"sleep 1000\"\nready = { log = \"never\" }\nlisten_timeout = \"1h\"\n",
     );
-    world.run(&["status"]).ok();
+    world.run(&["resurrect"]).ok();
     let command = world.begin(&["start", "eco.toml"]);
     let (daemon, _) = world.manager();
     world.until("it runs", || world.states("a") == ["starting"]);
