@@ -34,7 +34,7 @@ impl Daemon {
         }
         // Whatever the answers say is written before they are given: if keeper and daemon die now, the next ones
         // know every process they speak of. A disk that is full is told by an event.
-        self.persist();
+        self.write_records();
         if !after.answers.is_empty() {
             self.answer_when_closed(after.answers);
         }
@@ -207,8 +207,14 @@ impl Daemon {
         }
     }
 
-    /// Writes the records of apps that changed, and what happened to them.
+    /// Writes what has changed. First everything that was decided is performed: a record whose events are not told yet
+    /// would never tell them.
     pub(crate) fn persist(&mut self) {
+        self.perform_all();
+        self.write_records();
+    }
+
+    fn write_records(&mut self) {
         let mut notes = self.hub.take_notes();
         self.export_dirty(&mut notes);
         self.store.notes(notes);
