@@ -82,6 +82,14 @@ impl Daemon {
         Self::start().map(Some)
     }
 
+    /// The same for what can only be asked of one that runs.
+    pub(crate) fn to_be_asked() -> Result<Self, Failure> {
+        Self::unless_ended()?.ok_or_else(|| {
+            Failure::unreachable("clmgr does not run here")
+                .hint("clmgr start, or clmgr resurrect, brings it and the saved apps back")
+        })
+    }
+
     /// The keeper, as something that becomes readable when it ends; none where that cannot be told.
     pub(crate) fn keeper(&mut self) -> Option<OwnedFd> {
         let ping: Ping = self.get(routes::PING, &[]).ok()?;

@@ -71,6 +71,34 @@ impl<'a> Chaos<'a> {
         Ok(chaos)
     }
 
+    /// Replaces daemon and keeper so often by another build, and back.
+    pub(crate) fn upgrades(&mut self, count: u32) -> anyhow::Result<()> {
+        let builds = self.world.builds()?;
+        for turn in 0..count {
+            poll::pause(Millis(self.random.below(300)));
+            let before = self.world.ping()?;
+            let from = clock::monotonic();
+            let build = &builds[(turn as usize + 1) % builds.len()];
+            let said = self.world.cli(&["upgrade", "--to", build])?;
+            let after = self.world.ping()?;
+            let is_done = said.code == 0 && after.pid != before.pid && after.keeper_pid == before.keeper_pid;
+            self.report.count("upgrades", u64::from(is_done));
+            if !is_done {
+                let text = format!("{} {}: {before:?}, then {after:?}", said.code, said.err.trim());
+                self.report.wrong("not upgraded", 1, text);
+            }
+            self.outages.push(Outage {
+                from,
+                to: clock::monotonic(),
+                keeper: false,
+            });
+            let status = self.world.status(None)?;
+            self.look(&status);
+            self.events.read(self.world, self.report)?;
+        }
+        Ok(())
+    }
+
     /// Kills the daemon so often: one that has worked for a while, and often some more while they are starting.
     pub(crate) fn daemons(&mut self, count: u32) -> anyhow::Result<()> {
         let mut left = count;

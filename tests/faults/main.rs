@@ -1,4 +1,5 @@
-//! Daemon and keeper are killed at random moments while fifty apps work; afterwards everything is accounted for.
+//! Daemon and keeper are replaced and killed at random moments while fifty apps work; afterwards everything is
+//! accounted for.
 //!
 //! `cargo test --test faults` is the short form, `CLMGR_FAULTS=long cargo test --test faults` the long one; see
 //! [`settings`]. It prints its seed and a table; what may not happen is told in full, the exit code is not zero

@@ -11,6 +11,7 @@ const TOLD: usize = 8;
 
 /// A line of the table: what is counted, and what may not happen to it.
 const ROWS: &[(&str, &[&str])] = &[
+    ("upgrades", &["not upgraded"]),
     ("daemons killed", &["not answering"]),
     ("keepers killed", &["not replaced"]),
     ("both killed at once", &["not back"]),

@@ -23,8 +23,8 @@ const PAUSE: Millis = Millis(40);
 pub(crate) fn run() -> anyhow::Result<bool> {
     let settings = Settings::read()?;
     println!(
-        "CLMGR_FAULTS_SEED={} ({} deaths of the daemon, {} of the keeper, {} of both)",
-        settings.seed, settings.daemons, settings.keepers, settings.both
+        "CLMGR_FAULTS_SEED={} ({} deaths of the daemon, {} of the keeper, {} of both, {} upgrades)",
+        settings.seed, settings.daemons, settings.keepers, settings.both, settings.upgrades
     );
     let world = World::new()?;
     let report = Report::default();
@@ -78,7 +78,8 @@ fn happen(world: &World, report: &Report, settings: &Settings) -> anyhow::Result
             }
         }
         let killed = chaos
-            .daemons(settings.daemons)
+            .upgrades(settings.upgrades)
+            .and_then(|()| chaos.daemons(settings.daemons))
             .and_then(|()| chaos.keepers(settings.keepers))
             .and_then(|()| chaos.both(settings.both));
         // Whoever waits for something here gets it, or its own deadline.

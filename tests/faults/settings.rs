@@ -13,23 +13,26 @@ pub(crate) struct Settings {
     pub(crate) keepers: u32,
     /// How often both are killed at once.
     pub(crate) both: u32,
+    /// How often daemon and keeper are replaced by another build.
+    pub(crate) upgrades: u32,
     /// Lines a second that each writer writes on average.
     pub(crate) rate: u64,
 }
 
 impl Settings {
-    /// `CLMGR_FAULTS=long` for 1000 deaths of the daemon, 50 of the keeper and 50 of both; `CLMGR_FAULTS_KILLS`,
-    /// `CLMGR_FAULTS_KEEPERS`, `CLMGR_FAULTS_BOTH` and `CLMGR_FAULTS_SEED` set one number each.
+    /// `CLMGR_FAULTS=long` for 1000 deaths of the daemon, 50 of the keeper, 50 of both and 50 upgrades;
+    /// `CLMGR_FAULTS_KILLS`, `CLMGR_FAULTS_KEEPERS`, `CLMGR_FAULTS_BOTH`, `CLMGR_FAULTS_UPGRADES` and
+    /// `CLMGR_FAULTS_SEED` set one number each.
     pub(crate) fn read() -> anyhow::Result<Self> {
         let long = match std::env::var("CLMGR_FAULTS").as_deref() {
             Ok("long") => true,
             Ok("short") | Err(_) => false,
             Ok(other) => anyhow::bail!("CLMGR_FAULTS is \"long\" or \"short\", not {other:?}"),
         };
-        let (daemons, keepers, both, rate) = if long {
-            (1000, 50, 50, 2000)
+        let (daemons, keepers, both, upgrades, rate) = if long {
+            (1000, 50, 50, 50, 2000)
         } else {
-            (100, 5, 5, 10_000)
+            (100, 5, 5, 5, 10_000)
         };
         let seed = std::collections::hash_map::RandomState::new();
         let seed = std::hash::BuildHasher::hash_one(&seed, 0) % 1_000_000;
@@ -38,6 +41,7 @@ impl Settings {
             daemons: number("CLMGR_FAULTS_KILLS")?.unwrap_or(daemons),
             keepers: number("CLMGR_FAULTS_KEEPERS")?.unwrap_or(keepers),
             both: number("CLMGR_FAULTS_BOTH")?.unwrap_or(both),
+            upgrades: number("CLMGR_FAULTS_UPGRADES")?.unwrap_or(upgrades),
             rate,
         })
     }

@@ -20,6 +20,9 @@ use serde::de::DeserializeOwned;
 /// The program that is tested.
 const CLMGR: &str = env!("CARGO_BIN_EXE_clmgr");
 
+/// The name of its copy in the folder of a run.
+const COPY: &str = "clmgr";
+
 /// How long anything may take before it counts as never.
 pub(crate) const PATIENCE: Millis = Millis(60_000);
 
@@ -121,6 +124,15 @@ impl World {
         Ok(())
     }
 
+    /// Programs that replace each other: the tested one and a copy of it.
+    pub(crate) fn builds(&self) -> anyhow::Result<[String; 2]> {
+        let copy = self.root.join(COPY);
+        if !copy.exists() {
+            std::fs::copy(CLMGR, &copy)?;
+        }
+        Ok([CLMGR.to_owned(), copy.to_str().context("a strange path")?.to_owned()])
+    }
+
     /// The daemon among a keeper's children; none while there is none.
     pub(crate) fn daemon_of(&self, keeper: i32) -> Option<i32> {
         procfs::children(keeper)
@@ -141,7 +153,7 @@ impl World {
     fn plays(&self, pid: i32, role: &[u8]) -> bool {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.split(|byte| *byte == 0).nth(1) == Some(role)
-            && line.starts_with(CLMGR.as_bytes())
+            && (line.starts_with(CLMGR.as_bytes()) || line.starts_with(self.root.join(COPY).as_os_str().as_bytes()))
             && procfs::environ_has(pid, &self.mark)
     }
 

@@ -17,7 +17,7 @@ pub const EXAMPLES: &str = "Examples:
 
 pub(crate) fn run(args: &Targets, context: &mut Context) -> Result<(), Failure> {
     let query = targets::query(&targets::resolve(&args.targets)?);
-    let reply: DescribeReply = Daemon::start()?.get(routes::DESCRIBE, &query)?;
+    let reply: DescribeReply = Daemon::to_be_asked()?.get(routes::DESCRIBE, &query)?;
     if context.json {
         return context.ui.json(&reply);
     }

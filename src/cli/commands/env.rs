@@ -33,7 +33,7 @@ pub(crate) fn run(args: &EnvArgs, context: &mut Context) -> Result<(), Failure> 
     if args.reveal {
         query.push(("reveal", "true".to_owned()));
     }
-    let replies: Vec<EnvReply> = Daemon::start()?.get(routes::ENV, &query)?;
+    let replies: Vec<EnvReply> = Daemon::to_be_asked()?.get(routes::ENV, &query)?;
     if context.json {
         return context.ui.json(&replies);
     }

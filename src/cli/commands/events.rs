@@ -71,7 +71,7 @@ pub(crate) fn run(args: &EventsArgs, context: &mut Context) -> Result<(), Failur
     let mut newest = None;
     loop {
         let mut written = Ok(());
-        let ended = Daemon::start()?.stream(routes::EVENTS, &query, |line| {
+        let ended = Daemon::to_be_asked()?.stream(routes::EVENTS, &query, |line| {
             written = show(line, args.follow, &mut newest, context);
             if written.is_ok() {
                 ControlFlow::Continue(())

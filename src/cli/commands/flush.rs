@@ -20,6 +20,6 @@ pub(crate) fn run(args: &OptionalTargets, context: &mut Context) -> Result<(), F
         args.targets.as_slice()
     };
     let request = commands::request(words)?;
-    let reply = Daemon::start()?.change(routes::FLUSH, request)?;
+    let reply = Daemon::to_be_asked()?.change(routes::FLUSH, request)?;
     report::done(context, &reply)
 }

@@ -7,7 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 
 pub(crate) fn run(context: &mut Context) -> Result<(), Failure> {
-    let reply: OperationReply = Daemon::start()?.act(routes::SAVE)?;
+    let reply: OperationReply = Daemon::to_be_asked()?.act(routes::SAVE)?;
     if context.json {
         return context.ui.json(&reply);
     }

@@ -31,6 +31,6 @@ pub(crate) fn run(args: &SendArgs, context: &mut Context) -> Result<(), Failure>
         targets: targets::resolve(std::slice::from_ref(&args.target))?,
         text: args.text.clone(),
     };
-    let reply = Daemon::start()?.change(routes::SEND, request)?;
+    let reply = Daemon::to_be_asked()?.change(routes::SEND, request)?;
     report::done(context, &reply)
 }

@@ -37,6 +37,6 @@ pub(crate) fn run(args: &SignalArgs, context: &mut Context) -> Result<(), Failur
         targets: targets::resolve(std::slice::from_ref(&args.target))?,
         signal: args.signal,
     };
-    let reply = Daemon::start()?.change(routes::SIGNAL, request)?;
+    let reply = Daemon::to_be_asked()?.change(routes::SIGNAL, request)?;
     report::done(context, &reply)
 }

@@ -9,24 +9,32 @@ use super::Known;
 use crate::ledger::{Entry, Record};
 use crate::report::Report;
 
-pub(super) fn check(known: &Known<'_>, report: &Report) {
-    let mut recorded = BTreeMap::<(&str, i32), Vec<&Event>>::new();
-    for event in known
-        .events
-        .all
-        .values()
-        .filter(|event| event.kind == EventKind::Exited)
-    {
-        if let (Some(app), Some(pid)) = (&event.app, event.pid) {
-            recorded.entry((app.as_str(), pid)).or_default().push(event);
+/// The exits of every life, in the order of the lives: a pid is given again after a while.
+fn lives<'a>(known: &Known<'a>) -> BTreeMap<(&'a str, i32), Vec<Vec<&'a Event>>> {
+    let mut lives = BTreeMap::<(&str, i32), Vec<Vec<&Event>>>::new();
+    for event in known.events.all.values() {
+        let (Some(app), Some(pid)) = (&event.app, event.pid) else {
+            continue;
+        };
+        let of_pid = lives.entry((app.as_str(), pid)).or_default();
+        match event.kind {
+            EventKind::Started => of_pid.push(Vec::new()),
+            EventKind::Exited => match of_pid.last_mut() {
+                Some(life) => life.push(event),
+                None => of_pid.push(vec![event]),
+            },
+            _ => {}
         }
     }
-    let born: BTreeMap<(&str, i32), u64> = known
-        .ledger
-        .iter()
-        .filter(|entry| entry.record == Record::Born)
-        .map(|entry| ((entry.app.as_str(), entry.pid), entry.at))
-        .collect();
+    lives
+}
+
+pub(super) fn check(known: &Known<'_>, report: &Report) {
+    let lives = lives(known);
+    let mut born = BTreeMap::<(&str, i32), Vec<u64>>::new();
+    for entry in known.ledger.iter().filter(|entry| entry.record == Record::Born) {
+        born.entry((entry.app.as_str(), entry.pid)).or_default().push(entry.at);
+    }
     for entry in known.ledger {
         let expected = match entry.record {
             Record::Code(code) => ExitStatus::Code(code),
@@ -42,8 +50,11 @@ pub(super) fn check(known: &Known<'_>, report: &Report) {
             report.count("exits while no daemon lived", 1);
         }
         let key = (entry.app.as_str(), entry.pid);
-        let found = recorded.get(&key).map_or(&[][..], Vec::as_slice);
-        let born = born.get(&key).copied().unwrap_or(0);
+        let births = born.get(&key).map_or(&[][..], Vec::as_slice);
+        let life = births.partition_point(|at| *at <= entry.at).saturating_sub(1);
+        let born = births.get(life).copied().unwrap_or(0);
+        let found = lives.get(&key).and_then(|lives| lives.get(life));
+        let found = found.map_or(&[][..], Vec::as_slice);
         let orphaned = orphaned(known, born, entry);
         match found {
             [] if known.is_unseen(born, Some(entry.at)) => report.count("exits that nobody could see", 1),

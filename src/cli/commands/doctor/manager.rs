@@ -35,7 +35,7 @@ pub(super) fn reach(home: Home) -> (Scene, Vec<Check>) {
         Ok(None) if home.db().exists() => Check::attention(
             "manager",
             format!("it does not run, though there is a state in {}", home.state.display()),
-            "clmgr status brings it and the saved apps back",
+            "clmgr resurrect brings it and the saved apps back",
         ),
         Ok(None) => Check::note("manager", "it does not run, and nothing was ever started here").next("clmgr start"),
         Err(failure) => {
