@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! systemd, a shell, or PID 1 of a container
-//! └─ clmgr keeper            decides nothing: forks, reaps, holds descriptors, restarts the daemon
+//! └─ clmgr keeper            decides nothing: forks, reaps, holds descriptors, restarts the daemon;
+//!    │                       `clmgr runtime` becomes it by exec
 //!    ├─ clmgr daemon         decides everything; may die or be replaced at any moment
 //!    ├─ node server.js       api:0      every app process is a child of the keeper,
 //!    └─ python worker.py     worker:0   a sibling of the daemon
@@ -14,24 +15,32 @@
 //! One binary, three roles; `main.rs` picks one. Keeper and daemon talk over a socket pair in numbered, versioned
 //! messages ([`keeper::protocol`]). The keeper holds each app's pidfd, the read ends of its output pipes and the
 //! write end of its input, so that an app never notices that a daemon died, and the next daemon goes on where the
-//! last one stopped (`daemon::recover`).
+//! last one stopped (`daemon::recover`). It also keeps the control socket (`daemon::doors`), the apps' listening
+//! sockets (`daemon::listeners`) and, under systemd, copies of what nobody could open again in the service manager's store
+//! (`keeper::service`). If the keeper dies, the daemon replaces it (`daemon::replace`). If both die, the next pair
+//! knows survivors by their records, and by the marks in their environment where no record was written
+//! (`daemon::survivors`).
+//!
+//! `clmgr runtime` is the keeper in the foreground (`keeper::runtime`). Users' files are read by a helper, the same
+//! command line with `CLMGR_RUNTIME_STEP` set, at the start and on SIGHUP; the daemon writes app output to the
+//! keeper's standard streams (`logs::console`) and says when it is the end (`daemon::runtime`).
 //!
 //! # Modules
 //!
 //! | module | layer | what it is |
 //! |---|---|---|
-//! | [`model`] | 0 | the vocabulary: names, ids, specs, states, exits, sizes, durations, events; no I/O |
+//! | [`model`] | 0 | the vocabulary: names, ids, specs, states, exits, sizes, durations, addresses, events; no I/O |
 //! | [`config`] | 1 | `ecosystem.toml` in, specs or all problems at once out; pure |
 //! | [`supervise`] | 1 | the core: (state, input, now) → outputs; pure |
 //! | [`api`] | 1 | wire types, the route table, OpenAPI; shared by both sides; pure |
 //! | [`os`] | 2 | every system call that std has no safe word for, and every `unsafe` |
-//! | [`keeper`] | 2 | the keeper's loop and its protocol, both ends |
+//! | [`keeper`] | 2 | the keeper's loop and its protocol, both ends; its upgrade in place; as a service, as a runtime |
 //! | [`node`] | 2 | Node's IPC channel |
-//! | [`logs`] | 2 | from pipes to files: pump, framing, rotation, compression; and reading them again |
-//! | [`store`] | 2 | SQLite on a thread of its own; numbered migrations |
+//! | [`logs`] | 2 | from pipes to files: pump, framing, the journal that survives a kill, rotation, compression; and reading them again |
+//! | [`store`] | 2 | SQLite on a thread of its own; numbered migrations, backup, reserve |
 //! | [`client`] | 2 | HTTP over the control socket; starts the keeper when none runs |
-//! | [`daemon`] | 3 | wiring: the loop, the performers, recovery, the HTTP server |
-//! | [`cli`] | 3 | arguments, one file per command, rendering; [`cli::ui`] alone writes to the terminal |
+//! | [`daemon`] | 3 | wiring: the loop, the performers, recovery, listeners, the HTTP server |
+//! | [`cli`] | 3 | arguments, one file per command, rendering, units (`cli::boot`); [`cli::ui`] alone writes to the terminal |
 //!
 //! A module uses lower layers only, and nothing of its own layer, except: `keeper`, `node` and `logs` use `os`;
 //! `client` uses `os`; `store` uses the wire types of `api` that it keeps; `daemon` uses every layer-2 module but
@@ -50,6 +59,18 @@
 //! the core decides by `supervise::policy` → `Sweep` (nothing of the dead tree may be left) → `Spawn`, or a timer, or
 //! an open circuit with an event and an alert.
 //!
+//! One pass of the loop hands its events, crashes and the records of the apps that changed to the store as one batch,
+//! which is one transaction: the next daemon does again exactly what was not told. Answers, and the processes of
+//! rollouts, wait for it (`daemon::perform`).
+//!
+//! # The way of an upgrade
+//!
+//! `clmgr upgrade` → `POST /v1/upgrade` → `<exe> handshake` → keeper: a child of the new build reads the state →
+//! `Leave` → the old daemon writes and ends → the new one is on `Trial`: it compares what it finds with what was seen,
+//! serves, says `Proven` → the keeper executes the new build in place (`keeper::handover`: its knowledge in memory,
+//! its descriptors by number) → `Upgraded`. Whatever fails leads back to the build that was there (`keeper::upgrade`
+//! draws it).
+//!
 //! # Glossary
 //!
 //! * **app**: one entry of `ecosystem.toml`; **instance**: one of its processes, in a numbered **slot**.
@@ -59,6 +80,16 @@
 //! * **circuit**: closed, open (nothing is started), or probing (one instance is tried).
 //! * **wanted**: what the user asked for, durable; **held**: an instance stopped by itself while its app runs.
 //! * **sweep**: making sure that nothing is left of a dead leader's process tree.
+//! * **starved**: of a start that the machine, not the app, made impossible; tried again, not counted.
+//! * **listener**: a socket that belongs to an app, not to one of its processes.
+//! * **survivor**: a process of an app that outlived the keeper, or keeper and daemon; to **adopt**: to take it over.
+//! * **mark**: what every process of an app carries in its environment (`CLMGR_RUN`), by which survivors are known.
+//! * **spare**: a copy of the manager's end of an IPC channel that the app itself carries.
+//! * **journal**: files for log bytes between pipe and log (`logs::journal`).
+//! * **backup**: the second copy of the state; **reserve**: room beside it that is given up to stop something.
+//! * **detach**: the keeper leaves without its apps (SIGUSR1); the next keeper adopts them.
+//! * **trial**: a new build's daemon before it has shown that it finds what the old one saw.
+//! * **control gap**: how long nobody answers while one daemon takes over from another.
 
 pub mod api;
 pub mod cli;
