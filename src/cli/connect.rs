@@ -22,6 +22,8 @@ pub(crate) struct Daemon {
     client: Client,
     /// Where nobody runs, keeper and daemon may be started.
     starts: bool,
+    /// They may be if they were killed.
+    revives: bool,
 }
 
 /// How often a daemon may be lost before an answer is given up. For as long as the last thread of a dying one lives,
@@ -45,13 +47,22 @@ impl Daemon {
         Ok(Self {
             client: launch::ensure_running(&home()?)?,
             starts: true,
+            revives: false,
         })
+    }
+
+    const fn of(client: Client) -> Self {
+        Self {
+            client,
+            starts: false,
+            revives: false,
+        }
     }
 
     /// Connects to a daemon that runs; none where it does not.
     pub(crate) fn running() -> Result<Option<Self>, Failure> {
         match Client::connect(&home()?.socket()) {
-            Ok(client) => Ok(Some(Self { client, starts: false })),
+            Ok(client) => Ok(Some(Self::of(client))),
             Err(ClientError::NotRunning { .. }) => Ok(None),
             Err(error) => Err(failure(error)),
         }
@@ -67,14 +78,18 @@ impl Daemon {
             return Ok(None);
         }
         let client = launch::ensure_running(&home)?;
-        Ok(Some(Self { client, starts: false }))
+        Ok(Some(Self::of(client)))
     }
 
     /// The same, but one that was killed since this machine was started is brought back, too: its apps may live. None
     /// after an orderly end.
     pub(crate) fn unless_ended() -> Result<Option<Self>, Failure> {
         if let Some(daemon) = Self::running_or_restarting()? {
-            return Ok(Some(daemon));
+            // It may be dying, and its keeper with it.
+            return Ok(Some(Self {
+                revives: true,
+                ..daemon
+            }));
         }
         if running::read(&home()?.running()).is_none() {
             return Ok(None);
@@ -115,7 +130,8 @@ impl Daemon {
                 answer => return answer.map_err(failure),
             }
             let home = home()?;
-            if !self.starts && !launch::keeper_lives(&home) {
+            let may_start = self.starts || (self.revives && running::read(&home.running()).is_some());
+            if !may_start && !launch::keeper_lives(&home) {
                 break;
             }
             poll::pause(PAUSE);

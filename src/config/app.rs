@@ -158,7 +158,7 @@ fn exec_mode(fields: &Fields<'_>) {
                 "exec_mode",
                 "`exec_mode = \"cluster\"` is not supported by this version",
             )
-            .hint("remove it; `increment_var = \"PORT\"` gives each instance its own port")
+            .hint("remove it; `listen` gives all instances one port, `increment_var = \"PORT\"` each its own")
             .list_keys(),
         ),
         _ => fields

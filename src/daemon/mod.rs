@@ -10,7 +10,7 @@
 //! ```
 //!
 //! It may die at any moment: the keeper holds every process and descriptor, the store every decision. See
-//! [`recover`] for how the next one goes on.
+//! `recover` for how the next one goes on.
 
 mod alerts;
 mod daemon_loop;

@@ -194,7 +194,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         tokio::spawn(wait_for_disk(daemon.home.state.clone(), mail.clone()));
     }
     let state_lost = salvaged || !notes.is_empty();
-    daemon.announce_start(notes);
+    daemon.announce_start(notes, salvaged && !borrowed);
     let trial = table.trial.clone();
     let listener = match take_up(&mut daemon, state, table, hunt.unless(salvaged), state_lost) {
         Ok(listener) => listener,
@@ -416,7 +416,7 @@ impl Daemon {
     }
 
     /// Says that another daemon is at work, and what of the state was lost.
-    fn announce_start(&mut self, notes: Vec<String>) {
+    fn announce_start(&mut self, notes: Vec<String>, resumed: bool) {
         self.hub.announce(
             clock::wall(),
             EventKind::DaemonStarted,
@@ -425,6 +425,10 @@ impl Daemon {
         for note in notes {
             tracing::warn!("{note}");
             self.hub.announce(clock::wall(), EventKind::StateLost, note);
+        }
+        if resumed {
+            let message = "changes are written again; the damaged file is kept beside the state";
+            self.hub.announce(clock::wall(), EventKind::StateResumed, message);
         }
     }
 

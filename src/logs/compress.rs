@@ -15,7 +15,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::fs::{rename, unlink};
 
-use crate::logs::rotate::{Shelf, all_rotated, rotated, temporary};
+use crate::logs::rotate::{HOLES, Shelf, all_rotated, rotated, temporary};
 
 /// Hands paths to the gzip thread, which is started with the first one and ends with this value.
 #[derive(Debug, Default)]
@@ -82,19 +82,34 @@ pub fn compress_all(path: &Path, shelf: &Shelf) -> io::Result<()> {
 /// The newest uncompressed file, opened; removes those that already have a compressed copy.
 fn pending(path: &Path, shelf: &Shelf) -> Option<File> {
     let _names = shelf.lock();
-    for number in 1..=u32::MAX {
+    for number in numbers(path) {
         let plain = rotated(path, number, false);
-        let zipped = rotated(path, number, true).exists();
         match File::open(&plain) {
-            Ok(_) if zipped => {
+            Ok(_) if rotated(path, number, true).exists() => {
                 let _copy_is_complete = unlink(&plain);
             }
             Ok(file) => return Some(file),
-            Err(_) if zipped => {}
-            Err(_) => return None,
+            // Compressed already.
+            Err(_) => {}
         }
     }
     None
+}
+
+/// The numbers of the rotated files, as [`all_rotated`] has them: a process that was killed in the middle of a
+/// rotation leaves one out.
+fn numbers(path: &Path) -> impl Iterator<Item = u32> {
+    let mut holes = 0;
+    (1..=u32::MAX)
+        .map(|number| {
+            let is_there = |gzip| rotated(path, number, gzip).symlink_metadata().is_ok();
+            (number, is_there(false) || is_there(true))
+        })
+        .take_while(move |(_, is_there)| {
+            holes = if *is_there { 0 } else { holes + 1 };
+            holes < HOLES
+        })
+        .filter_map(|(number, is_there)| is_there.then_some(number))
 }
 
 fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
@@ -113,16 +128,12 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
     file.sync_all()?;
     let _names = shelf.lock();
     // Rotation moved it on, or removed it.
-    let number = (1..=u32::MAX)
-        .map(|number| (number, rotated(path, number, false).symlink_metadata()))
-        .take_while(|(number, plain)| plain.is_ok() || rotated(path, *number, true).exists())
-        .find(|(_, plain)| {
-            plain
-                .as_ref()
-                .is_ok_and(|plain| (plain.dev(), plain.ino()) == (meta.dev(), meta.ino()))
-        });
+    let number = numbers(path).find(|number| {
+        let plain = rotated(path, *number, false).symlink_metadata();
+        plain.is_ok_and(|plain| (plain.dev(), plain.ino()) == (meta.dev(), meta.ino()))
+    });
     match number {
-        Some((number, _)) => {
+        Some(number) => {
             rename(&target, rotated(path, number, true))?;
             unlink(rotated(path, number, false))?;
         }
@@ -138,6 +149,19 @@ mod tests {
     use crate::logs::rotate::{Shelf, rotated, temporary};
     use std::fs;
     use std::io::Read;
+
+    #[test]
+    fn a_rotation_that_was_cut_short_leaves_nothing_uncompressed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        // Killed between the moves: the newest has its new number, and the current file still its name.
+        fs::write(rotated(&path, 2, false), "two").unwrap();
+        fs::write(rotated(&path, 4, false), "four").unwrap();
+        compress_all(&path, &Shelf::default()).unwrap();
+        for number in [2, 4] {
+            assert!(!rotated(&path, number, false).exists() && rotated(&path, number, true).exists());
+        }
+    }
 
     #[test]
     fn compresses_what_a_crash_left() {

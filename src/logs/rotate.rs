@@ -58,6 +58,9 @@ pub fn existing(path: &Path, number: u32) -> Option<(PathBuf, bool, u64)> {
     })
 }
 
+/// So many missing numbers in a row are the end. A shift under way leaves out one, one that was cut short another.
+pub(super) const HOLES: u32 = 4;
+
 /// The rotated files of a log, newest first, as [`existing`] has them. Safe against a shift meanwhile:
 /// files only ever move up, so none is missed, but one may come twice; compare inodes.
 pub fn all_rotated(path: &Path) -> impl Iterator<Item = (PathBuf, bool, u64)> {
@@ -67,7 +70,7 @@ pub fn all_rotated(path: &Path) -> impl Iterator<Item = (PathBuf, bool, u64)> {
         // A shift under way leaves a hole of one, which moves down.
         .take_while(move |found| {
             holes = if found.is_some() { 0 } else { holes + 1 };
-            holes < 4
+            holes < HOLES
         })
         .flatten()
 }

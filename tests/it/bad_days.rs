@@ -76,8 +76,8 @@ fn a_state_of_a_newer_version_is_left_alone() {
     for args in [
         &["start", "sleep 1000"][..],
         &["resurrect"],
-        &["describe", "kept", "--json"],
         &["start", "kept"],
+        &["stop", "kept", "--json"],
     ] {
         let said = world.run(args);
         assert_eq!(said.code, 5, "{args:?}: {}{}", said.out, said.err);

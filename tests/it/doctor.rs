@@ -59,7 +59,7 @@ fn it_works_where_nothing_runs_and_starts_nothing() {
     world.run(&["kill"]).ok();
     let manager = finding(&world, "manager");
     assert_eq!(manager["verdict"], "attention");
-    assert!(manager["next"].as_str().unwrap().contains("clmgr status"));
+    assert!(manager["next"].as_str().unwrap().contains("clmgr resurrect"));
     world.until("nothing runs", || world.processes().is_empty());
 }
 

@@ -1,117 +1,114 @@
-//! Is the manager started at boot?
+//! Is the manager started with the machine?
 
-use std::path::{Path, PathBuf};
-
-use crate::cli::world;
+use crate::cli::boot::{self, Installation, UnitState};
 
 use super::Scene;
 use super::check::Check;
 
-/// There where systemd is the system's manager.
-const SYSTEMD: &str = "/run/systemd/system";
-
 pub(super) fn check(scene: &Scene) -> Vec<Check> {
-    let root = rustix::process::geteuid().is_root();
+    match boot::installation() {
+        Ok(Some(found)) => judge(&found),
+        Ok(None) => vec![missing(scene)],
+        Err(failure) => vec![Check::attention(
+            "boot",
+            failure.message,
+            "clmgr startup --print shows what it would be",
+        )],
+    }
+}
+
+fn missing(scene: &Scene) -> Check {
+    if boot::detect().is_none() {
+        return Check::note(
+            "boot",
+            "there is no systemd or OpenRC here; nothing starts clmgr at boot",
+        )
+        .next("clmgr startup --print");
+    }
     if std::env::var_os("CLMGR_HOME").is_some_and(|home| !home.is_empty()) {
-        let message = format!(
-            "CLMGR_HOME is set: {} is not what starts at boot",
-            scene.home.state.display()
-        );
-        return vec![Check::note("boot", message)];
+        let home = scene.home.state.display();
+        return Check::note("boot", format!("nothing starts the clmgr of CLMGR_HOME={home} at boot"))
+            .next("clmgr startup");
     }
-    let openrc = Path::new("/etc/init.d/clmgr");
-    if !Path::new(SYSTEMD).exists() {
-        let check = if root && openrc.exists() {
-            Check::ok("boot", format!("{} starts it", openrc.display()))
-        } else {
-            Check::note("boot", "there is no systemd here; nothing starts clmgr at boot").next("clmgr startup --print")
-        };
-        return vec![check];
-    }
-    let (folder, target) = if root {
-        (PathBuf::from("/etc/systemd/system"), "multi-user.target.wants")
+    Check::attention(
+        "boot",
+        "clmgr is not started at boot: apps do not come back after a reboot",
+        "clmgr startup",
+    )
+}
+
+fn judge(found: &Installation) -> Vec<Check> {
+    let path = found.path.display();
+    let unit = if !found.same_home {
+        Check::note("boot", format!("{path} starts the clmgr of another state folder"))
+    } else if !found.enabled {
+        let message = format!("{path} is not enabled: apps do not come back after a reboot");
+        Check::attention("boot", message, "clmgr startup")
     } else {
-        (user_units(), "default.target.wants")
-    };
-    let mut checks = vec![unit(&folder, target)];
-    if !root {
-        checks.push(linger());
-    }
-    checks
-}
-
-fn user_units() -> PathBuf {
-    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-    config
-        .filter(|path| path.is_absolute())
-        .or_else(|| world::user_home().map(|home| home.join(".config")))
-        .unwrap_or_default()
-        .join("systemd/user")
-}
-
-fn unit(folder: &Path, target: &str) -> Check {
-    let file = folder.join("clmgr.service");
-    let enabled = folder.join(target).join("clmgr.service");
-    if !file.exists() {
-        Check::attention(
-            "boot",
-            format!(
-                "there is no unit ({}): apps do not come back after a reboot",
-                file.display()
+        match found.state {
+            UnitState::Current => Check::ok("boot", format!("{path} is enabled")),
+            UnitState::Foreign => Check::note(
+                "boot",
+                format!("{path} is enabled; it was not written by clmgr startup"),
             ),
-            "clmgr startup",
-        )
-    } else if enabled.symlink_metadata().is_err() {
-        Check::attention(
-            "boot",
-            format!(
-                "the unit {} is not enabled: apps do not come back after a reboot",
-                file.display()
-            ),
-            "clmgr startup",
-        )
-    } else {
-        Check::ok("boot", format!("the unit {} is enabled", file.display()))
-    }
-}
-
-/// A user's own units run without a session only if the user lingers.
-fn linger() -> Check {
-    let uid = rustix::process::geteuid();
-    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid.as_raw()));
-    let Some(user) = user.ok().flatten() else {
-        return Check::note("linger", format!("user {} has no name", uid.as_raw()));
+            UnitState::Outdated => {
+                let message = format!(
+                    "{path} is not what this clmgr would write: it is of another version, or starts another program"
+                );
+                Check::attention("boot", message, "clmgr startup")
+            }
+        }
     };
-    if Path::new("/var/lib/systemd/linger").join(&user.name).exists() {
-        Check::ok("linger", format!("{} lingers: apps run without a session", user.name))
-    } else {
+    let linger = found.linger.map(|lingers| {
+        if lingers {
+            return Check::ok("linger", "your apps run without a session");
+        }
         Check::attention(
             "linger",
-            format!(
-                "{} does not linger: apps end with the last session, and do not begin at boot",
-                user.name
-            ),
-            "loginctl enable-linger, or clmgr startup",
+            "your apps end with your last session, and do not begin at boot",
+            "clmgr startup, or loginctl enable-linger",
         )
-    }
+    });
+    [unit].into_iter().chain(linger).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::unit;
+    use super::judge;
+    use crate::cli::boot::{Installation, Kind, UnitState};
     use crate::cli::commands::doctor::check::Verdict;
-    use crate::os::fsx;
 
     #[test]
-    fn a_unit_must_be_there_and_enabled() {
-        let folder = tempfile::tempdir().unwrap();
-        let verdict = || unit(folder.path(), "x.wants").verdict;
-        assert_eq!(verdict(), Verdict::Attention);
-        let file = folder.path().join("clmgr.service");
-        fsx::write_atomic(&file, b"[Unit]", 0o644).unwrap();
-        assert_eq!(verdict(), Verdict::Attention);
-        std::fs::create_dir(folder.path().join("x.wants")).unwrap();
-        std::os::unix::fs::symlink(&file, folder.path().join("x.wants/clmgr.service")).unwrap();
-        assert_eq!(verdict(), Verdict::Ok);
+    fn a_unit_must_be_current_and_enabled_and_its_user_linger() {
+        let good = Installation {
+            kind: Kind::SystemdUser,
+            path: "/x/clmgr.service".into(),
+            state: UnitState::Current,
+            enabled: true,
+            linger: Some(true),
+            same_home: true,
+        };
+        let verdicts = |found: &Installation| judge(found).iter().map(|check| check.verdict).collect::<Vec<_>>();
+        assert_eq!(verdicts(&good), [Verdict::Ok, Verdict::Ok]);
+        let with = |change: &dyn Fn(&mut Installation)| {
+            let mut found = good.clone();
+            change(&mut found);
+            verdicts(&found)
+        };
+        assert_eq!(with(&|found| found.enabled = false), [Verdict::Attention, Verdict::Ok]);
+        assert_eq!(
+            with(&|found| found.state = UnitState::Outdated),
+            [Verdict::Attention, Verdict::Ok]
+        );
+        assert_eq!(
+            with(&|found| found.state = UnitState::Foreign),
+            [Verdict::Note, Verdict::Ok]
+        );
+        assert_eq!(with(&|found| found.same_home = false), [Verdict::Note, Verdict::Ok]);
+        assert_eq!(
+            with(&|found| found.linger = Some(false)),
+            [Verdict::Ok, Verdict::Attention]
+        );
+        assert_eq!(with(&|found| found.linger = None), [Verdict::Ok]);
     }
 }

@@ -3,13 +3,13 @@
 //!
 //! | part | what is looked at |
 //! |---|---|
-//! | [`manager`] | does it answer; which binaries do keeper and daemon execute |
-//! | [`boot`] | is it started at boot |
-//! | [`cgroup`] | cgroup v2, and whether it is the manager's to use |
-//! | [`limits`] | files, processes, connections that wait |
-//! | [`folders`] | state, sockets, logs: owner, mode, room |
-//! | [`state`] | the database, what was put aside, whether it can be written; the clock |
-//! | [`orphans`] | processes of runs that no manager knows |
+//! | `manager` | does it answer; which binaries do keeper and daemon execute |
+//! | `boot` | is it started at boot |
+//! | `cgroup` | cgroup v2, and whether it is the manager's to use |
+//! | `limits` | files, processes, connections that wait |
+//! | `folders` | state, sockets, logs: owner, mode, room |
+//! | `state` | the database, what was put aside, whether it can be written; the clock |
+//! | `orphans` | processes of runs that no manager knows |
 
 mod boot;
 mod cgroup;

@@ -81,8 +81,12 @@ pub struct ProgramArgs {
     /// Do not start it again when it ends
     #[arg(long)]
     pub no_autorestart: bool,
-    /// A socket that clmgr owns and each instance inherits: 0.0.0.0:3000, [::]:80, udp:ADDR, unix:PATH; repeatable
-    #[arg(long, value_name = "ADDR")]
+    /// Addresses of sockets that clmgr owns.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        help = "A socket that clmgr owns and each instance inherits: 0.0.0.0:3000, [::]:80, udp:ADDR, unix:PATH; repeatable"
+    )]
     pub listen: Vec<String>,
     /// When it is ready: spawn, listen, ipc, notify or fd:N
     #[arg(long, value_name = "HOW")]
