@@ -2,7 +2,7 @@
 boot, and of the one command that was not, all or nothing."""
 import copy, random, sys, threading, time
 
-from lib import DATABASE, LONG, SEED, Guest, RigError, check, main, say
+from lib import DATABASE, LONG, PATIENCE, SEED, Guest, RigError, check, main, say
 
 CUTS = 50 if LONG else 3
 USER = sys.argv[1] if len(sys.argv) > 1 else 'root'
@@ -127,14 +127,16 @@ def test(vm):
         commands = Commands(guest, model, rnd, rnd.randint(3, 8) if after_answer else 1000)
         commands.start()
         if after_answer:
-            commands.join(300)
+            commands.join(PATIENCE)
+            check('cut %d: the commands end' % cut, not commands.is_alive(), commands.pending)
         else:
             time.sleep(3 + rnd.random() * 8)
         mode = ['random', 'drop'][cut % 2]
         vm.power_cut(mode, seed=seed)
-        commands.join(300)
+        commands.join(PATIENCE)
+        check('cut %d: nobody waits for the machine that is gone' % cut, not commands.is_alive(), commands.pending)
         check('cut %d: no command was refused' % cut, commands.refused is None, commands.refused)
-        vm.start()
+        guest.boot()
         guest.unit_is_up()
         sound = guest.root(DATABASE % guest.home)
         candidates = [commands.model] + ([commands.pending[1]] if commands.pending else [])

@@ -1,5 +1,5 @@
 """What the tests in a virtual machine share: a guest with clmgr in it, and checks that say what they saw."""
-import json, os, random, sys, time
+import json, os, random, sys, threading, time
 
 RIG = os.environ.get('CLMGR_RIG') or os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../../shared/rigs/vm')
 sys.path.insert(0, RIG)
@@ -8,6 +8,16 @@ from vm import VM, RigError  # noqa: E402
 LONG = os.environ.get('CLMGR_VM') == 'long'
 SEED = int(os.environ.get('CLMGR_VM_SEED') or random.SystemRandom().randrange(1 << 30))
 PATIENCE = 240
+# For a whole script: whatever no other wait has foreseen ends here.
+LIMIT = 4 * 3600 if LONG else 600
+# The rig's agent serves the ports that it finds when it starts. At a boot their names appear one by one, and it may
+# see some of them only: then it never hears the one that it is asked on.
+PORTS = """mkdir -p /etc/systemd/system/rig-agent.service.d
+cat >/etc/systemd/system/rig-agent.service.d/ports.conf <<'END'
+[Service]
+ExecStartPre=/bin/sh -c 'for n in 0 1 2 3; do until test -e /dev/virtio-ports/rig.$$n; do sleep 0.1; done; done'
+END
+systemctl daemon-reload"""
 
 # Talks over its channel and its input, and says when either is gone.
 TALKER = '''
@@ -62,6 +72,7 @@ class Guest:
         self.scope = '' if user == 'root' else '--user '
 
     def install(self):
+        self.root(PORTS)
         self.vm.push(os.environ['CLMGR_VM_BINARY'], '/usr/local/bin/clmgr')
         self.root('cat >/srv/talker.js', stdin=TALKER)
         self.root('cat >/srv/graceful.sh; chmod 755 /srv/graceful.sh; mkdir -m 777 -p /var/tmp', stdin=GRACEFUL)
@@ -126,6 +137,32 @@ class Guest:
                 check(what, False, self.report())
             time.sleep(0.2)
 
+    def boot(self):
+        """Starts the machine; everything that it starts by itself has been started then."""
+        self.vm.start(wait=False)
+        begin = time.monotonic()
+        try:
+            self.vm.wait_agent(PATIENCE)
+        except RigError as error:
+            check("the machine's agent answers", False, error)
+        ready, state = time.monotonic(), None
+        while state not in ('running', 'degraded'):
+            state = self.try_run('systemctl is-system-running', user=None, timeout=60).out.strip()
+            if time.monotonic() > ready + PATIENCE:
+                jobs = self.try_run('systemctl list-jobs --no-pager; systemctl --failed --no-pager', user=None).out
+                check('the machine is up', False, state, jobs, self.report())
+            time.sleep(0.2)
+        say('booted in %.0f s, %s' % (time.monotonic() - begin, state))
+
+    def reboot(self):
+        self.try_run('systemctl --no-block reboot', user=None)
+        end = time.monotonic() + PATIENCE
+        while self.vm.pid() is not None:
+            if time.monotonic() > end:
+                check('the machine goes down', False, self.vm.console()[-3000:])
+            time.sleep(0.1)
+        self.boot()
+
     def unit_is_up(self):
         """After a boot: nobody has asked clmgr anything yet."""
         if self.user != 'root':
@@ -143,11 +180,23 @@ def main(test, name, **options):
     """Runs a test in a machine of its own, which ends with it."""
     say('seed', SEED, '(CLMGR_VM_SEED)', 'long' if LONG else 'short')
     vm = VM('clmgr-%s-%d' % (name, os.getpid()), fresh=True, warm=True, **options)
+
+    def give_up():
+        say('FAIL not done after %d s; the console says:\n%s' % (LIMIT, vm.console()[-3000:]))
+        vm.destroy()
+        os._exit(1)
+
+    limit = threading.Timer(LIMIT, give_up)
+    limit.daemon = True
+    limit.start()
+    begin = time.monotonic()
     try:
         vm.start()
         test(vm)
+        say('done in %.0f s' % (time.monotonic() - begin))
     except (Failed, RigError, OSError) as error:
         say('FAIL', error)
         sys.exit(1)
     finally:
+        limit.cancel()
         vm.destroy()

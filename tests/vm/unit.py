@@ -73,7 +73,7 @@ def test(vm):
     check('a stop leaves nothing', guest.sleepers() == {} and guest.try_run('pgrep -f talker.js').rc != 0, guest.sleepers())
     guest.systemctl('start clmgr')
 
-    vm.reboot()
+    guest.reboot()
     guest.unit_is_up()
     check('all was started before the unit was ready', guest.sleepers() == {'100001': 3}, guest.sleepers())
     guest.until('all is as wanted after a reboot', lambda: guest.states() == wanted)

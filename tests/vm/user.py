@@ -31,7 +31,7 @@ def test(vm):
     check('the same clmgr without a login', guest.run(bare + 'clmgr pid').split() == guest.run('clmgr pid').split())
     guest.run('clmgr scale a 3')
 
-    vm.reboot()
+    guest.reboot()
     guest.unit_is_up()
     check('all was started before the unit was ready', guest.sleepers() == {'100001': 3}, guest.sleepers())
     wanted = {'a:0': 'online', 'a:1': 'online', 'a:2': 'online', 'idle:0': 'stopped', 'talker:0': 'online'}
