@@ -15,7 +15,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::fs::{rename, unlink};
 
-use crate::logs::rotate::{HOLES, Shelf, all_rotated, rotated, temporary};
+use crate::logs::rotate::{HOLES, Shelf, rotated, temporary};
 
 /// Hands paths to the gzip thread, which is started with the first one and ends with this value.
 #[derive(Debug, Default)]
@@ -49,9 +49,11 @@ impl Compressor {
         }
     }
 
-    /// Submits the log if a former process left work: a temporary file, or any rotated one without `.gz`.
+    /// Submits the log if a former process left work: a temporary file, or a rotated one that is not compressed, or is
+    /// and was not removed.
     pub fn resume(&mut self, path: &Path) {
-        if temporary(path).exists() || all_rotated(path).any(|(_, gzip, _)| !gzip) {
+        let is_plain = |number| rotated(path, number, false).symlink_metadata().is_ok();
+        if temporary(path).exists() || numbers(path).any(is_plain) {
             self.submit(path);
         }
     }
@@ -96,7 +98,7 @@ fn pending(path: &Path, shelf: &Shelf) -> Option<File> {
     None
 }
 
-/// The numbers of the rotated files, as [`all_rotated`] has them: a process that was killed in the middle of a
+/// The numbers of the rotated files, as [`all_rotated`](crate::logs::rotate::all_rotated) has them: a process that was killed in the middle of a
 /// rotation leaves one out.
 fn numbers(path: &Path) -> impl Iterator<Item = u32> {
     let mut holes = 0;
@@ -145,10 +147,29 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests make files")]
 mod tests {
-    use super::compress_all;
+    use super::{Compressor, compress_all};
+    use crate::logs::clock::monotonic;
     use crate::logs::rotate::{Shelf, rotated, temporary};
+    use crate::model::duration::Millis;
     use std::fs;
     use std::io::Read;
+
+    #[test]
+    fn an_original_that_was_not_removed_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        // Killed when the copy had its name.
+        fs::write(rotated(&path, 1, false), "one").unwrap();
+        fs::write(rotated(&path, 1, true), "done").unwrap();
+        let mut compressor = Compressor::default();
+        compressor.resume(&path);
+        let end = monotonic().after(Millis::from_secs(60));
+        while rotated(&path, 1, false).exists() {
+            assert!(monotonic() < end, "it is still there");
+            std::thread::yield_now();
+        }
+        assert_eq!(fs::read(rotated(&path, 1, true)).unwrap(), b"done");
+    }
 
     #[test]
     fn a_rotation_that_was_cut_short_leaves_nothing_uncompressed() {

@@ -197,6 +197,7 @@ impl Path {
 #[cfg(test)]
 mod tests {
     use super::{Path, Sampler, percent};
+    use crate::model::duration::Millis;
     use crate::model::names::RunId;
     use crate::model::time::Moment;
     use crate::os::clock;
@@ -216,6 +217,18 @@ mod tests {
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut String::new())
             .unwrap();
+        // A process that is just being executed has no memory.
+        let asleep = || {
+            let all = procfs::process::all_processes().unwrap();
+            let stats = all.filter_map(|process| process.ok()?.stat().ok());
+            stats
+                .filter(|stat| stat.ppid == pid && stat.comm == "sleep" && stat.rss > 0)
+                .count()
+        };
+        let end = clock::monotonic().after(Millis::from_secs(60));
+        while asleep() < 2 {
+            assert!(clock::monotonic() < end, "the children do not begin");
+        }
         let mut sampler = Sampler::new();
         let mut samples = Vec::new();
         let run = RunId(1);

@@ -425,6 +425,10 @@ impl Worker {
             return Rc::clone(file);
         }
         let path: Rc<Path> = path.into();
+        if sink.adopted && sink.rotate.compress {
+            // The file may not be written again for a long time.
+            self.ctx.compressor.resume(&path);
+        }
         let file = LogFile::new(
             Rc::clone(&path),
             sink.rotate.clone(),
