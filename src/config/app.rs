@@ -50,11 +50,9 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         list: listen,
         spans: listen_spans,
     } = listen;
+    let base = AppSpec::new(name, command?.argv, cwd.into());
     let spec = AppSpec {
-        name,
         namespace,
-        argv: command?.argv,
-        cwd: cwd.into(),
         instances: instances?,
         instance_var: instance_var.unwrap_or_else(|| "NODE_APP_INSTANCE".to_owned()),
         increment_var,
@@ -72,6 +70,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         logs,
         on_event,
         source: fields.reader.cx.file.map(Into::into),
+        ..base
     };
     check_increment(fields, &spec);
     check(fields, &spec, place);

@@ -28,6 +28,7 @@ pub(super) fn rollout(fields: &Fields<'_>) -> RolloutSpec {
             None => None,
         },
         parallel: table.count("parallel").unwrap_or(default.parallel),
+        canary: default.canary,
         min_healthy,
         deadline,
         rollback: table.choice("on_failure", &["rollback", "keep"]) != Some("keep"),

@@ -43,7 +43,7 @@ impl Daemon {
             self.store.write(Box::new(move |_| {
                 mail.post(move |daemon| {
                     for (run, app, slot, spec) in after.spawns {
-                        if daemon.is_spawning(run) && !daemon.detaching {
+                        if daemon.is_to_be_ordered(run) {
                             daemon.spawn(run, app, slot, &spec);
                         }
                     }
@@ -62,10 +62,11 @@ impl Daemon {
         })
     }
 
-    /// The order is still to be given.
-    fn is_spawning(&self, run: RunId) -> bool {
+    /// The order is still to be given: nothing else happened to the run meanwhile, and no new keeper got it.
+    fn is_to_be_ordered(&self, run: RunId) -> bool {
         let record = self.core.owner(run).and_then(|app| app.runs.get(&run));
-        record.is_some_and(|record| record.phase == Phase::Spawning)
+        let waits = record.is_some_and(|record| record.phase == Phase::Spawning);
+        waits && !self.detaching && !self.ordered.contains(&run)
     }
 
     fn perform(&mut self, output: Output, after: &mut AfterWriting) {
@@ -86,6 +87,7 @@ impl Daemon {
             Output::Spawn { run, app, slot, spec } => self.spawn(run, app, slot, &spec),
             Output::Probe(run) => self.probe(run),
             Output::EndProbe(run) => self.end_probe(run),
+            Output::Monitor(_) | Output::EndMonitor(_) => {}
             Output::PreStop(run) => self.pre_stop(run),
             Output::Stop(run) => self.stop(run),
             Output::Kill(run) => self.kill(run),

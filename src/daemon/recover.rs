@@ -151,7 +151,7 @@ pub(crate) fn recover(
     let seated = survivors::seat(daemon, &table, &state, hunt);
     let mut kept = std::mem::take(&mut table.kept);
     let names: Vec<String> = kept.keys().cloned().collect();
-    adopt_survivors(daemon, &state.runs, &table, &mut kept);
+    adopt_survivors(daemon, &state.runs, &table, &mut kept, state_lost);
     survivors::settle(daemon, seated, &mut kept, state_lost);
     for name in names {
         daemon.keeper_send(&ToKeeper::Drop { name }, Vec::new());
@@ -172,7 +172,7 @@ pub(crate) fn recover(
         }
     }
     for (run, (child, pipes)) in table.children {
-        turn_away(daemon, run, child, pipes);
+        turn_away(daemon, run, child, pipes, state_lost);
     }
     for row in &state.runs {
         if !daemon.handles.contains_key(&row.run) {
@@ -296,11 +296,14 @@ fn is_free(
     app.is_wanted(slot) && app.generation == generation && news && app.runs_in(slot).all(ended)
 }
 
-/// A child that has no place: a helper's, a deleted app's, or one too many.
-fn turn_away(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
+/// A child that has no place: a helper's, a deleted app's, or one too many. With `state_lost` its app may be one that
+/// could not be read: then it lives on.
+fn turn_away(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes, state_lost: bool) {
     if let Some(report) = child.exited {
         daemon.unacked = Some(daemon.unacked.map_or(report.seq, |known| known.max(report.seq)));
         daemon.keeper_send(&ToKeeper::Release { run: run.0 }, Vec::new());
+    } else if state_lost && !is_helper(run) {
+        survivors::spare(daemon, &child.pid.to_string());
     } else if let Some(fd) = pipes.pidfd {
         if !is_helper(run) {
             tracing::warn!(%run, pid = child.pid, "stopping a process that belongs to no app any more");
@@ -312,11 +315,18 @@ fn turn_away(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
 
 /// Keeper and daemon died together: processes that are still the same by pid, start time and boot are given to
 /// the new keeper, their pipes opened again.
-fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table, kept: &mut BTreeMap<String, OwnedFd>) {
+fn adopt_survivors(
+    daemon: &mut Daemon,
+    rows: &[RunRow],
+    table: &Table,
+    kept: &mut BTreeMap<String, OwnedFd>,
+    state_lost: bool,
+) {
     let mut restored = Vec::new();
+    let boot = daemon.boot.clone();
     for row in rows
         .iter()
-        .filter(|row| row.process.boot == daemon.boot && row.process.start_ticks > 0)
+        .filter(|row| row.process.boot == boot && row.process.start_ticks > 0)
     {
         if table.children.contains_key(&row.run) {
             continue;
@@ -339,11 +349,13 @@ fn adopt_survivors(daemon: &mut Daemon, rows: &[RunRow], table: &Table, kept: &m
                 .get(&row.app)
                 .is_some_and(|app| app.is_wanted(row.slot) && app.runs_in(row.slot).next().is_none());
             if !free {
-                tracing::warn!(
-                    pid = row.process.pid,
-                    "stopping a survivor that belongs to no app any more"
-                );
-                let _gone = pidfd::signal(&pidfd, 9, Scope::Group);
+                let pid = row.process.pid;
+                if state_lost {
+                    survivors::spare(daemon, &pid.to_string());
+                } else {
+                    tracing::warn!(pid, "stopping a survivor that belongs to no app any more");
+                    let _gone = pidfd::signal(&pidfd, 9, Scope::Group);
+                }
                 continue;
             }
             let generation = daemon.core.apps.get(&row.app).map_or(0, |app| app.generation);

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use crate::daemon::recover::Table;
 use crate::daemon::runs::{Label, is_helper};
 use crate::daemon::spawning::{LEADER, MARKER, PLACE};
-use crate::model::duration::Millis;
 use crate::model::env::EnvMap;
 use crate::model::names::{AppId, AppName, RunId, Slot};
 use crate::model::spec::AppSpec;
@@ -167,26 +166,8 @@ fn spec(survivor: &Survivor, id: AppId) -> Option<AppSpec> {
         }
     }
     Some(AppSpec {
-        name,
-        namespace: Default::default(),
-        argv,
-        cwd: procfs::cwd(survivor.pid)?.into(),
         instances: survivor.slot + 1,
-        instance_var: "NODE_APP_INSTANCE".to_owned(),
-        increment_var: None,
-        env: EnvMap::new(),
         env_base: Arc::new(env),
-        require: Default::default(),
-        restart: Default::default(),
-        ready: Default::default(),
-        listen: Vec::new(),
-        listen_timeout: Millis::from_secs(30),
-        ready_on_timeout: false,
-        stop: Default::default(),
-        rollout: Default::default(),
-        max_memory_restart: None,
-        logs: Default::default(),
-        on_event: Default::default(),
-        source: None,
+        ..AppSpec::new(name, argv, procfs::cwd(survivor.pid)?.into())
     })
 }

@@ -180,7 +180,7 @@ pub(crate) fn settle(daemon: &mut Daemon, seated: Seated, kept: &mut BTreeMap<St
         return;
     }
     if state_lost {
-        spare(daemon, &seated.strangers);
+        spare(daemon, &pids(&seated.strangers));
     } else {
         turn_out(&seated.strangers);
     }
@@ -259,11 +259,10 @@ fn turn_out(strangers: &[Found]) {
     }
 }
 
-fn spare(daemon: &mut Daemon, strangers: &[Found]) {
-    let message = format!(
-        "the state that knew them is lost: these processes of this home go on without a manager: {}",
-        pids(strangers)
-    );
+/// Nobody knows whose these are, so nobody stops them.
+pub(crate) fn spare(daemon: &mut Daemon, pids: &str) {
+    let message =
+        format!("the state that knew them is lost: these processes of this home go on without a manager: {pids}");
     tracing::warn!("{message}");
     daemon.hub.announce(clock::wall(), EventKind::StateLost, message);
 }

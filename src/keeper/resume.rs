@@ -18,7 +18,7 @@ use crate::os::epoll::Epoll;
 use crate::os::home::Home;
 use crate::os::lock::Lock;
 use crate::os::spawn::Spawned;
-use crate::os::{exec, fds};
+use crate::os::{clock, exec, fds};
 
 /// What a keeper was given by the build before.
 #[derive(Debug)]
@@ -132,6 +132,10 @@ fn restore(saved: Saved, service: Service, starter: &mut ExecDaemon) -> Result<K
     let mut keeper = Keeper::begin(starter, signals, epoll, state);
     keeper.lock = lock;
     keeper.link = link;
+    // The watchdog's time begins anew: what the build before had heard is not known here.
+    let now = clock::monotonic();
+    let is_child = daemon.as_ref().is_some_and(|daemon| daemon.process.is_some());
+    keeper.state.service.daemon(is_child.then_some(now));
     keeper.daemon = daemon;
     keeper.restart = restart;
     keeper.start_at = None;

@@ -272,8 +272,11 @@ impl Keeper<'_> {
     /// Replaces this process as soon as nothing is half said.
     pub(super) fn upgrade_step(&mut self) {
         let is_proven = |upgrade: &Upgrade| matches!(upgrade.phase, Phase::Proven);
-        let quiet = self.link.as_ref().is_some_and(super::link::Link::is_quiet);
-        if quiet && self.upgrade.as_ref().is_some_and(is_proven) {
+        if !self.upgrade.as_ref().is_some_and(is_proven) {
+            return;
+        }
+        // What the service manager was not told yet would be lost, too.
+        if self.link.as_ref().is_some_and(super::link::Link::is_quiet) && self.state.service.flush() {
             let error = self.replace_self();
             self.back_out(format!("the keeper cannot be replaced: {error}"));
         }

@@ -178,6 +178,15 @@ pub struct ListenSpec {
     /// Permissions of the file of a Unix socket; those that the umask leaves if there are none.
     #[serde(default)]
     pub mode: Option<u32>,
+    /// Who owns the file of a Unix socket: a user's name or number.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Its group: a name or number.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// It is the app's descriptor 0 instead of one from [`FIRST_FD`] on, as inetd's `wait` does it. At most one.
+    #[serde(default)]
+    pub stdin: bool,
 }
 
 impl ListenSpec {
@@ -193,6 +202,9 @@ impl ListenSpec {
             backlog: BACKLOG,
             v6_only,
             mode: None,
+            owner: None,
+            group: None,
+            stdin: false,
         }
     }
 

@@ -3,10 +3,12 @@
 //! Everything here is plain data with a checked constructor; nothing reads a clock, a file or the
 //! environment. Every other module may use this one, and this one uses none.
 
+pub mod balance;
 pub mod duration;
 pub mod env;
 pub mod event;
 pub mod exit;
+pub mod health;
 pub mod listen;
 pub mod logspec;
 pub mod names;

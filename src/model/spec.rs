@@ -9,9 +9,11 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::balance::{Balance, ExecMode, OnDemand};
 use crate::model::duration::Millis;
 use crate::model::env::EnvMap;
 use crate::model::event::EventKind;
+use crate::model::health::{Health, MaxAge};
 use crate::model::listen::ListenSpec;
 use crate::model::logspec::LogSpec;
 use crate::model::names::{AppName, Namespace};
@@ -53,6 +55,15 @@ pub struct AppSpec {
     /// Sockets that the manager binds and every instance inherits, from descriptor 3 on.
     #[serde(default)]
     pub listen: Vec<ListenSpec>,
+    /// How its processes are made.
+    #[serde(default)]
+    pub exec_mode: ExecMode,
+    /// How connections are spread; `None`: [`Balance::Even`], which is one queue as long as there is one instance.
+    #[serde(default)]
+    pub balance: Option<Balance>,
+    /// Started by the first connection to one of its sockets.
+    #[serde(default)]
+    pub on_demand: Option<OnDemand>,
     /// When to start again.
     pub restart: RestartSpec,
     /// When an instance counts as ready.
@@ -63,6 +74,27 @@ pub struct AppSpec {
     /// Running out of `listen_timeout` counts as ready instead of failed.
     #[serde(default)]
     pub ready_on_timeout: bool,
+    /// A liveness probe of ready instances.
+    #[serde(default)]
+    pub health: Option<Health>,
+    /// An instance that is ready says `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often.
+    #[serde(default)]
+    pub watchdog: Option<Millis>,
+    /// An instance that leaves connections waiting this long and accepts none is hung.
+    #[serde(default)]
+    pub hang_timeout: Option<Millis>,
+    /// Instances that are older are replaced, one at a time.
+    #[serde(default)]
+    pub max_age: Option<MaxAge>,
+    /// A Node worker that has answered about this many HTTP requests is replaced.
+    #[serde(default)]
+    pub max_requests: Option<u32>,
+    /// Descriptors that one instance may leave with the manager (`FDSTORE=1`) for the next one in its slot.
+    #[serde(default)]
+    pub fd_store: u32,
+    /// Node workers get the preload that closes keep-alive connections without losing a request.
+    #[serde(default = "yes")]
+    pub preload: bool,
     /// How to stop.
     pub stop: StopSpec,
     /// How to replace one generation by the next.
@@ -82,7 +114,49 @@ pub struct AppSpec {
     pub source: Option<OsText>,
 }
 
+const fn yes() -> bool {
+    true
+}
+
 impl AppSpec {
+    /// An app of which nothing else was said. One instance, an empty environment, defaults for the rest.
+    #[must_use]
+    pub fn new(name: AppName, argv: Vec<OsText>, cwd: OsText) -> Self {
+        Self {
+            name,
+            namespace: Namespace::default(),
+            argv,
+            cwd,
+            instances: 1,
+            instance_var: "NODE_APP_INSTANCE".to_owned(),
+            increment_var: None,
+            env: EnvMap::new(),
+            env_base: Arc::default(),
+            require: Require::default(),
+            listen: Vec::new(),
+            exec_mode: ExecMode::default(),
+            balance: None,
+            on_demand: None,
+            restart: RestartSpec::default(),
+            ready: Ready::default(),
+            listen_timeout: Millis::from_secs(30),
+            ready_on_timeout: false,
+            health: None,
+            watchdog: None,
+            hang_timeout: None,
+            max_age: None,
+            max_requests: None,
+            fd_store: 0,
+            preload: true,
+            stop: StopSpec::default(),
+            rollout: RolloutSpec::default(),
+            max_memory_restart: None,
+            logs: LogSpec::default(),
+            on_event: BTreeMap::new(),
+            source: None,
+        }
+    }
+
     /// The environment of one instance: inherited, then the file's, then the instance's own variables.
     #[must_use]
     pub fn environment(&self, slot: u32) -> EnvMap {
@@ -280,6 +354,9 @@ pub struct RolloutSpec {
     pub order: Option<Order>,
     /// Instances replaced at a time.
     pub parallel: u32,
+    /// So many are replaced first and watched for `min_healthy` in service before the others follow; 0: no pause.
+    #[serde(default)]
+    pub canary: u32,
     /// A new instance must stay ready this long to count.
     pub min_healthy: Millis,
     /// The whole rollout must be done by then.
@@ -293,6 +370,7 @@ impl Default for RolloutSpec {
         Self {
             order: None,
             parallel: 1,
+            canary: 0,
             min_healthy: Millis::from_secs(2),
             deadline: Millis::from_secs(300),
             rollback: true,

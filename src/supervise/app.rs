@@ -158,6 +158,24 @@ impl App {
         self.runs.values().map(|run| &**run).filter(move |run| run.slot == slot)
     }
 
+    /// Slots that may be given new connections: those with a run that is ready and not on its way out. If there is
+    /// none, all that are wanted: what arrives then waits for the first that is ready.
+    #[must_use]
+    pub fn rotation(&self) -> BTreeSet<Slot> {
+        let ready = |run: &&Run| run.phase == Phase::Online && run.cause.is_none();
+        let slots: BTreeSet<Slot> = self
+            .runs
+            .values()
+            .map(|run| &**run)
+            .filter(ready)
+            .map(|run| run.slot)
+            .collect();
+        if slots.is_empty() {
+            return self.wanted_slots().collect();
+        }
+        slots
+    }
+
     /// Any instance has proved itself and is still there.
     #[must_use]
     pub fn any_stable(&self) -> bool {

@@ -107,6 +107,13 @@ impl Core {
             Input::PreStopped(run) => self.touch_run(run, |app, cx| app.on_pre_stopped(cx, run)),
             Input::Inspected(run, exclusive) => self.touch_run(run, |app, cx| app.on_inspected(cx, run, exclusive)),
             Input::Memory(run, bytes) => self.touch_run(run, |app, cx| app.on_memory(cx, run, bytes)),
+            Input::Healthy(_)
+            | Input::Unhealthy(..)
+            | Input::Recycle(..)
+            | Input::Extend(..)
+            | Input::Reloading(_)
+            | Input::Demand(_)
+            | Input::Idle(_) => {}
             Input::Tick => self.tick(),
         }
         self.queue_finished_rollouts();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::model::duration::Millis;
 use crate::model::env::EnvMap;
 use crate::model::exit::Exit;
 use crate::model::names::{AppId, RunId};
@@ -40,6 +41,21 @@ pub enum Input {
     Inspected(RunId, bool),
     /// Resident memory of the run's process tree.
     Memory(RunId, Bytes),
+    /// The run answers its health probe (again).
+    Healthy(RunId),
+    /// The run, which was ready, does not work any more: its probe fails, its watchdog is silent, it accepts nothing.
+    /// Why, for people.
+    Unhealthy(RunId, String),
+    /// The run asks to be replaced, or is to be, though nothing is wrong with it. Why, for people.
+    Recycle(RunId, String),
+    /// The run needs this much time from now on before what it is doing (starting, stopping) counts as failed.
+    Extend(RunId, Millis),
+    /// The run reloads its configuration and is not ready until [`Input::Ready`].
+    Reloading(RunId),
+    /// Somebody connects to an app that is started on demand.
+    Demand(AppId),
+    /// Nobody has been connected to an app that is started on demand for its `idle_timeout`.
+    Idle(AppId),
     /// [`super::Core::poll_timeout`] has come.
     Tick,
 }

@@ -35,6 +35,11 @@ pub enum Output {
     Probe(RunId),
     /// Stop watching.
     EndProbe(RunId),
+    /// The run is ready: begin to watch that it goes on to work, by its `health`, `watchdog` and `hang_timeout`; hand
+    /// in `Unhealthy`, and `Healthy` when it works again.
+    Monitor(RunId),
+    /// Stop that.
+    EndMonitor(RunId),
     /// Run the app's `pre_stop` for this run, then hand in `PreStopped`.
     PreStop(RunId),
     /// Ask the run to stop, by its signal or its message.

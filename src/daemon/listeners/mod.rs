@@ -43,6 +43,8 @@ struct Listener {
 pub(crate) struct Listeners {
     /// By app and [`ListenSpec::key`].
     held: BTreeMap<AppId, BTreeMap<String, Listener>>,
+    /// What workers of Node clusters have asked for.
+    dynamic: BTreeMap<AppId, BTreeMap<String, ListenSpec>>,
     /// Bound for requests that are not answered yet; gone when nobody took them and the request is over.
     reserved: BTreeMap<(AppName, String), Weak<OwnedFd>>,
     /// The keeper was told to close something and has not said since that it is done.
@@ -156,7 +158,20 @@ impl Daemon {
         let Some(held) = self.listeners.held.get(&app) else {
             return;
         };
-        let needed = self.core.apps.get(&app).map(needed).unwrap_or_default();
+        let known = self.core.apps.get(&app);
+        let mut needed = known.map(needed).unwrap_or_default();
+        if known.is_some_and(|app| app.wanted_slots().next().is_some() || !app.runs.is_empty()) {
+            needed.extend(
+                self.listeners
+                    .dynamic
+                    .get(&app)
+                    .into_iter()
+                    .flat_map(BTreeMap::keys)
+                    .cloned(),
+            );
+        } else {
+            self.listeners.dynamic.remove(&app);
+        }
         let idle: Vec<String> = held.keys().filter(|key| !needed.contains(*key)).cloned().collect();
         for key in idle {
             self.close_socket(app, &key);
@@ -225,7 +240,8 @@ impl Daemon {
         self.listeners.waiting.push_back(Waiting::Answers(answers));
     }
 
-    /// The keeper has done everything that it was told before the oldest question.
+    /// The keeper has done everything that it was told before the oldest question. The last question of a daemon that
+    /// is to leave without the apps is whether it may.
     pub(crate) fn ponged(&mut self) {
         match self.listeners.waiting.pop_front() {
             Some(Waiting::Answers(answers)) => self.answer(answers),
@@ -233,6 +249,7 @@ impl Daemon {
                 // The client may have gone away.
                 let _gone = sender.send(());
             }
+            None if self.detaching => self.leave(),
             None => {}
         }
     }

@@ -10,7 +10,7 @@ use crate::daemon::Daemon;
 use crate::daemon::runs::Handle;
 use crate::daemon::text::cause;
 use crate::model::listen::{Address, ListenSpec, MAX_LISTENERS, MAX_PATH};
-use crate::model::names::{AppId, AppName};
+use crate::model::names::{AppId, AppName, Slot};
 use crate::model::outcome::{ErrorBody, ErrorKind};
 use crate::model::spec::{AppSpec, Ready};
 use crate::os::{holder, procfs, socket};
@@ -124,6 +124,27 @@ impl Daemon {
                 self.listeners.reserved.remove(&(app, spec.key()));
             }
         }
+    }
+
+    /// The socket that a worker of a Node cluster asked for, made when the first one asks: it belongs to the app as
+    /// those of `listen` do.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub(crate) fn cluster_socket(&mut self, app: AppId, slot: Slot, wanted: &ListenSpec) -> io::Result<Arc<OwnedFd>> {
+        let _ = slot;
+        let key = wanted.key();
+        if let Some(held) = self.listeners.get(app, &key) {
+            return Ok(Arc::clone(&held.fd));
+        }
+        let fd = Arc::new(self.bind_socket(Some(app), wanted)?);
+        self.listeners
+            .dynamic
+            .entry(app)
+            .or_default()
+            .insert(key, wanted.clone());
+        self.keep_socket(app, wanted, Arc::clone(&fd));
+        Ok(fd)
     }
 
     /// The sockets of a process that is about to start, in the order of its spec.

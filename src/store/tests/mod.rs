@@ -71,27 +71,10 @@ fn env(pairs: &[(&str, &str)]) -> Arc<EnvMap> {
 
 fn spec(name: &str, env_base: Arc<EnvMap>) -> AppSpec {
     AppSpec {
-        name: name.parse().unwrap(),
-        namespace: Default::default(),
-        argv: vec!["/bin/true".into()],
-        cwd: "/".into(),
-        instances: 1,
         instance_var: "N".into(),
-        increment_var: None,
-        env: EnvMap::new(),
         env_base,
-        require: Default::default(),
-        listen: Default::default(),
-        restart: Default::default(),
-        ready: Default::default(),
         listen_timeout: Millis(1),
-        ready_on_timeout: false,
-        stop: Default::default(),
-        rollout: Default::default(),
-        max_memory_restart: None,
-        logs: Default::default(),
-        on_event: Default::default(),
-        source: None,
+        ..AppSpec::new(name.parse().unwrap(), vec!["/bin/true".into()], "/".into())
     }
 }
 

@@ -71,6 +71,7 @@ impl World {
                     self.later(after, Input::Ready(run));
                 }
             }
+            Output::Monitor(_) | Output::EndMonitor(_) => {}
             Output::EndProbe(run) => {
                 let _ = self.proc(run);
                 self.probed.remove(&run);
@@ -234,6 +235,8 @@ pub(super) fn brief(output: &Output) -> String {
         Output::Reply(ticket, Err(body)) => format!("Reply {ticket} {}", body.message),
         Output::Probe(_)
         | Output::EndProbe(_)
+        | Output::Monitor(_)
+        | Output::EndMonitor(_)
         | Output::PreStop(_)
         | Output::Stop(_)
         | Output::Kill(_)

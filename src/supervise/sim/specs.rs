@@ -1,10 +1,6 @@
 //! Random numbers with a printed seed, and the apps of the fake world.
 
-use std::sync::Arc;
-
-use crate::model::duration::Millis;
-use crate::model::logspec::LogSpec;
-use crate::model::spec::{AppSpec, Ready, Require, RestartSpec, RolloutSpec, StopSpec};
+use crate::model::spec::{AppSpec, Ready};
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
@@ -37,26 +33,8 @@ impl Rng {
 /// An app that behaves as its program's name says; see [`super::programs::Behaviour`].
 pub(super) fn spec(name: &str, program: &str, instances: u32) -> AppSpec {
     AppSpec {
-        name: name.parse().unwrap(),
-        namespace: crate::model::names::Namespace::default(),
-        argv: vec![program.into()],
-        cwd: "/".into(),
         instances,
-        instance_var: "NODE_APP_INSTANCE".into(),
-        increment_var: None,
-        env: std::collections::BTreeMap::default(),
-        env_base: Arc::default(),
-        require: Require::default(),
-        listen: Vec::new(),
-        restart: RestartSpec::default(),
         ready: Ready::Notify,
-        listen_timeout: Millis::from_secs(30),
-        ready_on_timeout: false,
-        stop: StopSpec::default(),
-        rollout: RolloutSpec::default(),
-        max_memory_restart: None,
-        logs: LogSpec::default(),
-        on_event: std::collections::BTreeMap::default(),
-        source: None,
+        ..AppSpec::new(name.parse().unwrap(), vec![program.into()], "/".into())
     }
 }

@@ -63,6 +63,13 @@ impl World {
                 }
                 Input::Committed(_)
                 | Input::Checked(..)
+                | Input::Healthy(_)
+                | Input::Unhealthy(..)
+                | Input::Recycle(..)
+                | Input::Extend(..)
+                | Input::Reloading(_)
+                | Input::Demand(_)
+                | Input::Idle(_)
                 | Input::Ready(_)
                 | Input::Swept(_)
                 | Input::PreStopped(_)
@@ -125,6 +132,8 @@ const fn is_repetition(output: &Output) -> bool {
         | Output::Inspect(_) => true,
         Output::Commit(_)
         | Output::EndProbe(_)
+        | Output::Monitor(_)
+        | Output::EndMonitor(_)
         | Output::Release(_)
         | Output::Event(_)
         | Output::Crash(_)

@@ -239,7 +239,18 @@ impl World {
                 }
                 self.later(1000, Input::Memory(*run, *bytes));
             }
-            Input::Command(..) | Input::Checked(..) | Input::PreStopped(_) | Input::Inspected(..) | Input::Tick => {}
+            Input::Healthy(_)
+            | Input::Unhealthy(..)
+            | Input::Recycle(..)
+            | Input::Extend(..)
+            | Input::Reloading(_)
+            | Input::Demand(_)
+            | Input::Idle(_)
+            | Input::Command(..)
+            | Input::Checked(..)
+            | Input::PreStopped(_)
+            | Input::Inspected(..)
+            | Input::Tick => {}
         }
         self.feed(input);
     }
