@@ -12,6 +12,8 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, Soc
 use crate::model::listen::{Address, ListenSpec};
 use crate::os::fsx;
 
+mod owner;
+
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 /// Binds and listens; does not block and closes on exec. `port` stands for a port of 0. A Unix socket's file that
@@ -118,21 +120,22 @@ fn unix(spec: &ListenSpec, path: &Path) -> io::Result<OwnedFd> {
         Err(rustix::io::Errno::NOENT) => {}
         Err(errno) => return Err(errno.into()),
     }
+    let owner = owner::Owner::of(spec)?;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
     if let Some(mode) = spec.mode {
         // Before it has a name, so that the file never allows more; the umask may take from it, which is then undone.
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))?;
     }
     rustix::net::bind(&socket, &name)?;
-    let opened = match spec.mode {
-        Some(mode) => rustix::fs::chmod(path, Mode::from_raw_mode(mode)),
+    let opened = owner.give(path).and_then(|()| match spec.mode {
+        Some(mode) => Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode))?),
         None => Ok(()),
-    };
-    match opened.and_then(|()| rustix::net::listen(&socket, backlog(spec))) {
+    });
+    match opened.and_then(|()| Ok(rustix::net::listen(&socket, backlog(spec))?)) {
         Ok(()) => Ok(socket),
-        Err(errno) => {
+        Err(error) => {
             fsx::remove_file(path)?;
-            Err(errno.into())
+            Err(error)
         }
     }
 }
@@ -143,13 +146,16 @@ fn is_stale(name: &SocketAddrUnix) -> bool {
     probe.is_ok_and(|probe| rustix::net::connect(probe, name) == Err(rustix::io::Errno::CONNREFUSED))
 }
 
-/// Gives a bound socket what may change of it: backlog and permissions.
+/// Gives a bound socket what may change of it: backlog, owner and permissions.
 ///
 /// # Errors
-/// As `listen` and `chmod`.
+/// As `listen`, `chown` and `chmod`.
 pub fn adjust(socket: impl AsFd, spec: &ListenSpec) -> io::Result<()> {
     if !matches!(spec.address, Address::Udp(_)) {
         rustix::net::listen(&socket, backlog(spec))?;
+    }
+    if let Address::Unix(path) = &spec.address {
+        owner::Owner::of(spec)?.give(path.as_path())?;
     }
     if let (Address::Unix(path), Some(mode)) = (&spec.address, spec.mode) {
         rustix::fs::chmod(path.as_path(), Mode::from_raw_mode(mode))?;

@@ -105,14 +105,7 @@ pub(super) fn attach(member: &impl AsFd, seats: &[Seat]) -> io::Result<()> {
 fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: the attributes are readable, as long as is said, and begin as the kernel's union does for this command;
     // what they point to lives in the caller until the call has returned, and the kernel copies it.
-    let made = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_ref(attributes),
-            size_of::<T>(),
-        )
-    };
+    let made = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
     match i32::try_from(made) {
         // SAFETY: the kernel has just opened it for us; nobody else owns it.
         Ok(number) if number >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(number) }),

@@ -40,13 +40,7 @@ pub struct Live {
 ///
 /// # Errors
 /// The group is as before: it is no group, or the system has no memory for the program.
-pub fn select(
-    member: impl AsFd,
-    balance: Balance,
-    seats: &[Seat],
-    all: bool,
-    datagrams: bool,
-) -> io::Result<Live> {
+pub fn select(member: impl AsFd, balance: Balance, seats: &[Seat], all: bool, datagrams: bool) -> io::Result<Live> {
     let member = member.as_fd();
     let live = |balance| Live { balance, why: None };
     match balance {

@@ -21,7 +21,13 @@ fn group(address: &str, count: usize) -> (Vec<OwnedFd>, u16) {
 }
 
 fn seats(places: &[u32]) -> Vec<Seat> {
-    places.iter().map(|place| Seat { slot: *place, place: *place }).collect()
+    places
+        .iter()
+        .map(|place| Seat {
+            slot: *place,
+            place: *place,
+        })
+        .collect()
 }
 
 /// How many of the connections each got.
@@ -39,7 +45,9 @@ fn connect_from(source: [u8; 4], port: u16) -> TcpStream {
 }
 
 fn connect(count: usize, port: u16) -> Vec<TcpStream> {
-    (0..count).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect()
+    (0..count)
+        .map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap())
+        .collect()
 }
 
 #[test]
@@ -70,7 +78,11 @@ fn ipv6_clients_are_told_apart_and_put_together() {
         select(&list[0], balance, &seats(&[0, 1]), false, false).unwrap();
         let before = queues(&list);
         let _open: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(("::1", port)).unwrap()).collect();
-        let grown = queues(&list).iter().zip(&before).filter(|(now, before)| now > before).count();
+        let grown = queues(&list)
+            .iter()
+            .zip(&before)
+            .filter(|(now, before)| now > before)
+            .count();
         assert_eq!(grown == 2, both, "{balance}");
     }
 }
@@ -98,7 +110,10 @@ fn clients_stay_when_a_slot_comes_or_goes() {
             let left = !places.contains(&u32::try_from(old).unwrap());
             assert!(old == *at || left || *at == 4, "{client} moved from {old} to {at}");
         }
-        let moved = found.iter().filter(|(client, at)| where_it_was.get(client).is_some_and(|old| old != *at)).count();
+        let moved = found
+            .iter()
+            .filter(|(client, at)| where_it_was.get(client).is_some_and(|old| old != *at))
+            .count();
         assert!(moved < 100, "{moved} of 200 moved");
         where_it_was = found;
     }
