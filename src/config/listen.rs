@@ -197,9 +197,9 @@ fn table<'a>(fields: &Fields<'a>, scope: &Scope<'_>, node: &'a Node) -> Option<(
 fn who(inner: &Fields<'_>, spec: &ListenSpec, key: &'static str) -> Option<String> {
     let (text, span) = inner.text(key)?;
     let problem = if !matches!(spec.address, Address::Unix(_)) {
-        format!("only the file of a Unix socket has a `{key}`")
+        format!("`{key}` is for the file of a Unix socket")
     } else if text.is_empty() || text.contains(['\0', '/', ':']) {
-        format!("{text:?} is no name or number of a `{key}`")
+        format!("`{key}` cannot be {text:?}: it is a name or a number")
     } else {
         return Some(text.to_owned());
     };

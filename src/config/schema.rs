@@ -203,8 +203,8 @@ pub(super) const GROUPS: &[(&str, &[Key])] = &[
             key(
                 "balance",
                 Kind::Choice(BALANCES),
-                "\"even\"",
-                "How connections are spread over the instances: each has a queue of its own (`even`: by a hash of addresses and ports; `random`; `sticky`: by the client's address; `round-robin`: in turn, where eBPF is allowed), or all have one (`shared`).",
+                "",
+                "How connections are spread over the instances: each has a queue of its own (`even`: by a hash of addresses and ports; `random`; `sticky`: by the client's address; `round-robin`: in turn, where eBPF is allowed), or all have one (`shared`). Without it: even.",
             ),
         ],
     ),

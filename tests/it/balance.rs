@@ -271,7 +271,7 @@ fn sockets_and_their_selection_survive_every_death() {
     world.until("all in rotation", || in_rotation(&world) == [true; 4]);
     let last = world.pids("a")[3];
     kill_both(&world);
-    assert_eq!(held(&world), slots);
+    assert_eq!((port_of(&world, "a"), held(&world)), (port, slots));
     assert_eq!(
         spread(port, 100).into_keys().collect::<BTreeSet<i64>>(),
         others.iter().copied().chain([last]).collect()

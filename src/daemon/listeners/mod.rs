@@ -56,7 +56,7 @@ pub(crate) struct Listeners {
     /// By app and [`ListenSpec::key`].
     groups: BTreeMap<AppId, BTreeMap<String, Group>>,
     /// Runs that hold another slot's socket than their own.
-    elsewhere: BTreeMap<(RunId, String), Slot>,
+    elsewhere: BTreeMap<RunId, BTreeMap<String, Slot>>,
     /// Runs that are about to be told to stop, when they have accepted what waits for them.
     emptying: BTreeSet<RunId>,
     /// Queues that nobody will accept from.
@@ -141,7 +141,7 @@ impl Listeners {
 
     /// Nothing is left of a run.
     pub(crate) fn forget(&mut self, run: RunId) {
-        self.elsewhere.retain(|(other, _), _| *other != run);
+        self.elsewhere.remove(&run);
         self.emptying.remove(&run);
         for group in self.groups.values_mut().flat_map(BTreeMap::values_mut) {
             if let Some(asked) = &mut group.asked {
@@ -153,7 +153,7 @@ impl Listeners {
     /// The slot whose socket of this group a run accepts from.
     fn seat_of(&self, app: &App, key: &str, group: &Group, run: RunId) -> Option<Slot> {
         let record = app.runs.get(&run)?;
-        if let Some(slot) = self.elsewhere.get(&(run, key.to_owned())) {
+        if let Some(slot) = self.elsewhere.get(&run).and_then(|keys| keys.get(key)) {
             return Some(*slot);
         }
         let spec = app.spec_of(record);

@@ -180,10 +180,11 @@ impl Daemon {
         let inode = fds::inode(&fd).unwrap_or(0);
         if let Some(group) = self.listeners.get(app, &key) {
             let known = group.members.iter().find(|(_, member)| member.inode == inode);
-            if let Some((held, _)) = known {
-                if *held != slot {
+            if let Some(held) = known.map(|(held, _)| *held) {
+                if held != slot {
                     // It was started when all had one socket.
-                    self.listeners.elsewhere.insert((run, key), *held);
+                    let elsewhere = self.listeners.elsewhere.entry(run).or_default();
+                    elsewhere.insert(key, held);
                 }
                 return false;
             }

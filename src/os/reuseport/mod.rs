@@ -45,14 +45,15 @@ pub fn select(member: impl AsFd, balance: Balance, seats: &[Seat], all: bool, da
     let live = |balance| Live { balance, why: None };
     match balance {
         Balance::Random | Balance::RoundRobin if datagrams => {
-            even(&member, seats, all)?;
+            // A socket of UDP that was closed is chosen until its last holder has closed it; a program names no such.
+            even(&member, seats, false)?;
             let why = "the datagrams of one client belong together".to_owned();
             Ok(Live {
                 balance: Balance::Even,
                 why: Some(why),
             })
         }
-        Balance::Shared | Balance::Even => even(&member, seats, all).map(|()| live(Balance::Even)),
+        Balance::Shared | Balance::Even => even(&member, seats, all && !datagrams).map(|()| live(Balance::Even)),
         Balance::Random => classic::attach(&member, &classic::random(seats)).map(|()| live(Balance::Random)),
         Balance::Sticky => sticky(&member, seats).map(|()| live(Balance::Sticky)),
         Balance::RoundRobin => match extended::attach(&member, seats) {
