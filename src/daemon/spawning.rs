@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::daemon::Daemon;
 use crate::daemon::listeners::channel_number;
+use crate::daemon::notify::wants_notify;
 use crate::daemon::ready::pipe_name;
 use crate::daemon::runs::Label;
 use crate::keeper::protocol::{SpawnRequest, ToKeeper};
@@ -97,7 +98,7 @@ impl Daemon {
             env.insert("NODE_CHANNEL_FD".into(), channel_number(spec).to_string().into());
             env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
         }
-        if spec.ready == Ready::Notify {
+        if wants_notify(spec) {
             env.insert("NOTIFY_SOCKET".into(), self.home.notify_socket().into());
         }
         env
@@ -151,9 +152,11 @@ impl Daemon {
                 return;
             }
         };
+        passed.extend(self.stored_for(app, slot, spec));
         let mut env = self.run_environment(run, slot, spec);
         env.insert(PLACE.into(), place(app, slot, generation).into());
         Self::socket_numbers(spec, &mut env);
+        self.stored_numbers(app, slot, spec, &mut env);
         let mut request = SpawnRequest::new(
             run.0,
             strings(&self.arguments(spec)),
