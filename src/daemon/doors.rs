@@ -161,7 +161,7 @@ impl Daemon {
         let mut kept = self.doors.kept.clone();
         let ready = self.ready_pipes.iter();
         kept.extend(ready.map(|(run, pipe)| (pipe_name(*run), Arc::clone(pipe))));
-        kept.extend(self.fd_store.all());
+        kept.extend(self.notify.store.all());
         for (name, fd) in kept {
             self.keeper_send(&ToKeeper::Store { name }, vec![fd]);
         }

@@ -111,7 +111,6 @@ pub(crate) struct Daemon {
     pub(crate) next_helper: u64,
     pub(crate) listeners: Listeners,
     pub(crate) notify: notify::Notify,
-    pub(crate) fd_store: fdstore::FdStore,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,
     pub(crate) doors: Doors,
     pub(crate) pump: Pump,

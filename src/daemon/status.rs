@@ -109,7 +109,7 @@ impl Daemon {
                 Some(run) => run.said.text(),
                 None => record.and_then(|record| record.last_words.clone()),
             },
-            stored_descriptors: self.fd_store.count(app.id, slot),
+            stored_descriptors: self.notify.store.count(app.id, slot),
         }
     }
 

@@ -113,7 +113,7 @@ fn name_senders_by_process(socket: &OwnedFd) {
             libc::SOL_SOCKET,
             SO_PASSPIDFD,
             (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
+            libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(0),
         )
     };
 }

@@ -460,11 +460,7 @@ fn a_program_that_makes_itself_a_daemon_is_followed() {
         world.file(&format!("end{main}"), "");
         let next = main_pid(&world, main);
         let events = world.events();
-        let last = events
-            .iter()
-            .filter(|event| event["kind"] == "exited")
-            .next_back()
-            .unwrap();
+        let last = events.iter().rfind(|event| event["kind"] == "exited").unwrap();
         assert_eq!(
             world.count_events("exited", "a"),
             exits + 1,

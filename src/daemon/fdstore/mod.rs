@@ -74,7 +74,7 @@ impl Daemon {
         }
         self.close_hung_up(app, slot);
         for fd in fds {
-            let kept = self.fd_store.slots.entry((app, slot)).or_default();
+            let kept = self.notify.store.slots.entry((app, slot)).or_default();
             if kept.iter().any(|one| fds::same_file(&*one.fd, &fd)) {
                 continue;
             }
@@ -99,7 +99,8 @@ impl Daemon {
         let name = recover::stored_name(app, slot, &known);
         self.keeper_send(&ToKeeper::Store { name }, vec![Arc::clone(&fd)]);
         self.core.leave_descriptor(app, slot, known.clone());
-        self.fd_store
+        self.notify
+            .store
             .slots
             .entry((app, slot))
             .or_default()
@@ -119,12 +120,12 @@ impl Daemon {
     }
 
     fn close_descriptors(&mut self, app: AppId, slot: Slot, mut which: impl FnMut(&Kept) -> bool) {
-        let Some(kept) = self.fd_store.slots.get_mut(&(app, slot)) else {
+        let Some(kept) = self.notify.store.slots.get_mut(&(app, slot)) else {
             return;
         };
         let gone: Vec<Kept> = kept.extract_if(.., |one| which(one)).collect();
         if kept.is_empty() {
-            self.fd_store.slots.remove(&(app, slot));
+            self.notify.store.slots.remove(&(app, slot));
         }
         for one in gone {
             let name = recover::stored_name(app, slot, &one.known);
@@ -135,7 +136,7 @@ impl Daemon {
 
     /// Closes what nobody will be given any more: the app was stopped, or scaled down, or is gone.
     pub(crate) fn tend_fd_store(&mut self, app: AppId) {
-        let slots = self.fd_store.slots.range((app, 0)..=(app, Slot::MAX));
+        let slots = self.notify.store.slots.range((app, 0)..=(app, Slot::MAX));
         let held: Vec<Slot> = slots.map(|((_, slot), _)| *slot).collect();
         for slot in held {
             let needed = self.core.apps.get(&app).is_some_and(|app| {
@@ -151,14 +152,15 @@ impl Daemon {
     /// What the next process of a slot inherits after its sockets.
     pub(crate) fn stored_for(&mut self, app: AppId, slot: Slot, spec: &AppSpec) -> Vec<Arc<OwnedFd>> {
         self.close_hung_up(app, slot);
-        let handed = self.fd_store.handed(app, slot, spec);
+        let handed = self.notify.store.handed(app, slot, spec);
         handed.map(|one| Arc::clone(&one.fd)).collect()
     }
 
     /// Adds them to how many descriptors a process inherits, and to their names.
     pub(crate) fn stored_numbers(&self, app: AppId, slot: Slot, spec: &AppSpec, env: &mut EnvMap) {
         let names: Vec<&str> = self
-            .fd_store
+            .notify
+            .store
             .handed(app, slot, spec)
             .map(|one| one.known.name.as_str())
             .collect();

@@ -44,7 +44,7 @@ impl Daemon {
                 Some((app, slot, mut known)) => {
                     known.file = fds::file_id(&fd).unwrap_or_default();
                     self.core.leave_descriptor(app, slot, known.clone());
-                    let kept = self.fd_store.slots.entry((app, slot)).or_default();
+                    let kept = self.notify.store.slots.entry((app, slot)).or_default();
                     kept.push(Kept {
                         known,
                         fd: Arc::new(fd),
@@ -53,7 +53,7 @@ impl Daemon {
                 None => self.keeper_send(&ToKeeper::Drop { name }, Vec::new()),
             }
         }
-        for kept in self.fd_store.slots.values_mut() {
+        for kept in self.notify.store.slots.values_mut() {
             kept.sort_by_key(|one| one.known.number);
         }
         let apps: Vec<AppId> = self.core.apps.keys().copied().collect();
@@ -70,7 +70,7 @@ impl Daemon {
         let name = record.name().to_string();
         for (slot, list) in named {
             for known in list {
-                let kept = self.fd_store.slots.get(&(app, slot)).into_iter().flatten();
+                let kept = self.notify.store.slots.get(&(app, slot)).into_iter().flatten();
                 if kept.into_iter().any(|one| one.known.number == known.number) {
                     continue;
                 }

@@ -24,6 +24,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use crate::daemon::Daemon;
+use crate::daemon::fdstore::FdStore;
 use crate::daemon::mail::Mail;
 use crate::model::names::RunId;
 use crate::model::spec::{AppSpec, Ready};
@@ -42,6 +43,8 @@ pub(crate) struct Notify {
     senders: Senders,
     /// Those of barriers that everything before has been handled for, but not sent on yet.
     barriers: Vec<OwnedFd>,
+    /// What runs have left for the next ones.
+    pub(crate) store: FdStore,
     /// Runs whose complaint (a full store, a strange `MAINPID`) was recorded: once is enough.
     complained: BTreeSet<RunId>,
 }

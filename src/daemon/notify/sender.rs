@@ -40,7 +40,7 @@ impl Senders {
 impl Daemon {
     /// The run of the process that sent a message.
     pub(crate) fn run_of_sender(&mut self, pid: i32, process: Option<&OwnedFd>) -> Option<RunId> {
-        let identity = process.and_then(|process| pidfd::identity(process));
+        let identity = process.and_then(pidfd::identity);
         let known = identity.and_then(|identity| self.notify.senders.known.get(&identity).copied());
         if let Some(run) = known.filter(|run| self.handles.contains_key(run)) {
             return Some(run);
