@@ -53,6 +53,22 @@ pub fn listening_besides(pids: &[i32], known: &BTreeSet<u64>) -> Vec<Listening> 
     found.into_iter().collect()
 }
 
+/// The numbers of the descriptors of a process that are sockets, as far as this user may look.
+#[must_use]
+pub fn socket_numbers(pid: i32) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    let is_socket = |path: &std::path::Path| {
+        std::fs::read_link(path).is_ok_and(|link| link.as_os_str().as_bytes().starts_with(b"socket:["))
+    };
+    entries
+        .filter_map(Result::ok)
+        .filter(|entry| is_socket(&entry.path()))
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
 /// Inode numbers of the sockets a process holds, as far as this user may look.
 pub(super) fn sockets(pid: i32) -> BTreeSet<u64> {
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {

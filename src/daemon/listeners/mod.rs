@@ -12,6 +12,7 @@
 mod hand;
 mod open;
 pub(crate) mod recover;
+mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{remove_file, stored_name};
+use super::{remove_file, stored_name, worker};
 use crate::daemon::Daemon;
 use crate::daemon::text::cause;
 use crate::keeper::protocol::ToKeeper;
@@ -58,6 +58,12 @@ impl Daemon {
         let spec = specs
             .find_map(|spec| spec.listen.iter().find(|entry| entry.key() == key))
             .cloned();
+        let spec = spec.or_else(|| {
+            let spec = worker::spec_of(app?, key)?;
+            let dynamic = self.listeners.dynamic.entry(id).or_default();
+            dynamic.insert(key.to_owned(), spec.clone());
+            Some(spec)
+        });
         match spec {
             Some(spec) if socket::is(&fd, &spec) => self.enter_socket(id, spec, Arc::new(fd)),
             Some(_) | None => {
