@@ -116,6 +116,85 @@ fn certificate(world: &World) -> Option<(PathBuf, PathBuf)> {
     made.is_ok_and(|made| made.status.success()).then_some((key, cert))
 }
 
+/// What the zoo is to serve, and the questions that its servers answer.
+#[derive(Default)]
+struct Zoo {
+    env: Vec<String>,
+    questions: Vec<String>,
+}
+
+impl Zoo {
+    fn tell(&mut self, name: &str, value: &str) {
+        self.env.push(format!("ZOO_{name} = {value:?}"));
+    }
+
+    fn serve(&mut self, name: &str, kind: &str) {
+        let port = free_port();
+        self.tell(name, &port.to_string());
+        self.questions.push(format!("{kind}:{port}"));
+    }
+
+    /// Everything that this version of Node can have here.
+    fn new(world: &World, major: u32) -> Self {
+        let mut zoo = Self::default();
+        let path = world.path().join("zoo.sock").display().to_string();
+        zoo.tell("UNIX", &path);
+        zoo.questions.push(format!("unix:{path}"));
+        for (name, kind) in [
+            ("HTTP", "http"),
+            ("V4", "http"),
+            ("HTTP2", "http2"),
+            ("UDP", "udp"),
+            ("AGAIN", "http"),
+        ] {
+            zoo.serve(name, kind);
+        }
+        for (package, name) in [("express", "EXPRESS"), ("koa", "KOA"), ("fastify", "FASTIFY")] {
+            // This fastify is for Node 20 and later.
+            let is_here = packages().join("node_modules").join(package).exists();
+            if is_here && (major >= 20 || package != "fastify") {
+                zoo.serve(name, "http");
+            } else {
+                skipped(&format!("{package} with node {major}"));
+            }
+        }
+        match certificate(world) {
+            Some((key, cert)) => {
+                zoo.serve("HTTPS", "https");
+                zoo.tell("KEY", &key.display().to_string());
+                zoo.tell("CERT", &cert.display().to_string());
+            }
+            None => skipped("https: there is no openssl"),
+        }
+        zoo
+    }
+}
+
+/// What a worker of the zoo has seen.
+#[track_caller]
+fn report(world: &World, slot: usize) -> Value {
+    serde_json::from_str(&world.text(&format!("report-{slot}"))).unwrap()
+}
+
+#[track_caller]
+fn check(report: &Value, slot: usize, major: u32) {
+    for (key, expected) in [
+        ("worker", Value::from(true)),
+        ("primary", Value::from(false)),
+        ("id", Value::from(slot + 1)),
+        ("slot", Value::from(slot.to_string())),
+        ("options", Value::Null),
+        ("channel", Value::Null),
+        ("twice", Value::from("EADDRINUSE")),
+        ("taken", Value::from("EADDRINUSE")),
+        ("strange", Value::from("EADDRNOTAVAIL")),
+    ] {
+        assert_eq!(report[key], expected, "node {major}: {key}");
+    }
+    assert!(report["version"].as_str().unwrap().starts_with(&format!("v{major}.")));
+    assert_ne!(report["random"][0], report["random"][1]);
+}
+
 #[test]
 fn every_kind_of_server_works_in_every_version_of_node() {
     if !has_node() {
@@ -124,93 +203,30 @@ fn every_kind_of_server_works_in_every_version_of_node() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     for (major, node) in nodes() {
         let world = World::new();
-        let has = |package: &str| packages().join("node_modules").join(package).exists();
-        let mut env = vec![
-            ("UNIX".to_owned(), world.path().join("zoo.sock").display().to_string()),
-            ("TAKEN".to_owned(), taken.local_addr().unwrap().port().to_string()),
-        ];
-        let mut questions: Vec<String> = Vec::new();
-        let mut serve = |name: &str, kind: &str| {
-            let port = free_port();
-            env.push((name.to_owned(), port.to_string()));
-            questions.push(format!("{kind}:{port}"));
-        };
-        for (name, kind) in [
-            ("HTTP", "http"),
-            ("V4", "http"),
-            ("HTTP2", "http2"),
-            ("UDP", "udp"),
-            ("AGAIN", "http"),
-        ] {
-            serve(name, kind);
-        }
-        for (package, name) in [("express", "EXPRESS"), ("koa", "KOA"), ("fastify", "FASTIFY")] {
-            // This fastify is for Node 20 and later.
-            if has(package) && (major >= 20 || package != "fastify") {
-                serve(name, "http");
-            } else {
-                skipped(&format!("{package} with node {major}"));
-            }
-        }
-        match certificate(&world) {
-            Some((key, cert)) => {
-                serve("HTTPS", "https");
-                env.push(("KEY".into(), key.display().to_string()));
-                env.push(("CERT".into(), cert.display().to_string()));
-            }
-            None => skipped("https: there is no openssl"),
-        }
-        questions.push(format!("unix:{}", env[0].1));
-        let env: Vec<String> = env
-            .iter()
-            .map(|(name, value)| format!("ZOO_{name} = {value:?}"))
-            .collect();
+        let mut zoo = Zoo::new(&world, major);
+        zoo.tell("TAKEN", &taken.local_addr().unwrap().port().to_string());
+        let (script, folder) = (packages().join("zoo.js"), world.path().to_owned());
         world.file(
             "ecosystem.toml",
             &format!(
-                "[[apps]]\nname = \"zoo\"\nscript = {:?}\ninterpreter = {:?}\ncwd = {:?}\ninstances = 2\n\
-                 wait_ready = true\nenv = {{ {} }}\n",
-                packages().join("zoo.js"),
-                node,
-                world.path(),
-                env.join(", ")
+                "[[apps]]\nname = \"zoo\"\nscript = {script:?}\ninterpreter = {node:?}\ncwd = {folder:?}\n\
+                 instances = 2\nwait_ready = true\nrollout = {{ min_healthy = \"100ms\" }}\nenv = {{ {} }}\n",
+                zoo.env.join(", ")
             ),
         );
         world.run(&["start"]).ok();
-        let reports: Vec<Value> = (0..2)
-            .map(|slot| serde_json::from_str(&world.text(&format!("report-{slot}"))).unwrap())
-            .collect();
+        let reports = [report(&world, 0), report(&world, 1)];
         for (slot, report) in reports.iter().enumerate() {
-            assert_eq!(
-                (&report["worker"], &report["primary"]),
-                (&true.into(), &false.into()),
-                "{report}"
-            );
-            assert_eq!(
-                (&report["id"], &report["slot"]),
-                (&(slot + 1).into(), &slot.to_string().into())
-            );
-            assert_eq!(
-                (&report["options"], &report["channel"]),
-                (&Value::Null, &Value::Null),
-                "{report}"
-            );
-            assert!(
-                report["version"].as_str().unwrap().starts_with(&format!("v{major}.")),
-                "{report}"
-            );
-            assert_eq!(
-                (&report["twice"], &report["taken"]),
-                (&"EADDRINUSE".into(), &"EADDRINUSE".into())
-            );
-            assert_eq!(report["strange"], "EADDRNOTAVAIL");
+            check(report, slot, major);
         }
-        // A port that the kernel chose is the same for both, and two of them differ.
+        // A port that the kernel chose is the same for both.
         assert_eq!(reports[0]["random"], reports[1]["random"]);
-        assert_ne!(reports[0]["random"][0], reports[0]["random"][1]);
-        questions.extend((0..2).map(|at| format!("net:{}", reports[0]["random"][at])));
+        let random = (0..2).map(|at| format!("net:{}", reports[0]["random"][at]));
+        let questions: Vec<String> = zoo.questions.into_iter().chain(random).collect();
         let pids: Vec<String> = world.pids("zoo").iter().map(ToString::to_string).collect();
-        for (question, answer) in questions.iter().zip(ask(&questions)) {
+        let answers = ask(&questions);
+        assert_eq!(answers.len(), questions.len());
+        for (question, answer) in questions.iter().zip(answers) {
             let (worker, pid) = answer.split_once(':').unwrap_or_else(|| panic!("{question}: {answer}"));
             let slot: usize = worker.parse::<usize>().unwrap() - 1;
             assert_eq!(
@@ -219,19 +235,15 @@ fn every_kind_of_server_works_in_every_version_of_node() {
                 "node {major}: {question}"
             );
         }
+        let told = format!("it is in use by process {}", std::process::id());
         let events = world.events();
-        let named = events
-            .iter()
-            .filter(|event| event["kind"] == "listen_failed" && event["app"] == "zoo");
-        let own = std::process::id();
-        let told = |text: &str| text.contains(&format!("it is in use by process {own}"));
+        let mut failed = events.iter().filter(|event| event["kind"] == "listen_failed");
         assert!(
-            named.clone().any(|event| told(event["message"].as_str().unwrap())),
+            failed.any(|event| event["message"].as_str().unwrap().contains(&told)),
             "{events:?}"
         );
         world.run(&["reload", "zoo"]).ok();
-        let again: Value = serde_json::from_str(&world.text("report-0")).unwrap();
-        assert_eq!(again["random"], reports[0]["random"]);
+        assert_eq!(report(&world, 0)["random"], reports[0]["random"]);
         world.run(&["stop", "zoo"]).ok();
         assert_eq!(world.count_events("killed", "zoo"), 0, "{}", world.report());
         assert!(!world.path().join("zoo.sock").exists());

@@ -12,6 +12,7 @@ mod api;
 mod bad_days;
 mod bad_input;
 mod cluster;
+mod cluster_kills;
 mod damage;
 mod disk;
 mod doctor;

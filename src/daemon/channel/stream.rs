@@ -16,10 +16,14 @@ use crate::node::message::{self, FromApp};
 use crate::node::outbox::{Item, Outbox};
 use crate::os::{fds, watch};
 
-/// What is looked at first, in bytes: nearly every message fits.
+/// What is looked at first, in bytes: nearly every message fits. The beginning of a longer line is consumed before its
+/// end is there: the kernel lets the app go on only when a quarter of its room at most is taken.
 const GLANCE: usize = 4 << 10;
-/// What is looked at when that is full, in bytes; longer lines are consumed piece by piece.
+/// What is looked at when that is full, in bytes.
 const WINDOW: usize = 64 << 10;
+/// What is left in the socket until it is answered, in bytes, for the same reason: each small line takes far more room
+/// than its bytes. A worker's first questions fit.
+const KEEP: usize = 2 << 10;
 /// After a full window: at most 13 MB/s of one app's messages.
 const REST: Duration = Duration::from_millis(5);
 
@@ -138,7 +142,7 @@ impl Stream {
                     continue;
                 }
                 // More is there, but cannot be seen before this is gone.
-                let is_cut = is_full || fds::waiting(self.fd.get_ref()).is_ok_and(|all| all > count as u64);
+                let is_cut = count >= GLANCE || fds::waiting(self.fd.get_ref()).is_ok_and(|all| all > count as u64);
                 if is_cut || self.hung_up {
                     self.carry.push(fresh);
                     self.consume(count);
@@ -211,7 +215,12 @@ impl Stream {
         let answered = self.outbox.first_origin().map_or(self.acted, |origin| {
             usize::try_from(origin.saturating_sub(self.base)).unwrap_or(0)
         });
-        self.consume(answered.min(self.acted));
+        let kept = self.acted.saturating_sub(answered);
+        self.consume(if kept > KEEP {
+            self.acted
+        } else {
+            answered.min(self.acted)
+        });
     }
 
     fn consume(&mut self, count: usize) {

@@ -65,7 +65,7 @@ fn spread(most: u32, run: RunId) -> u64 {
     let share = most / 5;
     // Fibonacci hashing: neighbouring runs are far apart.
     let place = run.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    (most - share / 2 + (share * place >> 32)).max(1)
+    (most - share / 2 + ((share * place) >> 32)).max(1)
 }
 
 #[cfg(test)]

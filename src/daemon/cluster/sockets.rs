@@ -27,13 +27,13 @@ fn server_key(spec: &ListenSpec, query: &Query) -> String {
 
 /// As the system numbers it, for the app.
 fn errno(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(match error.kind() {
-        // A file that is no socket is in the way, as for Node's own.
-        io::ErrorKind::AddrInUse | io::ErrorKind::AlreadyExists => libc::EADDRINUSE,
-        io::ErrorKind::PermissionDenied => libc::EACCES,
-        io::ErrorKind::NotFound => libc::ENOENT,
-        _ => libc::EINVAL,
-    })
+    // A file that is no socket is in the way, too, as for Node's own.
+    let in_the_way = || [io::ErrorKind::AddrInUse, io::ErrorKind::AlreadyExists].contains(&error.kind());
+    match error.raw_os_error() {
+        Some(number) => number,
+        None if in_the_way() => libc::EADDRINUSE,
+        None => libc::EINVAL,
+    }
 }
 
 impl Daemon {

@@ -139,7 +139,7 @@ impl Daemon {
             return Ok(Arc::clone(&held.fd));
         }
         let fd = match self.bind_socket(Some(app), wanted) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => self.from_a_worker(app, wanted).ok_or(error)?,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => self.of_a_worker(app, wanted).ok_or(error)?,
             result => Arc::new(result?),
         };
         self.listeners

@@ -34,7 +34,7 @@ impl Daemon {
     }
 
     /// Where keeper and daemon died together nobody holds the sockets but the workers: one of them has it.
-    pub(super) fn from_a_worker(&self, app: AppId, wanted: &ListenSpec) -> Option<Arc<OwnedFd>> {
+    pub(super) fn of_a_worker(&self, app: AppId, wanted: &ListenSpec) -> Option<Arc<OwnedFd>> {
         let living = self
             .handles
             .values()
