@@ -1,10 +1,12 @@
 //! One app, from its fields.
 
+use crate::config::balance;
 use crate::config::cluster::mode;
 use crate::config::command;
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::environment::{Inherited, Scope};
 use crate::config::events::on_event;
+use crate::config::fd_store::fd_store;
 use crate::config::fields::Fields;
 use crate::config::instances::{instances, variable};
 use crate::config::listen::{Listen, check, gives_port, listen};
@@ -41,6 +43,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     let listen = listen(fields, &scope);
     let mode = mode(fields, command.as_ref().map(|command| command.argv.as_slice()));
     let readiness = readiness(fields, &scope, gives_port(&listen), mode.ready());
+    let fd_store = fd_store(fields, &listen, &readiness.ready);
     let stop = stop(fields, &scope);
     let rollout = rollout(fields);
     let max_memory_restart = max_memory(fields);
@@ -54,6 +57,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     let base = AppSpec::new(name, command?.argv, cwd.into());
     let spec = AppSpec {
         namespace,
+        balance: balance::balance(fields),
         instances: instances?,
         instance_var: instance_var.unwrap_or_else(|| "NODE_APP_INSTANCE".to_owned()),
         increment_var,
@@ -68,6 +72,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         ready: readiness.ready,
         listen_timeout: readiness.timeout,
         ready_on_timeout: readiness.ready_on_timeout,
+        fd_store,
         stop,
         rollout,
         max_memory_restart,
@@ -78,6 +83,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     };
     check_increment(fields, &spec);
     check(fields, &spec, place);
+    balance::check(fields, &spec);
     Some(Built {
         spec,
         name_span,

@@ -11,6 +11,7 @@
 
 mod adhoc;
 mod app;
+mod balance;
 mod cluster;
 mod command;
 mod context;
@@ -20,6 +21,7 @@ mod document;
 mod environment;
 mod events;
 mod expand;
+mod fd_store;
 mod fields;
 mod init;
 mod instances;

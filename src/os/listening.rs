@@ -53,20 +53,21 @@ pub fn listening_besides(pids: &[i32], known: &BTreeSet<u64>) -> Vec<Listening> 
     found.into_iter().collect()
 }
 
-/// The numbers of the descriptors of a process that are sockets, as far as this user may look.
+/// The numbers of the sockets among a process's descriptors, as far as this user may look.
 #[must_use]
-pub fn socket_numbers(pid: i32) -> Vec<i32> {
+pub fn sockets_by_number(pid: i32) -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
         return Vec::new();
     };
-    let is_socket = |path: &std::path::Path| {
-        std::fs::read_link(path).is_ok_and(|link| link.as_os_str().as_bytes().starts_with(b"socket:["))
+    let is_socket = |entry: &std::fs::DirEntry| {
+        std::fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str().as_bytes().starts_with(b"socket:"))
     };
-    entries
-        .filter_map(Result::ok)
-        .filter(|entry| is_socket(&entry.path()))
+    let sockets = entries.filter_map(Result::ok).filter(is_socket);
+    let mut numbers: Vec<i32> = sockets
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
+        .collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 /// Inode numbers of the sockets a process holds, as far as this user may look.

@@ -23,7 +23,7 @@ pub(crate) struct Heard {
 
 impl Daemon {
     /// Acts on messages of a run, each with its place in the stream.
-    pub(crate) fn heard(&mut self, run: RunId, messages: Vec<(u64, FromApp)>) -> Heard {
+    pub(crate) fn heard_of(&mut self, run: RunId, messages: Vec<(u64, FromApp)>) -> Heard {
         let mut heard = Heard::default();
         let mut changed = false;
         for (origin, message) in messages {

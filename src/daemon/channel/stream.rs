@@ -198,7 +198,7 @@ impl Stream {
             return Ok(());
         }
         let run = self.run;
-        let heard = self.mail.ask(move |daemon| daemon.heard(run, messages)).await;
+        let heard = self.mail.ask(move |daemon| daemon.heard_of(run, messages)).await;
         let Heard { replies, written } = heard.ok_or(Ended::Leaving)?;
         for (origin, (line, handle)) in replies {
             self.push(Item::new(line, handle, Some(origin)));

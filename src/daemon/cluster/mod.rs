@@ -67,8 +67,9 @@ impl Daemon {
                 (None, true)
             }
             FromApp::Close { key } => {
-                if let Some(open) = self.workers.open.get_mut(&run) {
-                    open.remove(&key);
+                let open = self.workers.open.get_mut(&run);
+                if let Some(socket) = open.and_then(|open| open.remove(&key)) {
+                    self.cluster_closed(run, &socket);
                 }
                 (None, false)
             }

@@ -58,7 +58,7 @@ impl Daemon {
             };
             (String::new(), io::Error::from_raw_os_error(number))
         })?;
-        let Some((app, slot)) = self.handles.get(&run).map(|handle| (handle.app, handle.slot)) else {
+        let Some(app) = self.handles.get(&run).map(|handle| handle.app) else {
             return Err((String::new(), io::Error::from_raw_os_error(libc::ESRCH)));
         };
         let mut last = (String::new(), io::Error::from_raw_os_error(libc::EINVAL));
@@ -67,14 +67,14 @@ impl Daemon {
             let result = if self.excludes(run, app, query, &candidate) {
                 Err(io::ErrorKind::AddrInUse.into())
             } else if query.any_port() && query.index > 0 {
-                self.another_port(app, slot, &candidate, query.index)
+                self.another_port(app, run, &candidate, query.index)
             } else {
-                self.cluster_socket(app, slot, &candidate)
+                self.cluster_socket(run, &candidate).map(|fd| (fd, candidate.key()))
             };
             match result {
-                Ok(fd) => {
+                Ok((fd, socket)) => {
                     let open = self.workers.open.entry(run).or_default();
-                    open.insert(key.clone(), candidate.key());
+                    open.insert(key.clone(), socket);
                     return Ok((key, fd));
                 }
                 Err(error) => {
@@ -91,12 +91,7 @@ impl Daemon {
         if let Some(own) = query::own(&wanted, &spec.listen) {
             return vec![own.clone()];
         }
-        let held = self
-            .core
-            .apps
-            .get(&app)
-            .map(|app| self.listeners.specs_of(app))
-            .unwrap_or_default();
+        let held = self.listeners.all_of(app);
         match wanted
             .iter()
             .find(|one| held.iter().any(|known| known.key() == one.key()))
@@ -114,17 +109,18 @@ impl Daemon {
         if !query.may_repeat() && open.any(|(_, open)| *open == key) {
             return true;
         }
-        let held = self
-            .core
-            .apps
-            .get(&app)
-            .map(|app| self.listeners.specs_of(app))
-            .unwrap_or_default();
+        let held = self.listeners.all_of(app);
         held.iter().any(|other| other.key() != key && other.collides(wanted))
     }
 
     /// The second and later ports that a worker leaves to the kernel: each the same for all workers.
-    fn another_port(&mut self, app: AppId, slot: u32, wanted: &ListenSpec, index: u64) -> io::Result<Arc<OwnedFd>> {
+    fn another_port(
+        &mut self,
+        app: AppId,
+        run: RunId,
+        wanted: &ListenSpec,
+        index: u64,
+    ) -> io::Result<(Arc<OwnedFd>, String)> {
         let name = format!("{}#{index}", wanted.key());
         let known = self.core.apps.get(&app).and_then(|app| app.ports.get(&name).copied());
         let mut port = known;
@@ -139,12 +135,12 @@ impl Daemon {
             if let Address::Tcp(inet) | Address::Udp(inet) = &mut spec.address {
                 inet.set_port(number);
             }
-            match self.cluster_socket(app, slot, &spec) {
+            match self.cluster_socket(run, &spec) {
                 Ok(fd) => {
                     if let Some(app) = self.core.apps.get_mut(&app) {
                         app.ports.insert(name, number);
                     }
-                    return Ok(fd);
+                    return Ok((fd, spec.key()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempt < ATTEMPTS => port = None,
                 Err(error) => return Err(error),
