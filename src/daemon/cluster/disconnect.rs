@@ -39,6 +39,7 @@ impl Daemon {
         if let Some(handle) = self.handles.get_mut(&run) {
             handle.wire = None::<Wire>;
         }
+        self.connections_back(run);
         let Some(spec) = self.spec_of(run).filter(|spec| is_worker(spec) && !spec.preload) else {
             return;
         };

@@ -17,6 +17,7 @@
 
 mod disconnect;
 mod environment;
+mod share;
 mod sockets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ pub(crate) struct Workers {
     open: BTreeMap<RunId, BTreeMap<String, String>>,
     /// What was said of each about sockets that could not be had, to say it once.
     said: BTreeMap<RunId, BTreeSet<String>>,
+    sharing: share::Sharing,
 }
 
 impl Workers {
@@ -78,9 +80,12 @@ impl Daemon {
                 self.input(Input::Recycle(run, format!("answered {requests} requests")));
                 (None, true)
             }
+            FromApp::Answer { ack, accepted } => {
+                self.connection_answered(run, ack, accepted);
+                (None, false)
+            }
             FromApp::Online
             | FromApp::Listening { .. }
-            | FromApp::Answer { .. }
             | FromApp::HandleAck
             | FromApp::HandleNack
             | FromApp::Handle { .. }

@@ -20,6 +20,7 @@ mod open;
 pub(crate) mod recover;
 mod rescue;
 mod rotation;
+mod share;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -45,6 +46,7 @@ use group::Group;
 pub(crate) use hand::channel_number;
 pub(crate) use names::{CLUSTER, LISTEN};
 pub(crate) use open::validate;
+pub(crate) use share::{Queue, Queues};
 
 /// How long a slot's socket stays that nobody needs: connections whose handshake was under way when it left the
 /// rotation still arrive.
