@@ -172,6 +172,7 @@ impl Daemon {
             pidfd: Arc::new(pidfd),
             stdin: pipes.stdin.map(Arc::new),
             channel: pipes.channel.map(Arc::new),
+            wire: None,
             born,
             pipes: inodes,
             members: Vec::new(),

@@ -3,6 +3,7 @@
 mod adhoc;
 mod adversarial;
 mod bad;
+mod cluster;
 mod generated;
 mod good;
 
