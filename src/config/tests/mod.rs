@@ -3,6 +3,7 @@
 mod adhoc;
 mod adversarial;
 mod bad;
+mod fd_store;
 mod generated;
 mod good;
 
