@@ -1,6 +1,6 @@
 //! `sd_notify(3)` from real programs: every message, whoever dies in between.
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::Value;
 
 use crate::harness::{World, eventually, finish, lives};
@@ -65,19 +65,6 @@ fn notices(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// Kills keeper and daemon so that neither can replace the other.
-fn kill_both(world: &World, (daemon, keeper): (i64, i64)) {
-    for signal in [Signal::STOP, Signal::KILL] {
-        for pid in [keeper, daemon] {
-            let number = i32::try_from(pid).unwrap();
-            let fd = pidfd_open(Pid::from_raw(number).unwrap(), PidfdFlags::empty()).unwrap();
-            assert!(world.processes().contains(&number));
-            pidfd_send_signal(fd, signal).unwrap();
-        }
-    }
-    world.until("the end of both", || !lives(keeper) && !lives(daemon));
-}
-
 /// Somebody is there again, and everything was taken over.
 fn settled(world: &World, before: (i64, i64), daemon: bool, keeper: bool) {
     world.until("another manager", || {
@@ -105,7 +92,7 @@ fn strike(world: &World, blow: Blow) {
     match blow {
         Blow::Daemon => assert!(world.kill9(before.0)),
         Blow::Keeper => assert!(world.kill9(before.1)),
-        Blow::Both => kill_both(world, before),
+        Blow::Both => world.kill_both(),
         Blow::Upgrade => {
             world.run(&["upgrade", "--to", env!("CARGO_BIN_EXE_clmgr")]).ok();
         }
@@ -508,8 +495,7 @@ os._exit(0)
     let child: i64 = world.text("up").parse().unwrap();
     let (daemon, _) = world.manager();
     let leader = world.pids("a")[0];
-    let number = i32::try_from(daemon).unwrap();
-    let fd = pidfd_open(Pid::from_raw(number).unwrap(), PidfdFlags::empty()).unwrap();
+    let fd = world.process(daemon);
     pidfd_send_signal(&fd, Signal::STOP).unwrap();
     world.file("now", "");
     world.until("the first process to end", || !lives(leader));
