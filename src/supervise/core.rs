@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::names::{AppId, AppName, RunId};
 use crate::model::outcome::{ErrorBody, ErrorKind};
-use crate::model::size::Bytes;
 use crate::model::time::Moment;
 use crate::supervise::app::App;
 use crate::supervise::cx::Cx;
 use crate::supervise::input::{Command, Input, Ticket};
 use crate::supervise::output::{Change, Output};
 use crate::supervise::plan::{Plan, Step};
-use crate::supervise::rollout::{Failure, Purpose};
-use crate::supervise::run::Phase;
+use crate::supervise::rollout::Failure;
 
 /// What waits to become durable.
 #[derive(Debug)]
@@ -371,43 +369,5 @@ impl App {
                 None => self.goals.push(goal),
             }
         }
-    }
-
-    /// Memory was measured.
-    fn on_memory(&mut self, cx: &mut Cx, id: RunId, bytes: Bytes) {
-        let Some(run) = self
-            .runs
-            .get(&id)
-            .filter(|run| run.phase == Phase::Online && run.cause.is_none())
-        else {
-            return;
-        };
-        let slot = run.slot;
-        let (generation, pid) = (run.generation, run.pid);
-        let Some(limit) = self.spec_of(run).max_memory_restart.filter(|limit| bytes > *limit) else {
-            return;
-        };
-        let in_service = self
-            .slots
-            .get(slot as usize)
-            .is_some_and(|record| record.current == Some(id));
-        let resting = self
-            .slots
-            .get(slot as usize)
-            .and_then(|record| record.memory_rest)
-            .is_some_and(|until| cx.now < until);
-        if self.rollout.is_some() || !in_service || resting || generation != self.generation || !self.is_wanted(slot) {
-            return;
-        }
-        cx.event(
-            self,
-            crate::model::event::EventKind::MemoryLimit,
-            Some(slot),
-            pid,
-            format!("{bytes} used, more than {limit}: it is being replaced"),
-        );
-        let record = self.slot_mut(slot);
-        record.restarts = record.restarts.saturating_add(1);
-        self.begin_rollout(cx, Purpose::Memory, generation, vec![slot], false);
     }
 }
