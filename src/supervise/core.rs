@@ -105,13 +105,13 @@ impl Core {
             Input::PreStopped(run) => self.touch_run(run, |app, cx| app.on_pre_stopped(cx, run)),
             Input::Inspected(run, exclusive) => self.touch_run(run, |app, cx| app.on_inspected(cx, run, exclusive)),
             Input::Memory(run, bytes) => self.touch_run(run, |app, cx| app.on_memory(cx, run, bytes)),
-            Input::Healthy(_)
-            | Input::Unhealthy(..)
-            | Input::Recycle(..)
-            | Input::Extend(..)
-            | Input::Reloading(_)
-            | Input::Demand(_)
-            | Input::Idle(_) => {}
+            Input::Healthy(run) => self.touch_run(run, |app, cx| app.on_healthy(cx, run)),
+            Input::Unhealthy(run, why) => self.touch_run(run, |app, cx| app.on_unhealthy(cx, run, why)),
+            Input::Recycle(run, why) => self.touch_run(run, |app, _| app.on_recycle(run, why)),
+            Input::Extend(run, time) => self.touch_run(run, |app, cx| app.on_extend(cx, run, time)),
+            Input::Reloading(run) => self.touch_run(run, |app, cx| app.on_reloading(cx, run)),
+            Input::Demand(id) => self.touch(id, App::on_demand),
+            Input::Idle(id) => self.touch(id, App::on_idle),
             Input::Tick => self.tick(),
         }
         self.queue_finished_rollouts();
@@ -203,11 +203,13 @@ impl Core {
             app.stop_strays(&mut self.cx);
         }
         app.mend(&mut self.cx);
+        app.replace_next(&mut self.cx);
         for run in app.runs.range(RunId(first_new)..).map(|(run, _)| *run) {
             self.owners.insert(run, id);
         }
         self.dirty.insert(id);
         app.settle(&mut self.cx);
+        app.rest_when_completed();
         app.prune();
         let next = app.next_deadline();
         if self.timer_of.get(&id).copied() != next {
@@ -244,6 +246,7 @@ impl Core {
         self.cx.skip_run(number);
         self.owners.insert(number, id);
         if let Some(app) = self.apps.get_mut(&id) {
+            app.demanded |= app.spec().on_demand.is_some();
             let record = app.slot_mut(slot);
             record.current = Some(number);
             record.newest = Some(number);

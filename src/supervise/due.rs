@@ -22,6 +22,7 @@ impl App {
         for id in due {
             self.run_due(cx, id);
         }
+        self.replacements_due(cx);
         self.circuits_due(cx);
         self.rollout_due(cx);
     }
@@ -35,7 +36,7 @@ impl App {
                     cx.emit(Output::EndProbe(id));
                     self.on_ready(cx, id);
                 } else {
-                    let message = format!("not ready after {}", spec.listen_timeout);
+                    let message = format!("not ready after {}", self.patience(run));
                     cx.event(self, EventKind::ReadyTimeout, Some(run.slot), run.pid, message);
                     self.stop_run(cx, id, Cause::NotReady);
                 }

@@ -11,7 +11,7 @@ impl App {
     /// A new instance is gone before it was in service.
     pub(super) fn incoming_failed(&mut self, cx: &mut Cx, run: &Run, spawn_error: Option<String>) {
         let slot = run.slot;
-        let timeout = self.spec_of(run).listen_timeout;
+        let timeout = self.patience(run);
         let exit = run
             .exit
             .map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());

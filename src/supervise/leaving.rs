@@ -28,7 +28,8 @@ impl App {
         match phase {
             Phase::Spawning | Phase::Sweeping => return,
             Phase::Starting => cx.emit(Output::EndProbe(id)),
-            Phase::Online | Phase::PreStop | Phase::Stopping | Phase::Killing => {}
+            Phase::Online => self.end_monitor(cx, id),
+            Phase::PreStop | Phase::Stopping | Phase::Killing => {}
         }
         let Some(run) = self.runs.get(&id) else { return };
         let stop = self.spec_of(run).stop.clone();
@@ -70,15 +71,18 @@ impl App {
                 cx.now
             }
         };
-        if run.phase == Phase::Starting {
-            cx.emit(Output::EndProbe(id));
-        }
+        let was = run.phase;
         run.phase = Phase::Sweeping;
         // What is left is killed then, and may be blocked inside the kernel.
         run.deadline = Some(grace.after(KILL_PATIENCE));
         run.grace = Some(grace);
         let (slot, pid) = (run.slot, run.pid);
         let lived = run.began.map_or(Millis::ZERO, |began| cx.now.since(began));
+        match was {
+            Phase::Starting => cx.emit(Output::EndProbe(id)),
+            Phase::Online => self.end_monitor(cx, id),
+            Phase::Spawning | Phase::PreStop | Phase::Stopping | Phase::Killing | Phase::Sweeping => {}
+        }
         let treekill = self.runs.get(&id).is_some_and(|run| self.spec_of(run).stop.treekill);
         let mut draft = Cx::draft(
             self,

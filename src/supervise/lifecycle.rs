@@ -205,6 +205,10 @@ impl App {
 
     /// It is ready.
     pub fn on_ready(&mut self, cx: &mut Cx, id: RunId) {
+        if self.runs.get(&id).is_some_and(|run| run.is_online()) {
+            self.on_reloaded(cx, id);
+            return;
+        }
         let Some(run) = self.runs.get(&id).filter(|run| run.phase == Phase::Starting) else {
             return;
         };
@@ -216,7 +220,8 @@ impl App {
             run.deadline = Some(began.after(min_uptime));
         }
         cx.event(self, EventKind::Online, Some(slot), pid, "ready");
-        self.rollout_ready(cx, id);
+        self.monitor(cx, id);
+        self.rollout_proven(cx, id);
         self.check_stable(cx, id);
     }
 

@@ -6,6 +6,7 @@ use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::model::names::{RunId, Slot};
 use crate::model::spec::Order;
+use crate::model::time::Moment;
 use crate::supervise::app::App;
 use crate::supervise::cx::Cx;
 use crate::supervise::output::Output;
@@ -47,6 +48,7 @@ impl App {
             inspecting: if order.is_none() { running } else { None },
             order,
             parallel: spec.rollout.parallel.max(1),
+            only: slots.first().copied().filter(|_| purpose != Purpose::Reload),
             queue: slots.into(),
             active: BTreeMap::new(),
             done: Vec::new(),
@@ -148,24 +150,42 @@ impl App {
         }
     }
 
-    /// A run became ready; perhaps one of ours.
-    pub fn rollout_ready(&mut self, cx: &mut Cx, id: RunId) {
-        let Some(run) = self.runs.get(&id) else { return };
-        let slot = run.slot;
-        let min_healthy = self.spec_of(run).rollout.min_healthy;
-        let Some(rollout) = self.rollout.as_mut() else { return };
-        let patience = if rollout.rolling_back {
-            Millis::ZERO
-        } else {
-            min_healthy
+    /// A run became ready, or was seen to work; perhaps one of ours.
+    pub fn rollout_proven(&mut self, cx: &mut Cx, id: RunId) {
+        let Some(run) = self.runs.get(&id).filter(|run| run.is_online()) else {
+            return;
         };
+        let slot = run.slot;
+        let Some(proven) = self.proven_at(run) else { return };
+        let Some(rollout) = self.rollout.as_mut() else { return };
         if let Some(Step::Proving { run, healthy_at }) = rollout.active.get_mut(&slot)
             && *run == id
         {
-            *healthy_at = Some(cx.now.after(patience));
-            if patience == Millis::ZERO {
+            *healthy_at = Some(proven);
+            if proven <= cx.now {
                 self.promote(cx, slot);
             }
+        }
+    }
+
+    /// When a new instance has proved itself: it has been ready for `min_healthy`, and its health probe, if it has
+    /// one, has succeeded, or has had the time in which it would have failed for good. On the way back to what worked
+    /// before readiness is enough. `None` while it reloads.
+    fn proven_at(&self, run: &Run) -> Option<Moment> {
+        let ready = run.ready.filter(|_| run.reload_until.is_none())?;
+        if self.rollout.as_ref().is_some_and(|rollout| rollout.rolling_back) {
+            return Some(ready);
+        }
+        let spec = self.spec_of(run);
+        let proven = ready.after(spec.rollout.min_healthy);
+        match &spec.health {
+            Some(health) if !run.worked => {
+                let once = health.interval.0.saturating_add(health.timeout.0);
+                let all = once.saturating_mul(u64::from(health.retries) + 1);
+                let verdict = ready.after(Millis(health.start_period.0.saturating_add(all)));
+                Some(proven.max(verdict))
+            }
+            Some(_) | None => Some(proven),
         }
     }
 
@@ -173,9 +193,13 @@ impl App {
     fn promote(&mut self, cx: &mut Cx, slot: Slot) {
         let record = self.slot_mut(slot);
         let old = std::mem::replace(&mut record.current, record.incoming.take());
-        let restarts = record.restarts;
+        let (futile, rest, given_up) = (record.futile, record.rest, record.given_up);
         record.absolve();
-        record.restarts = restarts;
+        if self.user_rollout().is_none() {
+            let record = self.slot_mut(slot);
+            (record.futile, record.rest, record.given_up) = (futile, rest, given_up);
+        }
+        let record = self.slot_mut(slot);
         let new_is_stable = record
             .current
             .is_some_and(|run| self.runs.get(&run).is_some_and(|run| run.stable));
@@ -290,7 +314,7 @@ impl App {
                 .get(slot as usize)
                 .and_then(|record| record.incoming)
                 .and_then(|run| self.runs.get(&run))
-                .is_some_and(|run| run.phase == Phase::Online);
+                .is_some_and(|run| run.phase == Phase::Online && run.reload_until.is_none());
             if ready {
                 self.promote(cx, slot);
             } else if let Some(Step::Proving { healthy_at, .. }) =
