@@ -45,6 +45,9 @@ pub struct SlotState {
     pub given_up: bool,
     /// How the last run ended.
     pub last_exit: Option<Exit>,
+    /// What the last run said of itself, if it ended badly.
+    #[serde(default)]
+    pub last_words: Option<String>,
     /// Why it is not running, for people.
     pub reason: Option<String>,
     /// The last stderr lines of the run that failed.
