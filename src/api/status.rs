@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::custom::{Action, Metric};
 use crate::model::env::EnvMap;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
@@ -121,6 +122,21 @@ pub struct AppDescription {
     pub logs: Vec<crate::api::logs::LogSource>,
     /// When it became known.
     pub created: Option<WallTime>,
+    /// Figures that its instances tell of themselves, over their IPC channels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<InstanceMetrics>,
+    /// Actions that `trigger` can ask them for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Action>,
+}
+
+/// The figures of one instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceMetrics {
+    /// Its number.
+    pub slot: Slot,
+    /// As they were last told.
+    pub metrics: Vec<Metric>,
 }
 
 /// The record of an unstable exit.

@@ -1,6 +1,7 @@
 //! One app, from its fields.
 
 use crate::config::command;
+use crate::config::demand::{self, on_demand};
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::environment::{Inherited, Scope};
 use crate::config::events::on_event;
@@ -60,6 +61,8 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         env_base: scope.base,
         require,
         listen,
+        ipc: fields.boolean("ipc").unwrap_or(false),
+        on_demand: on_demand(fields),
         restart,
         ready: readiness.ready,
         listen_timeout: readiness.timeout,
@@ -74,6 +77,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     };
     check_increment(fields, &spec);
     check(fields, &spec, place);
+    demand::check(fields, &spec, place);
     Some(Built {
         spec,
         name_span,

@@ -13,6 +13,7 @@ mod adhoc;
 mod app;
 mod command;
 mod context;
+mod demand;
 mod diagnostic;
 mod docs;
 mod document;

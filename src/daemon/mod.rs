@@ -13,6 +13,7 @@
 //! `recover` for how the next one goes on.
 
 mod alerts;
+mod custom;
 mod daemon_loop;
 mod doors;
 mod former;
@@ -43,6 +44,7 @@ mod stopping;
 mod survivors;
 mod text;
 mod trial;
+mod trigger;
 mod upgrade;
 mod voice;
 

@@ -116,7 +116,8 @@ impl Daemon {
         Ok(found
             .iter()
             .filter_map(|(id, slots)| self.core.apps.get(id).map(|app| (app, slots)))
-            .map(|(app, slots)| AppDescription {
+            .map(|(app, slots)| (app, slots, self.custom_of(app)))
+            .map(|(app, slots, (metrics, actions))| AppDescription {
                 status: AppStatus {
                     listeners: self.listener_status(app, true),
                     ..self.app_status(app, now, Some(slots))
@@ -127,6 +128,8 @@ impl Daemon {
                 events: Vec::new(),
                 logs: sinks::sources(&self.home.logs, app),
                 created: self.created.get(&app.id).copied(),
+                metrics,
+                actions,
             })
             .collect())
     }

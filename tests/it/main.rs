@@ -34,4 +34,5 @@ mod service;
 mod smoke;
 mod stop;
 mod survival;
+mod trigger;
 mod upgrade;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::api::operation::{InstanceResult, Outcome};
-use crate::cli::render::human::count;
+use crate::cli::render::human::{count, value};
 use crate::cli::ui::{BAD, BOLD, DIM};
 use crate::model::names::AppName;
 
@@ -42,6 +42,7 @@ pub fn lines(results: &[InstanceResult]) -> Vec<String> {
     if failed.len() > MANY {
         lines.push(format!("… and {} more failed", failed.len() - MANY));
     }
+    lines.extend(results.iter().filter_map(answer));
     lines
 }
 
@@ -104,11 +105,21 @@ fn words(outcomes: &[(Outcome, usize)]) -> String {
     outcomes.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn why(result: &InstanceResult) -> Vec<String> {
-    let target = match result.slot {
+/// `api:0: {"users":3}`; a text as it is.
+fn answer(result: &InstanceResult) -> Option<String> {
+    let text = value(result.reply.as_ref()?);
+    Some(format!("{}: {}", target(result), safe(&text)))
+}
+
+fn target(result: &InstanceResult) -> String {
+    match result.slot {
         Some(slot) => format!("{}:{slot}", result.app),
         None => result.app.to_string(),
-    };
+    }
+}
+
+fn why(result: &InstanceResult) -> Vec<String> {
+    let target = target(result);
     let reason = result.message.as_deref().unwrap_or("it gave no reason");
     let mut lines = vec![format!("{target}: {reason}")];
     lines.extend(

@@ -103,5 +103,7 @@ pub(crate) fn description() -> AppDescription {
         events: vec![event()],
         logs: Vec::new(),
         created: None,
+        metrics: Vec::new(),
+        actions: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 mod adhoc;
 mod adversarial;
 mod bad;
+mod demand;
 mod generated;
 mod good;
 

@@ -12,6 +12,7 @@ use crate::daemon::Daemon;
 use crate::daemon::mail::Mail;
 use crate::model::names::RunId;
 use crate::node::channel::Messages;
+use crate::node::pmx;
 use crate::supervise::Input;
 
 impl Daemon {
@@ -46,6 +47,8 @@ async fn read(mail: Mail, run: RunId, channel: Arc<OwnedFd>) {
         for message in messages.push(&buffer[..count]) {
             if message == "ready" {
                 mail.input(Input::Ready(run));
+            } else if let Some(message) = pmx::parse(&message) {
+                mail.post(move |daemon| daemon.custom_message(run, message));
             }
         }
     }

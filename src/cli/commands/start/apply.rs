@@ -88,6 +88,7 @@ mod tests {
             state: None,
             message: None,
             stderr: Vec::new(),
+            reply: None,
         };
         let mut reply = OperationReply {
             results: vec![
