@@ -23,6 +23,7 @@ mod listen;
 mod log_kills;
 mod logs;
 mod memory;
+mod progress;
 mod readiness;
 mod records;
 mod recovery;

@@ -45,14 +45,17 @@ pub(crate) fn run(args: &ReloadArgs, context: &mut Context) -> Result<(), Failur
     let mut again = apply::take_unchanged(&mut reply);
     again.extend(targets::resolve(&words)?);
     if !again.is_empty() {
+        let watched = again.clone();
         let request = TargetRequest {
             targets: again,
             update_env: args.update_env.then(|| Arc::new(world::environment())),
             no_rollback: args.no_rollback,
         };
-        reply
-            .results
-            .extend(Daemon::start()?.change(routes::RELOAD, request)?.results);
+        reply.results.extend(
+            Daemon::start()?
+                .change_watched(routes::RELOAD, request, &watched)?
+                .results,
+        );
     }
     report::done(context, &reply)
 }

@@ -40,14 +40,17 @@ pub(crate) fn run(args: &RestartArgs, context: &mut Context) -> Result<(), Failu
     let mut again = apply::take_unchanged(&mut reply);
     again.extend(targets::resolve(&words)?);
     if !again.is_empty() {
+        let watched = again.clone();
         let request = TargetRequest {
             targets: again,
             update_env: args.update_env.then(|| Arc::new(world::environment())),
             no_rollback: false,
         };
-        reply
-            .results
-            .extend(Daemon::start()?.change(routes::RESTART, request)?.results);
+        reply.results.extend(
+            Daemon::start()?
+                .change_watched(routes::RESTART, request, &watched)?
+                .results,
+        );
     }
     report::done(context, &reply)
 }

@@ -20,13 +20,18 @@ pub(crate) fn loaded(
     if let Some(warnings) = &loaded.warnings {
         context.ui.note(warnings);
     }
+    let watched: Vec<Target> = loaded
+        .apps
+        .iter()
+        .map(|app| Target::Named(app.name.to_string()))
+        .collect();
     let request = ApplyRequest {
         env_base: loaded.env_base,
         apps: loaded.apps,
         update_env,
         no_rollback,
     };
-    Daemon::start()?.change(routes::APPLY, request)
+    Daemon::start()?.change_watched(routes::APPLY, request, &watched)
 }
 
 /// Makes the apps of some files known and running, file by file.
