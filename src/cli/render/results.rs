@@ -42,6 +42,7 @@ pub fn lines(results: &[InstanceResult]) -> Vec<String> {
     if failed.len() > MANY {
         lines.push(format!("… and {} more failed", failed.len() - MANY));
     }
+    lines.extend(notes(results));
     lines.extend(results.iter().filter_map(answer));
     lines
 }
@@ -103,6 +104,20 @@ fn words(outcomes: &[(Outcome, usize)]) -> String {
         Outcome::Failed => format!("{BAD}{number} failed{BAD:#}"),
     };
     outcomes.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// What there is to say of what did not fail, once for each app.
+fn notes(results: &[InstanceResult]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for result in results.iter().filter(|result| result.outcome != Outcome::Failed) {
+        if let Some(message) = &result.message {
+            let note = format!("{}: {}", result.app, safe(message));
+            if !notes.contains(&note) && notes.len() < MANY {
+                notes.push(note);
+            }
+        }
+    }
+    notes
 }
 
 /// `api:0: {"users":3}`; a text as it is.

@@ -48,9 +48,10 @@ pub(crate) fn files(
     };
     let mut all = OperationReply::default();
     for file in files {
-        let apps = load::file(Path::new(file), &options)?;
+        let reply =
+            load::file(Path::new(file), &options).and_then(|apps| loaded(apps, update_env, no_rollback, context));
         all.results
-            .extend(loaded(apps, update_env, no_rollback, context)?.results);
+            .extend(reply.map_err(|failure| failure.after(&all))?.results);
     }
     Ok(all)
 }
