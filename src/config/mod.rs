@@ -21,6 +21,7 @@ mod document;
 mod environment;
 mod events;
 mod expand;
+mod fd_store;
 mod fields;
 mod init;
 mod instances;

@@ -27,6 +27,7 @@ mod log_kills;
 mod logs;
 mod memory;
 mod progress;
+mod notify;
 mod readiness;
 mod records;
 mod recovery;
