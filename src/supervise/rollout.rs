@@ -32,6 +32,10 @@ pub enum Purpose {
     Reload,
     /// An instance passed `max_memory_restart`. Gives way to anything a user asks for.
     Memory,
+    /// An instance does not work any more. Gives way, too.
+    Health,
+    /// An instance is old, or asked to be replaced. Gives way, too.
+    Recycle,
 }
 
 /// Where a slot is.
@@ -82,6 +86,9 @@ pub struct Rollout {
     pub queue: VecDeque<Slot>,
     /// Slots being done.
     pub active: BTreeMap<Slot, Step>,
+    /// The one slot that a replacement of the core's own is about.
+    #[serde(default)]
+    pub only: Option<Slot>,
     /// Slots that are done.
     pub done: Vec<Slot>,
     /// It fails if it is not over by then.

@@ -90,6 +90,27 @@ pub struct Run {
     /// It could not be started because the machine lacked something: not the app's failure.
     #[serde(default)]
     pub starved: bool,
+    /// It does not work any more, though it was ready: why, for people.
+    #[serde(default)]
+    pub unhealthy: Option<String>,
+    /// It is unhealthy because it was not ready again in time.
+    #[serde(default)]
+    pub late: bool,
+    /// It was seen to work: its probe succeeded, its watchdog was fed.
+    #[serde(default)]
+    pub worked: bool,
+    /// Being replaced for its health, it was taken into account; see [`super::policy::replacement`].
+    #[serde(default)]
+    pub judged: bool,
+    /// To be replaced though nothing is wrong with it: why, for people.
+    #[serde(default)]
+    pub recycle: Option<String>,
+    /// It reloads its configuration, and has to be ready again by then.
+    #[serde(default)]
+    pub reload_until: Option<Moment>,
+    /// It was given more time than its spec says.
+    #[serde(default)]
+    pub extended: bool,
     /// What it tells of itself.
     #[serde(default)]
     pub said: Said,
@@ -114,6 +135,13 @@ impl Run {
             exit: None,
             stderr: Vec::new(),
             starved: false,
+            unhealthy: None,
+            late: false,
+            worked: false,
+            judged: false,
+            recycle: None,
+            reload_until: None,
+            extended: false,
             said: Said::nothing(),
         }
     }
@@ -126,6 +154,12 @@ impl Run {
                 Phase::Spawning | Phase::Starting | Phase::Online => true,
                 Phase::PreStop | Phase::Stopping | Phase::Killing | Phase::Sweeping => false,
             }
+    }
+
+    /// It is ready, and nobody has told it to stop.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.phase == Phase::Online && self.cause.is_none()
     }
 
     /// SIGKILL was sent long ago, and it, or what it left behind, is still there.

@@ -14,4 +14,5 @@ mod scenarios;
 mod specs;
 mod starving;
 mod succession;
+mod unhealthy;
 mod world;

@@ -71,7 +71,14 @@ impl World {
                     self.later(after, Input::Ready(run));
                 }
             }
-            Output::Monitor(_) | Output::EndMonitor(_) => {}
+            Output::Monitor(run) => {
+                let _ = self.proc(run);
+                assert!(self.monitored.insert(run), "monitored once");
+            }
+            Output::EndMonitor(run) => {
+                let _ = self.proc(run);
+                assert!(self.monitored.remove(&run), "what is monitored ends once");
+            }
             Output::EndProbe(run) => {
                 let _ = self.proc(run);
                 self.probed.remove(&run);
