@@ -15,6 +15,7 @@
 mod alerts;
 mod custom;
 mod daemon_loop;
+mod demand;
 mod doors;
 mod fdstore;
 mod former;
@@ -68,6 +69,7 @@ use crate::os::home::Home;
 use crate::store::Store;
 use crate::supervise::{Core, Input, Ticket};
 
+use demand::Demand;
 use doors::Doors;
 use helper::Helper;
 use hub::Hub;
@@ -120,6 +122,7 @@ pub(crate) struct Daemon {
     pub(crate) hub: Hub,
     pub(crate) samples: BTreeMap<RunId, crate::os::usage::Sample>,
     pub(crate) sampling: Sampling,
+    pub(crate) demand: Demand,
     pub(crate) replies: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     pub(crate) next_ticket: Ticket,
     pub(crate) created: BTreeMap<AppId, WallTime>,

@@ -15,6 +15,7 @@ mod cluster;
 mod drain;
 mod group;
 mod hand;
+mod hold;
 mod names;
 mod open;
 pub(crate) mod recover;
@@ -96,11 +97,12 @@ fn is_per_slot(spec: &AppSpec, entry: &ListenSpec) -> bool {
 /// What an app needs: how many slots of each key, of all its specs in use while anything of it is to run, else of
 /// those that runs have.
 fn needed(app: &App) -> BTreeMap<String, Slot> {
-    let to_run = app.wanted_slots().any(|slot| {
-        app.slots
-            .get(slot as usize)
-            .is_none_or(|record| !record.completed || app.current(slot).is_some())
-    });
+    let to_run = app.is_dormant()
+        || app.wanted_slots().any(|slot| {
+            app.slots
+                .get(slot as usize)
+                .is_none_or(|record| !record.completed || app.current(slot).is_some())
+        });
     let mut needed = BTreeMap::new();
     for (generation, spec) in &app.specs {
         let runs = app.runs.values().filter(|run| run.generation == *generation);

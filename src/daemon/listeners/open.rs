@@ -25,8 +25,8 @@ pub(crate) struct Reservation {
 
 /// Why a socket cannot be bound, and what to do.
 #[derive(Debug)]
-struct Trouble {
-    why: String,
+pub(super) struct Trouble {
+    pub(super) why: String,
     hint: String,
 }
 
@@ -230,7 +230,7 @@ impl Daemon {
             .find(|handle| handle.pid == pid || handle.pid == session)
     }
 
-    fn trouble(&self, app: &AppName, wanted: &ListenSpec, error: &io::Error) -> Trouble {
+    pub(super) fn trouble(&self, app: &AppName, wanted: &ListenSpec, error: &io::Error) -> Trouble {
         let address = &wanted.address;
         let (why, hint) = match (error.kind(), address) {
             (io::ErrorKind::AddrInUse, _) => self.in_use(app, wanted),
