@@ -17,6 +17,7 @@ pub mod ostext;
 pub mod outcome;
 pub mod placeholder;
 pub mod process;
+pub mod progress;
 pub mod runtime;
 pub mod size;
 pub mod spec;

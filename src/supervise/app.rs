@@ -172,24 +172,26 @@ impl App {
     /// nobody is; what arrives waits.
     #[must_use]
     pub fn rotation(&self) -> BTreeSet<RunId> {
-        let ready = |run: &RunId| self.runs.get(run).is_some_and(|run| run.is_online());
+        let online = |run: &RunId| self.runs.get(run).is_some_and(|run| run.is_online());
         let works = |run: &RunId| self.runs.get(run).is_some_and(|run| run.unhealthy.is_none());
-        let current: BTreeSet<RunId> = self
+        let mut serving: BTreeSet<RunId> = self
             .slots
             .iter()
             .filter_map(|slot| slot.current)
-            .filter(ready)
+            .filter(online)
             .collect();
-        if current.is_empty() {
-            return self
+        if serving.is_empty() {
+            serving = self
                 .slots
                 .iter()
                 .filter_map(|slot| slot.incoming)
-                .filter(ready)
+                .filter(online)
                 .collect();
         }
-        let healthy: BTreeSet<RunId> = current.iter().copied().filter(works).collect();
-        if healthy.is_empty() { current } else { healthy }
+        if serving.iter().any(works) {
+            serving.retain(works);
+        }
+        serving
     }
 
     /// Any instance has proved itself and is still there.

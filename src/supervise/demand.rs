@@ -35,17 +35,16 @@ impl App {
         self.bring_up(cx, &slots);
     }
 
-    /// Nobody has been connected for long. Said too late, when it is just being started or replaced, it is void: it
-    /// will be said again.
+    /// Nobody has been connected for long. Void while something of it is just being started, restarted or reloaded,
+    /// and while nothing of it is ready: it will be said again.
     pub(super) fn on_idle(&mut self, cx: &mut Cx) {
-        let busy = self.runs.values().any(|run| match run.phase {
-            Phase::Spawning | Phase::Starting => run.cause.is_none(),
-            Phase::Online | Phase::PreStop | Phase::Stopping | Phase::Killing | Phase::Sweeping => false,
+        let coming = self.runs.values().any(|run| {
+            let starts = matches!(run.phase, Phase::Spawning | Phase::Starting) && run.cause.is_none();
+            starts || run.cause == Some(Cause::Restart)
         });
-        if !self.demanded || self.spec().on_demand.is_none() || self.user_rollout().is_some() {
-            return;
-        }
-        if busy || !self.goals.is_empty() {
+        let ready = self.runs.values().any(|run| run.is_online());
+        let on_demand = self.demanded && self.spec().on_demand.is_some();
+        if !on_demand || coming || !ready || self.user_rollout().is_some() {
             return;
         }
         self.abort_rollout(cx, "nobody is connected");

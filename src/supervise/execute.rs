@@ -273,8 +273,9 @@ impl App {
     fn respec(&mut self, cx: &mut Cx, spec: Arc<AppSpec>, desired: u32) {
         self.abort_rollout(cx, "the app was changed meanwhile");
         self.recheck = self.checking;
-        // What ran without a connection so far must not count as having been asked for by one.
+        // What runs goes on to run; what ran without a connection before must not count as asked for by one.
         self.demanded &= self.spec().on_demand.is_some();
+        self.demanded |= spec.on_demand.is_some() && self.is_serving();
         let same_but_count = AppSpec {
             instances: self.spec().instances,
             ..AppSpec::clone(&spec)

@@ -95,6 +95,7 @@ impl App {
         rollout.order.get_or_insert(Order::StartFirst);
         rollout.rolling_back = true;
         rollout.finishing = false;
+        rollout.watch_until = None;
         rollout.deadline = None;
         let to = rollout.to;
         let untouched: Vec<Slot> = rollout.queue.drain(..).collect();
@@ -106,6 +107,7 @@ impl App {
                 Step::Clearing(_) | Step::Retiring(_) | Step::Abandoning(_) => None,
             })
             .collect();
+        let only = rollout.only;
         let same_generation = rollout.from == to;
         let mut back: Vec<Slot> = std::mem::take(&mut rollout.done);
         if same_generation {
@@ -121,7 +123,7 @@ impl App {
         back.extend(untouched.into_iter().filter(|slot| self.current(*slot).is_none()));
         let empty: Vec<Slot> = self
             .wanted_slots()
-            .filter(|slot| self.runs_in(*slot).next().is_none())
+            .filter(|slot| only.is_none_or(|only| only == *slot) && self.runs_in(*slot).next().is_none())
             .filter(|slot| self.slots.get(*slot as usize).is_none_or(|record| !record.completed))
             .collect();
         back.extend(empty);

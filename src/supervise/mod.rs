@@ -34,6 +34,7 @@ mod output;
 pub mod persist;
 mod plan;
 pub mod policy;
+mod progress;
 mod replacing;
 mod resume;
 mod rolling;

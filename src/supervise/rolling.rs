@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::balance::ExecMode;
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::model::names::{RunId, Slot};
-use crate::model::spec::Order;
+use crate::model::spec::{AppSpec, Order};
 use crate::model::time::Moment;
 use crate::supervise::app::App;
 use crate::supervise::cx::Cx;
@@ -24,11 +25,13 @@ impl App {
             .find_map(|slot| self.current(*slot))
             .filter(|run| run.is_serving())
             .map(|run| run.id);
-        let order = spec.rollout.order.or(if running.is_none() {
-            Some(Order::StartFirst)
-        } else {
-            None
-        });
+        // Sockets that the manager holds are no one instance's: nothing collides.
+        let owns = |spec: &AppSpec| !spec.listen.is_empty() || spec.exec_mode == ExecMode::Cluster;
+        let shared = owns(&spec) && owns(self.spec());
+        let order = spec
+            .rollout
+            .order
+            .or((running.is_none() || shared).then_some(Order::StartFirst));
         if let (None, Some(run)) = (order, running) {
             cx.emit(Output::Inspect(run));
         }
@@ -48,6 +51,12 @@ impl App {
             inspecting: if order.is_none() { running } else { None },
             order,
             parallel: spec.rollout.parallel.max(1),
+            canary: if purpose == Purpose::Reload {
+                spec.rollout.canary
+            } else {
+                0
+            },
+            watch_until: None,
             only: slots.first().copied().filter(|_| purpose != Purpose::Reload),
             queue: slots.into(),
             active: BTreeMap::new(),
@@ -111,6 +120,17 @@ impl App {
                     cx.finished_rollouts.push_back(self.id);
                 }
                 return;
+            }
+            if rollout.waits_for_canaries() {
+                if rollout.done.len() < rollout.canary as usize || rollout.watch_until.is_some() {
+                    return;
+                }
+                let wait = self.specs.get(&rollout.to).map(|spec| spec.rollout.min_healthy);
+                if wait.is_some_and(|wait| wait > Millis::ZERO) {
+                    rollout.watch_until = wait.map(|wait| cx.now.after(wait));
+                    return;
+                }
+                rollout.canary = 0;
             }
             if rollout.active.len() >= rollout.parallel as usize {
                 return;
@@ -308,6 +328,13 @@ impl App {
             .specs
             .get(&rollout.to)
             .map_or_else(Millis::default, |spec| spec.rollout.deadline);
+        if rollout.watch_until.is_some_and(|at| at <= cx.now) {
+            if let Some(rollout) = self.rollout.as_mut() {
+                rollout.watch_until = None;
+                rollout.canary = 0;
+            }
+            self.advance(cx);
+        }
         for slot in healthy {
             let ready = self
                 .slots

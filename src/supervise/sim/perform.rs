@@ -74,6 +74,15 @@ impl World {
             Output::Monitor(run) => {
                 let _ = self.proc(run);
                 assert!(self.monitored.insert(run), "monitored once");
+                if self.sickly {
+                    let (ill, well) = (self.rng.below(8000), self.rng.below(8000));
+                    if self.rng.one_in(3) {
+                        self.later(ill, Input::Unhealthy(run, "it answered 500".to_owned()));
+                    }
+                    if !self.rng.one_in(3) {
+                        self.later(well, Input::Healthy(run));
+                    }
+                }
             }
             Output::EndMonitor(run) => {
                 let _ = self.proc(run);

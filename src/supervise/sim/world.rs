@@ -58,6 +58,8 @@ pub(super) struct World {
     pub(super) starving: bool,
     pub(super) exclusive: bool,
     pub(super) inspects: bool,
+    /// What is monitored falls ill and recovers now and then.
+    pub(super) sickly: bool,
     pub(super) down: bool,
     pub(super) resuming: bool,
     pub(super) shadow: Option<Core>,
@@ -92,6 +94,7 @@ impl World {
             starving: false,
             exclusive: false,
             inspects: true,
+            sickly: false,
             down: false,
             resuming: false,
             shadow: None,
