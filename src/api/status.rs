@@ -9,6 +9,7 @@ use crate::model::env::EnvMap;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
 use crate::model::names::{AppId, AppName, Namespace, Slot};
+use crate::model::progress::Progress;
 use crate::model::spec::AppSpec;
 use crate::model::state::State;
 use crate::model::time::WallTime;
@@ -56,6 +57,9 @@ pub struct AppStatus {
     pub listeners: Vec<ListenerStatus>,
     /// By slot.
     pub instances: Vec<InstanceStatus>,
+    /// How far a replacement of its instances is, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 /// One listening socket.

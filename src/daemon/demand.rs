@@ -93,12 +93,12 @@ impl Daemon {
             };
             Some((what, app.generation))
         });
-        if self.demand.watched.get(&id).map(|known| known.what) == wanted {
+        if self.listeners.demand.watched.get(&id).map(|known| known.what) == wanted {
             return;
         }
-        self.demand.watched.remove(&id);
+        self.listeners.demand.watched.remove(&id);
         let Some(what) = wanted else { return };
-        self.demand.watched.insert(
+        self.listeners.demand.watched.insert(
             id,
             Watched {
                 what,
@@ -144,7 +144,7 @@ impl Daemon {
             .iter()
             .filter_map(|socket| self.watch_socket(id, socket))
             .collect();
-        if let Some(watched) = self.demand.watched.get_mut(&id) {
+        if let Some(watched) = self.listeners.demand.watched.get_mut(&id) {
             watched.arrivals = tasks;
         }
     }
@@ -172,7 +172,7 @@ impl Daemon {
 
     /// Somebody connects, or has sent something.
     fn arrived(&mut self, id: AppId) {
-        let Some(watched) = self.demand.watched.get_mut(&id) else {
+        let Some(watched) = self.listeners.demand.watched.get_mut(&id) else {
             return;
         };
         watched.last = clock::monotonic();
@@ -193,7 +193,7 @@ impl Daemon {
                 mail.post(move |daemon| daemon.look_for_connections(id));
             }
         });
-        if let Some(watched) = self.demand.watched.get_mut(&id) {
+        if let Some(watched) = self.listeners.demand.watched.get_mut(&id) {
             watched.clock = Some(task.abort_handle());
         }
     }
@@ -228,7 +228,13 @@ impl Daemon {
     fn look_for_connections(&mut self, id: AppId) {
         let now = clock::monotonic();
         let deserted = self.is_deserted(id);
-        let Some(watched) = self.demand.watched.get_mut(&id).filter(|watched| !watched.halted) else {
+        let Some(watched) = self
+            .listeners
+            .demand
+            .watched
+            .get_mut(&id)
+            .filter(|watched| !watched.halted)
+        else {
             return;
         };
         let For::Idle(timeout) = watched.what.0 else { return };
@@ -259,7 +265,7 @@ impl Daemon {
 
     /// Halts all processes of an app, and looks again when they have.
     fn halt(&mut self, id: AppId) {
-        if let Some(watched) = self.demand.watched.get_mut(&id) {
+        if let Some(watched) = self.listeners.demand.watched.get_mut(&id) {
             watched.halted = true;
         }
         let members = self.members(id);
@@ -289,7 +295,7 @@ impl Daemon {
             self.perform_all();
         }
         self.wake(id, false);
-        if let Some(watched) = self.demand.watched.get_mut(&id) {
+        if let Some(watched) = self.listeners.demand.watched.get_mut(&id) {
             watched.halted = false;
             // Somebody came, or not everything could be halted: it is looked again after a while.
             watched.last = clock::monotonic();
@@ -298,7 +304,11 @@ impl Daemon {
 
     /// Its processes are halted and told to stop: what waits is not for them.
     pub(crate) fn is_halted(&self, id: AppId) -> bool {
-        self.demand.watched.get(&id).is_some_and(|watched| watched.halted)
+        self.listeners
+            .demand
+            .watched
+            .get(&id)
+            .is_some_and(|watched| watched.halted)
     }
 
     /// Says of those that wait for their first connection where they do.

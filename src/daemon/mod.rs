@@ -69,7 +69,6 @@ use crate::os::home::Home;
 use crate::store::Store;
 use crate::supervise::{Core, Input, Ticket};
 
-use demand::Demand;
 use doors::Doors;
 use helper::Helper;
 use hub::Hub;
@@ -122,7 +121,6 @@ pub(crate) struct Daemon {
     pub(crate) hub: Hub,
     pub(crate) samples: BTreeMap<RunId, crate::os::usage::Sample>,
     pub(crate) sampling: Sampling,
-    pub(crate) demand: Demand,
     pub(crate) replies: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     pub(crate) next_ticket: Ticket,
     pub(crate) created: BTreeMap<AppId, WallTime>,

@@ -61,6 +61,7 @@ impl Daemon {
             desired: app.desired,
             listeners: self.listeners.status(app, false),
             instances: slots.map(|slot| self.instance_status(app, slot, now)).collect(),
+            progress: app.progress(now),
         }
     }
 

@@ -78,7 +78,7 @@ fn a_terminal_shows_how_a_command_goes_on() {
 
     std::fs::remove_file(world.path().join("go")).unwrap();
     let mut reload = Screen::run(&world, &["reload", "slow"]);
-    reload.until("0/2 replaced");
+    reload.until("slow  replacing 1/2, slow:0 starting");
     world.file("go", "");
     let (_, code, out) = reload.end();
     assert_eq!((code, out.as_str()), (0, "slow  2 reloaded\n"));

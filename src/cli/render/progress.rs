@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::api::status::{AppStatus, InstanceStatus};
 use crate::cli::render::human::{count, uptime};
+use crate::cli::render::results::safe;
 use crate::cli::ui::{BOLD, DIM};
 use crate::model::names::{AppId, Slot};
+use crate::model::progress::{Progress, Waiting};
 use crate::model::state::State;
 
 /// Apps that have a line of their own.
@@ -46,6 +48,9 @@ pub fn lines(before: &Before, apps: &[AppStatus]) -> Vec<String> {
 }
 
 fn line(before: &Before, app: &AppStatus) -> Option<String> {
+    if let Some(progress) = &app.progress {
+        return Some(format!("{BOLD}{}{BOLD:#}  {}", app.name, replacing(app, progress)));
+    }
     let moving: Vec<&InstanceStatus> = app.instances.iter().filter(|one| is_moving(one.state)).collect();
     if moving.is_empty() {
         return None;
@@ -63,6 +68,33 @@ fn line(before: &Before, app: &AppStatus) -> Option<String> {
         details.push(format!("and {} more", moving.len() - MOST_INSTANCES));
     }
     Some(format!("{BOLD}{}{BOLD:#}  {head}, {}", app.name, details.join(", ")))
+}
+
+/// `replacing 2/8, api:1 watched for 2s`.
+fn replacing(app: &AppStatus, progress: &Progress) -> String {
+    let now = (progress.done + 1).min(progress.total);
+    let head = if progress.rolling_back {
+        let why = progress.failure.as_deref().map(|why| format!(": {}", safe(why)));
+        format!("going back{}", why.unwrap_or_default())
+    } else {
+        format!("replacing {now}/{}", progress.total)
+    };
+    let mut parts = vec![head];
+    for waiting in progress.waiting.iter().take(MOST_INSTANCES) {
+        parts.push(match waiting {
+            Waiting::Stopping { .. }
+            | Waiting::Starting { .. }
+            | Waiting::Proving { .. }
+            | Waiting::Retiring { .. } => {
+                format!("{}:{waiting}", app.name)
+            }
+            Waiting::Checking | Waiting::Inspecting | Waiting::Canary { .. } | Waiting::Writing => waiting.to_string(),
+        });
+    }
+    if progress.waiting.len() > MOST_INSTANCES {
+        parts.push(format!("and {} more", progress.waiting.len() - MOST_INSTANCES));
+    }
+    parts.join(", ")
 }
 
 fn detail(app: &AppStatus, instance: &InstanceStatus) -> String {
@@ -86,6 +118,7 @@ mod tests {
     use super::{Before, lines};
     use crate::api::status::AppStatus;
     use crate::cli::render::sample;
+    use crate::model::progress::{Progress, Waiting};
     use crate::model::state::State;
 
     fn plain(lines: &[String]) -> Vec<String> {
@@ -121,6 +154,37 @@ mod tests {
             (State::Online, 4),
         ]);
         assert_eq!(plain(&lines(&before, &[now])), ["api  1/4 replaced, api:1 reloading"]);
+    }
+
+    #[test]
+    fn a_rollout_says_how_far_it_is() {
+        let mut now = app([1, 2, 3, 4].map(|pid| (State::Online, pid)));
+        let mut progress = Progress {
+            done: 1,
+            total: 4,
+            rolling_back: false,
+            failure: None,
+            waiting: vec![
+                Waiting::Proving {
+                    slot: 1,
+                    left_ms: Some(2000),
+                },
+                Waiting::Starting { slot: 2 },
+            ],
+        };
+        now.progress = Some(progress.clone());
+        assert_eq!(
+            plain(&lines(&Before::default(), std::slice::from_ref(&now))),
+            ["api  replacing 2/4, api:1 watched for 2s, api:2 starting"]
+        );
+        progress.rolling_back = true;
+        progress.failure = Some("exit code 1".into());
+        progress.waiting = vec![Waiting::Starting { slot: 0 }];
+        now.progress = Some(progress);
+        assert_eq!(
+            plain(&lines(&Before::default(), &[now])),
+            ["api  going back: exit code 1, api:0 starting"]
+        );
     }
 
     #[test]

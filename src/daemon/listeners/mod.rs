@@ -31,6 +31,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use crate::daemon::demand::Demand;
 use crate::daemon::{Answer, Daemon};
 use crate::keeper::protocol::ToKeeper;
 use crate::model::balance::Balance;
@@ -54,6 +55,8 @@ const LINGER: Millis = Millis(1_000);
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
+    /// Those of apps that are started on demand, as they are watched.
+    pub(crate) demand: Demand,
     /// By app and [`ListenSpec::key`].
     groups: BTreeMap<AppId, BTreeMap<String, Group>>,
     /// Runs that hold another slot's socket than their own.
