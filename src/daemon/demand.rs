@@ -69,6 +69,8 @@ struct Watched {
     last: Moment,
     /// Its processes are halted, or about to be.
     halted: bool,
+    /// That its connections cannot be counted was said.
+    complained: bool,
 }
 
 impl Drop for Watched {
@@ -106,6 +108,7 @@ impl Daemon {
                 clock: None,
                 last: clock::monotonic(),
                 halted: false,
+                complained: false,
             },
         );
         match what.0 {
@@ -215,14 +218,17 @@ impl Daemon {
     }
 
     /// Nobody is connected, and nobody waits. Where that cannot be told, somebody may be.
-    fn is_deserted(&self, id: AppId) -> bool {
-        match connections::open_to(&self.bound_addresses(id)) {
-            Ok(open) => open == 0,
-            Err(error) => {
-                tracing::warn!("the connections to app {id} cannot be counted: {error}");
-                false
-            }
+    fn is_deserted(&mut self, id: AppId) -> bool {
+        let error = match connections::open_to(&self.bound_addresses(id)) {
+            Ok(open) => return open == 0,
+            Err(error) => error,
+        };
+        if let Some(watched) = self.listeners.demand.watched.get_mut(&id)
+            && !std::mem::replace(&mut watched.complained, true)
+        {
+            tracing::warn!("the connections to app {id} cannot be counted, so it is not stopped: {error}");
         }
+        false
     }
 
     fn look_for_connections(&mut self, id: AppId) {

@@ -34,6 +34,7 @@ fn the_first_connection_starts_it_and_is_served() {
         said.contains(&format!("waits for the first connection on 127.0.0.1:{port}")),
         "{said}"
     );
+    assert!(said.contains("web  1 waiting"), "{said}");
     assert!(is_waiting(&world));
     assert_eq!(world.count_events("started", "web"), 0);
     let (pid, _) = get(port);

@@ -67,6 +67,12 @@ fn facts(page: &mut Page, app: &AppDescription) {
     for socket in &app.status.listeners {
         page.fact("listens on", &listener(socket));
     }
+    if let Some(on_demand) = spec.on_demand {
+        let idle = on_demand.idle_timeout.map_or_else(String::new, |timeout| {
+            format!("; stopped when nobody is connected for {timeout}")
+        });
+        page.fact("start", &format!("by the first connection{idle}"));
+    }
     page.fact("ready", &ready(&spec.ready));
     if spec.fd_store > 0 {
         let stored: u32 = app
