@@ -5,6 +5,7 @@ use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::environment::{Inherited, Scope};
 use crate::config::events::on_event;
 use crate::config::fields::Fields;
+use crate::config::health::{self, liveness};
 use crate::config::instances::{instances, variable};
 use crate::config::listen::{Listen, check, gives_port, listen};
 use crate::config::logs::logs;
@@ -40,6 +41,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     let restart = restart(fields);
     let listen = listen(fields, &scope);
     let readiness = readiness(fields, &scope, gives_port(&listen));
+    let liveness = liveness(fields, &scope, gives_port(&listen));
     let stop = stop(fields, &scope);
     let rollout = rollout(fields);
     let max_memory_restart = max_memory(fields);
@@ -64,6 +66,10 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         ready: readiness.ready,
         listen_timeout: readiness.timeout,
         ready_on_timeout: readiness.ready_on_timeout,
+        health: liveness.health,
+        watchdog: liveness.watchdog,
+        hang_timeout: liveness.hang_timeout,
+        max_age: liveness.max_age,
         stop,
         rollout,
         max_memory_restart,
@@ -73,6 +79,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         ..base
     };
     check_increment(fields, &spec);
+    health::check(fields, &spec);
     check(fields, &spec, place);
     Some(Built {
         spec,

@@ -20,6 +20,7 @@ mod environment;
 mod events;
 mod expand;
 mod fields;
+mod health;
 mod init;
 mod instances;
 mod interpreter;

@@ -21,9 +21,6 @@ pub(super) const DISPLACES: &[(&str, &[&str])] = &[
 pub(super) const LATER: &[&str] = &[
     "balance",
     "port",
-    "health",
-    "watchdog",
-    "hang_timeout",
     "user",
     "uid",
     "group",

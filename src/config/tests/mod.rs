@@ -5,6 +5,7 @@ mod adversarial;
 mod bad;
 mod generated;
 mod good;
+mod liveness;
 
 use std::collections::BTreeMap;
 use std::io;
