@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::env::EnvMap;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
+use crate::model::health::Vitality;
 use crate::model::names::{AppId, AppName, Namespace, Slot};
 use crate::model::spec::AppSpec;
 use crate::model::state::State;
@@ -95,6 +96,22 @@ pub struct InstanceStatus {
     /// How the last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
+    /// Whether it goes on to work, where that is watched. Only in `describe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthStatus>,
+}
+
+/// What is known of a ready instance by `health`, `watchdog` and `hang_timeout`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthStatus {
+    /// How it does.
+    pub state: Vitality,
+    /// When the last question was over, or the last heartbeat came.
+    pub answered: Option<WallTime>,
+    /// Failed questions in a row.
+    pub failures: u32,
+    /// What is wrong, or was at the last question.
+    pub reason: Option<String>,
 }
 
 /// `GET /v1/describe?target=…`.

@@ -17,6 +17,7 @@ mod daemon_loop;
 mod doors;
 mod former;
 mod handshake;
+mod health;
 mod hello;
 mod helper;
 mod http;
@@ -65,6 +66,7 @@ use crate::store::Store;
 use crate::supervise::{Core, Input, Ticket};
 
 use doors::Doors;
+use health::Monitors;
 use helper::Helper;
 use hub::Hub;
 use listeners::Listeners;
@@ -108,6 +110,7 @@ pub(crate) struct Daemon {
     pub(crate) helpers: BTreeMap<RunId, Helper>,
     pub(crate) next_helper: u64,
     pub(crate) listeners: Listeners,
+    pub(crate) monitors: Monitors,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,
     pub(crate) doors: Doors,
     pub(crate) pump: Pump,

@@ -87,7 +87,8 @@ impl Daemon {
             Output::Spawn { run, app, slot, spec } => self.spawn(run, app, slot, &spec),
             Output::Probe(run) => self.probe(run),
             Output::EndProbe(run) => self.end_probe(run),
-            Output::Monitor(_) | Output::EndMonitor(_) => {}
+            Output::Monitor(run) => self.monitor(run),
+            Output::EndMonitor(run) => self.end_monitor(run),
             Output::PreStop(run) => self.pre_stop(run),
             Output::Stop(run) => self.stop(run),
             Output::Kill(run) => self.kill(run),
@@ -189,6 +190,7 @@ impl Daemon {
 
     fn release(&mut self, run: RunId) {
         self.core.release(run);
+        self.end_monitor(run);
         self.samples.remove(&run);
         self.store.note(Note::RunEnded { run });
         self.drop_ready_pipe(run);

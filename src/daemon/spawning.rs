@@ -97,7 +97,10 @@ impl Daemon {
             env.insert("NODE_CHANNEL_FD".into(), channel_number(spec).to_string().into());
             env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
         }
-        if spec.ready == Ready::Notify {
+        if let Some(period) = spec.watchdog {
+            env.insert("WATCHDOG_USEC".into(), period.0.saturating_mul(1000).to_string().into());
+        }
+        if spec.ready == Ready::Notify || spec.watchdog.is_some() {
             env.insert("NOTIFY_SOCKET".into(), self.home.notify_socket().into());
         }
         env
@@ -162,6 +165,9 @@ impl Daemon {
         );
         request.label = label;
         request.pid_vars.push(LEADER.to_owned());
+        if spec.watchdog.is_some() {
+            request.pid_vars.push("WATCHDOG_PID".to_owned());
+        }
         request.stdin = true;
         request.channel = wants_channel(spec).then(|| channel_number(spec));
         if !passed.is_empty() {

@@ -105,6 +105,7 @@ impl Daemon {
             memory_bytes: sample.map(|sample| sample.usage.memory),
             next_start_ms: waiting.map(|at| at.since(now).0),
             last_exit: record.and_then(|record| record.last_exit),
+            health: None,
         }
     }
 
@@ -119,7 +120,7 @@ impl Daemon {
             .map(|(app, slots)| AppDescription {
                 status: AppStatus {
                     listeners: self.listener_status(app, true),
-                    ..self.app_status(app, now, Some(slots))
+                    ..self.with_health(app, self.app_status(app, now, Some(slots)))
                 },
                 spec: masked(app.spec()),
                 reason: reason(app),
@@ -129,6 +130,13 @@ impl Daemon {
                 created: self.created.get(&app.id).copied(),
             })
             .collect())
+    }
+
+    fn with_health(&self, app: &App, mut status: AppStatus) -> AppStatus {
+        for instance in &mut status.instances {
+            instance.health = app.current(instance.slot).and_then(|run| self.health_of(run.id));
+        }
+        status
     }
 
     /// `env`.

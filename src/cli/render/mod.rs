@@ -9,6 +9,7 @@
 
 pub mod describe;
 pub mod event;
+mod health;
 pub mod human;
 pub mod paint;
 pub mod results;

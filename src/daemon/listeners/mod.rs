@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use crate::daemon::{Answer, Daemon};
 use crate::keeper::protocol::ToKeeper;
 use crate::model::listen::{Address, ListenSpec};
-use crate::model::names::{AppId, AppName};
+use crate::model::names::{AppId, AppName, Slot};
 use crate::os::{fds, fsx, socket};
 use crate::supervise::app::App;
 
@@ -109,6 +109,14 @@ impl Listeners {
             Some(listener) => (true, queue.then(|| socket::queued(&listener.fd)).flatten()),
             None => (false, None),
         }
+    }
+
+    /// The sockets whose queues an instance is to serve, as they are named in `listen`; true for those that other
+    /// instances serve, too.
+    pub(crate) fn of_slot(&self, app: AppId, _slot: Slot) -> Vec<(Address, Arc<OwnedFd>, bool)> {
+        let held = self.held.get(&app).into_iter().flat_map(BTreeMap::values);
+        held.map(|listener| (listener.spec.address.clone(), Arc::clone(&listener.fd), true))
+            .collect()
     }
 
     /// Of an app: those that no spec in force names any more are listed, too.

@@ -2,7 +2,7 @@
 
 mod channel;
 mod commands;
-mod network;
+pub(crate) mod network;
 mod notify;
 mod pipe;
 

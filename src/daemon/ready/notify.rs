@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use crate::daemon::mail::Mail;
+use crate::model::duration::Millis;
 use crate::model::names::RunId;
 use crate::os::notify::NotifySocket;
 use crate::os::procfs;
@@ -29,16 +30,24 @@ impl NotifyServer {
             let Ok(mut guard) = watch.readable().await else { return };
             guard.clear_ready();
             while let Ok(Some((pid, assignments))) = socket.recv() {
-                let ready = assignments.iter().any(|(name, value)| name == "READY" && value == "1");
-                if ready {
-                    mail.post(move |daemon| {
-                        let leaders: BTreeMap<i32, RunId> =
-                            daemon.handles.iter().map(|(run, handle)| (handle.pid, *run)).collect();
-                        if let Some(run) = owner(&leaders, pid) {
-                            daemon.input(Input::Ready(run));
+                mail.post(move |daemon| {
+                    let leaders: BTreeMap<i32, RunId> =
+                        daemon.handles.iter().map(|(run, handle)| (handle.pid, *run)).collect();
+                    let Some(run) = owner(&leaders, pid) else { return };
+                    for (name, value) in &assignments {
+                        match (name.as_str(), value.as_str()) {
+                            ("READY", "1") => daemon.input(Input::Ready(run)),
+                            ("WATCHDOG", "1") => daemon.heartbeat(run),
+                            ("WATCHDOG", "trigger") => daemon.watchdog_trigger(run),
+                            ("WATCHDOG_USEC", micros) => {
+                                if let Ok(micros) = micros.parse::<u64>() {
+                                    daemon.watchdog_changed(run, Millis(micros.div_ceil(1000)));
+                                }
+                            }
+                            _ => {}
                         }
-                    });
-                }
+                    }
+                });
             }
         }
     }
