@@ -10,7 +10,7 @@ use crate::daemon::Daemon;
 use crate::daemon::runs::Handle;
 use crate::daemon::text::cause;
 use crate::model::listen::{Address, ListenSpec, MAX_LISTENERS, MAX_PATH};
-use crate::model::names::{AppId, AppName, Slot};
+use crate::model::names::{AppId, AppName, RunId};
 use crate::model::outcome::{ErrorBody, ErrorKind};
 use crate::model::spec::{AppSpec, Ready};
 use crate::os::{holder, procfs, socket};
@@ -131,8 +131,10 @@ impl Daemon {
     ///
     /// # Errors
     /// The system's own.
-    pub(crate) fn cluster_socket(&mut self, app: AppId, slot: Slot, wanted: &ListenSpec) -> io::Result<Arc<OwnedFd>> {
-        let _ = slot;
+    pub(crate) fn cluster_socket(&mut self, run: RunId, wanted: &ListenSpec) -> io::Result<Arc<OwnedFd>> {
+        let Some(app) = self.handles.get(&run).map(|handle| handle.app) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let key = wanted.key();
         if let Some(held) = self.listeners.get(app, &key) {
             return Ok(Arc::clone(&held.fd));
