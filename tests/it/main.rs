@@ -17,6 +17,7 @@ mod doctor;
 mod fork_bomb;
 mod gap;
 mod harness;
+mod health;
 mod identity;
 mod killing;
 mod listen;

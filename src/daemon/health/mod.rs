@@ -129,7 +129,9 @@ impl Daemon {
         };
         let record = self.core.owner(run).and_then(|app| app.runs.get(&run));
         let ready = record.and_then(|record| record.ready).unwrap_or_else(clock::monotonic);
-        let period = record.and_then(|record| record.watchdog).or(spec.watchdog);
+        let period = spec
+            .watchdog
+            .map(|said| record.and_then(|record| record.watchdog).unwrap_or(said));
         let mut monitor = Monitor {
             finder: finder.clone(),
             tasks: Vec::new(),
@@ -174,33 +176,39 @@ impl Daemon {
 
     /// `WATCHDOG=1`: the run lives.
     pub(crate) fn heartbeat(&mut self, run: RunId) {
-        if let Some(monitor) = self.monitors.0.get_mut(&run) {
-            monitor.heard = Some(clock::wall());
-            if let Some(beats) = &monitor.beats {
-                beats.send_modify(|_| {});
-            }
+        let Some(monitor) = self.monitors.0.get_mut(&run) else {
+            return;
+        };
+        let Some(beats) = &monitor.beats else { return };
+        beats.send_modify(|_| {});
+        let first = monitor.heard.replace(clock::wall()).is_none();
+        // It may have said of itself that it does not work.
+        if first || monitor.failing.contains_key(&Vital::Watchdog) {
+            self.vital(run, Vital::Watchdog, Ok(()));
         }
-        // What it may have said of itself before.
-        self.vital(run, Vital::Watchdog, Ok(()));
     }
 
-    /// `WATCHDOG_USEC=…`: from now on the run says so this often. It is remembered as long as the run lives.
+    /// `WATCHDOG_USEC=…`: from now on a run with a `watchdog` says so this often. It is remembered as long as the run
+    /// lives.
     pub(crate) fn watchdog_changed(&mut self, run: RunId, period: Millis) {
+        if self.spec_of(run).is_none_or(|spec| spec.watchdog.is_none()) {
+            return;
+        }
         self.core.set_watchdog(run, period);
-        if let Some(monitor) = self.monitors.0.get_mut(&run) {
-            match &monitor.beats {
-                Some(beats) => {
-                    beats.send_replace(period);
-                }
-                None => monitor.watch(period),
-            }
+        let monitor = self.monitors.0.get(&run);
+        if let Some(beats) = monitor.and_then(|monitor| monitor.beats.as_ref()) {
+            beats.send_replace(period);
         }
     }
 
     /// `WATCHDOG=trigger`: the run itself says that it does not work.
     pub(crate) fn watchdog_trigger(&mut self, run: RunId) {
         let why = "it said WATCHDOG=trigger".to_owned();
-        self.vital(run, Vital::Watchdog, Err(why));
+        if self.monitors.0.contains_key(&run) {
+            self.vital(run, Vital::Watchdog, Err(why));
+        } else {
+            self.input(Input::Unhealthy(run, why));
+        }
     }
 
     /// A finding. Of a run that is not watched (any more) nothing is to be found.
@@ -218,8 +226,9 @@ impl Daemon {
             }
             Ok(()) => {
                 monitor.failing.remove(&vital);
-                // A probe says so when it succeeds for the first time, too.
-                if monitor.failing.is_empty() && (failed || vital == Vital::Probe) {
+                // The first success and the first heartbeat say that it works, whatever a daemon before this one found.
+                let first = matches!(vital, Vital::Probe | Vital::Watchdog);
+                if monitor.failing.is_empty() && (failed || first) {
                     self.input(Input::Healthy(run));
                 }
             }
