@@ -10,13 +10,13 @@ use crate::harness::{PATIENCE, World, eventually, free_port, lives};
 
 /// What is known of an instance.
 #[track_caller]
-fn health(world: &World, slot: usize) -> Value {
+fn known(world: &World, slot: usize) -> Value {
     world.describe("a")["status"]["instances"][slot]["health"].clone()
 }
 
 #[track_caller]
 fn becomes_healthy(world: &World) {
-    world.until("it is healthy", || health(world, 0)["state"] == "healthy");
+    world.until("it is healthy", || known(world, 0)["state"] == "healthy");
 }
 
 /// What was said of instances that were found not to work.
@@ -80,7 +80,7 @@ fn answering(place: &str, health: &str, more: &str) -> World {
     world.run(&["start"]).ok();
     becomes_healthy(&world);
     assert_eq!(reasons(&world), [""; 0]);
-    let known = health(&world, 0);
+    let known = known(&world, 0);
     assert_eq!((&known["failures"], &known["reason"]), (&Value::from(0), &Value::Null));
     assert!(known["answered"].is_i64(), "{known}");
     world
@@ -185,7 +185,7 @@ fn a_command_judges_its_own_instance_only() {
     let world = checked(3, "retries = 2", "");
     world.run(&["start"]).ok();
     for slot in 0..3 {
-        world.until("all are healthy", || health(&world, slot)["state"] == "healthy");
+        world.until("all are healthy", || known(&world, slot)["state"] == "healthy");
     }
     let before = world.pids("a");
     world.file("code-1", "3\n");
@@ -213,7 +213,7 @@ fn failures_before_the_first_success_do_not_count_during_the_start_period() {
     world.run(&["start"]).ok();
     let before = world.pids("a");
     world.until("it was asked often", || world.text("asked").lines().count() > 5);
-    let known = health(&world, 0);
+    let known = known(&world, 0);
     assert_eq!((&known["state"], &known["failures"]), (&"starting".into(), &0.into()));
     assert_eq!(known["reason"], "./check ended with exit code 7");
     assert_eq!(reasons(&world), [""; 0]);
@@ -232,7 +232,7 @@ fn a_command_that_does_not_end_is_ended() {
     world.until("it was asked twice", || world.text("asked").lines().count() > 1);
     let first: i64 = world.text("asked").lines().next().unwrap().parse().unwrap();
     world.until("the first is gone", || !lives(first));
-    assert_eq!(health(&world, 0)["reason"], "./check did not end within 300ms");
+    assert_eq!(known(&world, 0)["reason"], "./check did not end within 300ms");
     world.run(&["stop", "a"]).ok();
     world.until("the last is gone", || {
         let asked = world.text("asked");
@@ -298,7 +298,7 @@ fn a_heartbeat_that_stops_is_missed() {
     let world = beating("5s", false);
     assert_eq!(world.text("usec"), "5000000");
     let before = world.pids("a")[0];
-    assert_eq!(health(&world, 0)["state"], "healthy");
+    assert_eq!(known(&world, 0)["state"], "healthy");
     world.file("silent", "");
     becomes_unhealthy(&world, "no WATCHDOG=1 for 5s");
     is_replaced(&world, before);
@@ -359,9 +359,17 @@ fn serving(listen: &str, more: &str) -> World {
     world
 }
 
-/// The pid that answered. Some instance always does.
-fn ask(mut stream: impl Read + Write) -> Option<i64> {
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+/// The pid that answered.
+fn ask(stream: impl Read + Write) -> Option<i64> {
+    answer(request(stream))
+}
+
+fn request<S: Write>(mut stream: S) -> S {
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    stream
+}
+
+fn answer(mut stream: impl Read) -> Option<i64> {
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     text.split_once("\r\n\r\n")?.1.parse().ok()
@@ -380,7 +388,7 @@ fn is_found_when_it_hangs(how: &str, also: &str) {
     let before = world.pids("a")[0];
     world.file("stop", how);
     assert_eq!(ask(connect(port)), Some(before));
-    let waiting: Vec<TcpStream> = (0..3).map(|_| connect(port)).collect();
+    let waiting: Vec<TcpStream> = (0..3).map(|_| request(connect(port))).collect();
     becomes_unhealthy(
         &world,
         &format!("hung: connections have waited for 1s on 127.0.0.1:{port} and none was accepted{also}"),
@@ -388,7 +396,7 @@ fn is_found_when_it_hangs(how: &str, also: &str) {
     is_replaced(&world, before);
     // Those who waited are served by the replacement.
     for stream in waiting {
-        let served = ask(stream);
+        let served = answer(stream);
         assert!(served.is_some_and(|pid| pid != before), "{served:?}");
     }
     assert_eq!(reasons(&world).len(), 1);
@@ -417,13 +425,13 @@ fn a_server_on_a_unix_socket_is_hung() {
     world.file("stop", "sleep");
     let open = || std::os::unix::net::UnixStream::connect(&path).unwrap();
     assert_eq!(ask(open()), Some(before));
-    let waiting = open();
+    let waiting = request(open());
     becomes_unhealthy(
         &world,
         &format!("for 1s on unix:{} and none was accepted", path.display()),
     );
     is_replaced(&world, before);
-    assert!(ask(waiting).is_some_and(|pid| pid != before));
+    assert!(answer(waiting).is_some_and(|pid| pid != before));
 }
 
 #[test]
@@ -478,5 +486,5 @@ fn a_slow_server_with_a_queue_that_never_empties_is_not_hung() {
             world.report()
         );
     });
-    assert_eq!(health(&world, 0)["state"], "healthy");
+    assert_eq!(known(&world, 0)["state"], "healthy");
 }
