@@ -1,9 +1,11 @@
 //! One app, from its fields.
 
+use crate::config::balance;
 use crate::config::command;
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::environment::{Inherited, Scope};
 use crate::config::events::on_event;
+use crate::config::fd_store::fd_store;
 use crate::config::fields::Fields;
 use crate::config::health::{self, liveness};
 use crate::config::instances::{instances, variable};
@@ -42,6 +44,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     let listen = listen(fields, &scope);
     let readiness = readiness(fields, &scope, gives_port(&listen));
     let liveness = liveness(fields, &scope, gives_port(&listen));
+    let fd_store = fd_store(fields, &listen, &readiness.ready);
     let stop = stop(fields, &scope);
     let rollout = rollout(fields);
     let max_memory_restart = max_memory(fields);
@@ -55,6 +58,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     let base = AppSpec::new(name, command?.argv, cwd.into());
     let spec = AppSpec {
         namespace,
+        balance: balance::balance(fields),
         instances: instances?,
         instance_var: instance_var.unwrap_or_else(|| "NODE_APP_INSTANCE".to_owned()),
         increment_var,
@@ -70,6 +74,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         watchdog: liveness.watchdog,
         hang_timeout: liveness.hang_timeout,
         max_age: liveness.max_age,
+        fd_store,
         stop,
         rollout,
         max_memory_restart,
@@ -81,6 +86,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     check_increment(fields, &spec);
     health::check(fields, &spec);
     check(fields, &spec, place);
+    balance::check(fields, &spec);
     Some(Built {
         spec,
         name_span,

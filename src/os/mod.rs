@@ -30,6 +30,7 @@ pub mod poll;
 pub mod procfs;
 pub mod queue;
 pub mod reap;
+pub mod reuseport;
 pub mod running;
 pub mod service;
 pub mod signals;

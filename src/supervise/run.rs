@@ -20,6 +20,7 @@ use crate::model::duration::Millis;
 use crate::model::exit::Exit;
 use crate::model::names::{RunId, Slot};
 use crate::model::time::Moment;
+use crate::supervise::said::Said;
 
 /// Counts the specs an app has had.
 pub type Generation = u32;
@@ -93,6 +94,9 @@ pub struct Run {
     /// How often it has said that it will say `WATCHDOG=1`, if that is not as its spec says.
     #[serde(default)]
     pub watchdog: Option<Millis>,
+    /// What it tells of itself.
+    #[serde(default)]
+    pub said: Said,
 }
 
 impl Run {
@@ -115,6 +119,7 @@ impl Run {
             stderr: Vec::new(),
             starved: false,
             watchdog: None,
+            said: Said::nothing(),
         }
     }
 
@@ -137,6 +142,13 @@ impl Run {
                 Phase::Sweeping => true,
                 Phase::Spawning | Phase::Starting | Phase::Online | Phase::PreStop | Phase::Stopping => false,
             }
+    }
+
+    /// What it said of itself, if it has ended badly.
+    #[must_use]
+    pub fn last_words(&self) -> Option<String> {
+        let badly = self.exit.as_ref().is_some_and(|(_, exit)| !exit.is_success());
+        if badly { self.said.text() } else { None }
     }
 
     /// A process of it may exist.

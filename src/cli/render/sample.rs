@@ -19,6 +19,8 @@ fn instance(slot: u32, pid: Option<i32>, state: State) -> InstanceStatus {
         next_start_ms: None,
         last_exit: None,
         health: None,
+        status_text: None,
+        stored_descriptors: 0,
     }
 }
 

@@ -64,11 +64,10 @@ impl Daemon {
         let handle = self.handles.get(&run)?;
         let app = self.core.apps.get(&handle.app)?;
         let (others, successor) = (app.desired > 1, app.runs_in(handle.slot).count() > 1);
-        let sockets = self.listeners.of_slot(handle.app, handle.slot);
-        let watched = sockets.into_iter().map(|(address, socket, shared)| Watched {
-            address: address.to_string(),
-            socket: Arc::downgrade(&socket),
-            company: match (others, successor || (others && shared)) {
+        let watched = self.queues_of(run).into_iter().map(|queue| Watched {
+            address: queue.address.to_string(),
+            socket: Arc::downgrade(&queue.socket),
+            company: match (others, successor || (others && queue.is_common)) {
                 (_, true) => Company::SameSocket,
                 (true, false) => Company::SamePort,
                 (false, false) => Company::Alone,
@@ -94,27 +93,24 @@ pub(super) async fn watch(finder: Finder, subject: Subject) {
         let suspected = is_suspicious(&sockets);
         let step = if suspected { steps.dense } else { steps.rare };
         tokio::time::sleep(until_next(step)).await;
-        let (stalled, held) = look(&mut sockets, subject);
+        let stalled = look(&mut sockets, subject);
         if !suspected && is_suspicious(&sockets) && !refresh(&finder, subject, &mut sockets).await {
             return;
         }
         match (stalled, &hung) {
             (Some(address), None) => {
                 finder.post(Vital::Queue, Err(reason(&address, subject)));
-                hung = Some(held);
+                hung = queue::held_sockets(subject.pid, subject.reaper);
             }
-            (None, Some(before)) => {
-                // That nobody waits any more may be another's work.
-                if !refresh(&finder, subject, &mut sockets).await {
-                    return;
-                }
-                let alone = sockets.iter().all(|one| one.company != Company::SameSocket);
-                if alone || !held.is_subset(before) {
+            // That nobody waits any more may be another's work; that it has a new socket is its own.
+            (_, Some(before)) => {
+                let held = queue::held_sockets(subject.pid, subject.reaper);
+                if held.is_some_and(|held| !held.is_subset(before)) {
                     finder.post(Vital::Queue, Ok(()));
                     hung = None;
                 }
             }
-            (Some(_), Some(_)) | (None, None) => {}
+            (None, None) => {}
         }
     }
 }
@@ -138,9 +134,8 @@ async fn refresh(finder: &Finder, subject: Subject, sockets: &mut Vec<Watched>) 
     true
 }
 
-/// Looks at all: the address where nothing is accepted, if there is one, and the sockets that the instance holds, if
-/// it was necessary to know.
-fn look(sockets: &mut [Watched], subject: Subject) -> (Option<String>, BTreeSet<u64>) {
+/// Looks at all; the address where nothing is accepted, if there is one.
+fn look(sockets: &mut [Watched], subject: Subject) -> Option<String> {
     let (mut listed, mut stalled) = (None, None);
     for one in sockets {
         let waits = one
@@ -166,7 +161,7 @@ fn look(sockets: &mut [Watched], subject: Subject) -> (Option<String>, BTreeSet<
             stalled.get_or_insert_with(|| one.address.clone());
         }
     }
-    (stalled, listed.flatten().unwrap_or_default())
+    stalled
 }
 
 fn reason(address: &str, subject: Subject) -> String {
