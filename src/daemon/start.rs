@@ -144,13 +144,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         salvage::salvage(&store, &mut state, &mut table, &home_tag);
     }
     let runtime = Runtime::begin(&mut table, &store, &mut state).await;
-    let notice_mail = mail.clone();
-    let pump = Pump::start(
-        clock::wall,
-        Box::new(move |notice| notice_mail.post(move |daemon| daemon.noticed(notice))),
-        log_journal(&home),
-    )
-    .map_err(DaemonError::system("start the log thread"))?;
+    let pump = start_pump(&home, mail.clone())?;
     let keeper_link = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
     let mut hub = Hub::new(state.last_event_seq);
     runtime::open(runtime.as_ref(), &pump, &mut hub);
@@ -216,6 +210,11 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     }
     close(daemon, &server).await;
     Ok(())
+}
+
+fn start_pump(home: &Home, mail: Mail) -> Result<Pump, DaemonError> {
+    let tell = Box::new(move |notice| mail.post(move |daemon| daemon.noticed(notice)));
+    Pump::start(clock::wall, tell, log_journal(home)).map_err(DaemonError::system("start the log thread"))
 }
 
 /// Until everything was stopped.
