@@ -214,13 +214,13 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_ne_bytes)
 }
 
-/// Inode numbers of the sockets that a process, its descendants, and orphans of its session at `reaper` hold. `None`
-/// when one of them may not be looked at.
+/// Inode numbers of the sockets that a process, its descendants, and its orphans at `reaper` hold: those of its session
+/// and those that began with `mark` (`NAME=value`) in their environment. `None` when one of them may not be looked at.
 #[must_use]
-pub fn held_sockets(leader: i32, reaper: i32) -> Option<BTreeSet<u64>> {
+pub fn held_sockets(leader: i32, reaper: i32, mark: &[u8]) -> Option<BTreeSet<u64>> {
     let orphans = procfs::children(reaper).into_iter().filter(|pid| {
         let stat = procfs::stat(*pid);
-        stat.is_some_and(|stat| stat.session == leader)
+        stat.is_some_and(|stat| stat.session == leader) || procfs::environ_has(*pid, mark)
     });
     let mut queue: Vec<i32> = orphans.chain([leader]).collect();
     let (mut seen, mut found) = (BTreeSet::new(), BTreeSet::new());
@@ -329,10 +329,10 @@ mod tests {
         let me = i32::try_from(std::process::id()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let inode = crate::os::fds::inode(&listener).unwrap();
-        assert!(held_sockets(me, 0).unwrap().contains(&inode));
+        assert!(held_sockets(me, 0, b"").unwrap().contains(&inode));
         drop(listener);
-        assert!(!held_sockets(me, 0).unwrap().contains(&inode));
-        assert!(held_sockets(i32::MAX, 0).unwrap().is_empty());
+        assert!(!held_sockets(me, 0, b"").unwrap().contains(&inode));
+        assert!(held_sockets(i32::MAX, 0, b"").unwrap().is_empty());
     }
 
     proptest! {

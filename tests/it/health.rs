@@ -443,12 +443,13 @@ fn one_of_several_that_hangs_is_replaced_and_the_others_stay() {
     let first = ask(connect(port)).unwrap();
     assert!(before.contains(&first));
     // Clients that come again and again, so that somebody waits for the one that is stopped.
-    let done = AtomicBool::new(false);
+    let (done, failed) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    let _served = ask(connect(port));
+                    let served = ask(connect(port));
+                    failed.fetch_add(usize::from(served.is_none()), Ordering::Relaxed);
                 }
             });
         }
@@ -456,6 +457,7 @@ fn one_of_several_that_hangs_is_replaced_and_the_others_stay() {
         done.store(true, Ordering::Relaxed);
         assert!(found, "{}", world.report());
     });
+    assert_eq!(failed.load(Ordering::Relaxed), 0);
     assert!(before.iter().filter(|pid| **pid != first).all(|pid| lives(*pid)));
     assert_eq!(reasons(&world).len(), 1);
 }

@@ -27,12 +27,14 @@ struct Watched {
 }
 
 /// Whose queues are looked at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Subject {
     pub run: RunId,
     pub pid: i32,
     /// Whose children its orphans are.
     pub reaper: i32,
+    /// What they carry in their environment.
+    pub mark: Arc<[u8]>,
     pub patience: Millis,
 }
 
@@ -78,6 +80,30 @@ impl Daemon {
     }
 }
 
+impl Watched {
+    /// The socket, if somebody waits in its queue.
+    fn waits(&self) -> Option<Arc<OwnedFd>> {
+        let waits = |socket: &Arc<OwnedFd>| queue::depth(socket).is_some_and(|depth| depth > 0);
+        self.socket.upgrade().filter(waits)
+    }
+}
+
+impl Subject {
+    /// The sockets that its processes hold.
+    fn held(&self) -> Option<BTreeSet<u64>> {
+        queue::held_sockets(self.pid, self.reaper, &self.mark)
+    }
+}
+
+/// What a look has shown.
+struct Seen {
+    sockets: Vec<Watched>,
+    /// Where nothing is accepted.
+    stalled: Option<String>,
+    /// The sockets that the processes hold, as far as it was necessary to know.
+    held: Option<BTreeSet<u64>>,
+}
+
 /// Looks until it is aborted.
 pub(super) async fn watch(finder: Finder, subject: Subject) {
     let steps = Steps::new(subject.patience);
@@ -86,26 +112,32 @@ pub(super) async fn watch(finder: Finder, subject: Subject) {
     let mut hung: Option<BTreeSet<u64>> = None;
     loop {
         let stale = sockets.iter().any(|one: &Watched| one.socket.strong_count() == 0);
-        if (stale || sockets.is_empty() || looks >= ASK_AGAIN) && !refresh(&finder, subject, &mut sockets).await {
+        if (stale || sockets.is_empty() || looks >= ASK_AGAIN) && !refresh(&finder, &subject, &mut sockets).await {
             return;
         }
         looks = if looks >= ASK_AGAIN { 0 } else { looks + 1 };
         let suspected = is_suspicious(&sockets);
-        let step = if suspected { steps.dense } else { steps.rare };
-        tokio::time::sleep(until_next(step)).await;
-        let stalled = look(&mut sockets, subject);
-        if !suspected && is_suspicious(&sockets) && !refresh(&finder, subject, &mut sockets).await {
+        tokio::time::sleep(until_next(if suspected { steps.dense } else { steps.rare })).await;
+        if !suspected && hung.is_none() && sockets.iter().all(|one| one.waits().is_none()) {
+            continue;
+        }
+        // Lists of descriptors can be long, and the loop has other things to do.
+        let (whose, with_held) = (subject.clone(), hung.is_some());
+        let Ok(seen) = tokio::task::spawn_blocking(move || look(sockets, &whose, with_held)).await else {
+            return;
+        };
+        sockets = seen.sockets;
+        if !suspected && is_suspicious(&sockets) && !refresh(&finder, &subject, &mut sockets).await {
             return;
         }
-        match (stalled, &hung) {
+        match (seen.stalled, &hung) {
             (Some(address), None) => {
-                finder.post(Vital::Queue, Err(reason(&address, subject)));
-                hung = queue::held_sockets(subject.pid, subject.reaper);
+                finder.post(Vital::Queue, Err(reason(&address, &subject)));
+                hung = seen.held;
             }
             // That nobody waits any more may be another's work; that it has a new socket is its own.
             (_, Some(before)) => {
-                let held = queue::held_sockets(subject.pid, subject.reaper);
-                if held.is_some_and(|held| !held.is_subset(before)) {
+                if seen.held.is_some_and(|held| !held.is_subset(before)) {
                     finder.post(Vital::Queue, Ok(()));
                     hung = None;
                 }
@@ -120,8 +152,8 @@ fn is_suspicious(sockets: &[Watched]) -> bool {
 }
 
 /// Asks for the sockets and who else serves them; false when the instance is gone.
-async fn refresh(finder: &Finder, subject: Subject, sockets: &mut Vec<Watched>) -> bool {
-    let Subject { run, patience, .. } = subject;
+async fn refresh(finder: &Finder, subject: &Subject, sockets: &mut Vec<Watched>) -> bool {
+    let Subject { run, patience, .. } = *subject;
     let Some(Some(found)) = finder.mail.ask(move |daemon| daemon.queues(run, patience)).await else {
         return false;
     };
@@ -134,20 +166,16 @@ async fn refresh(finder: &Finder, subject: Subject, sockets: &mut Vec<Watched>) 
     true
 }
 
-/// Looks at all; the address where nothing is accepted, if there is one.
-fn look(sockets: &mut [Watched], subject: Subject) -> Option<String> {
+/// Looks at all.
+fn look(mut sockets: Vec<Watched>, subject: &Subject, with_held: bool) -> Seen {
     let (mut listed, mut stalled) = (None, None);
-    for one in sockets {
-        let waits = one
-            .socket
-            .upgrade()
-            .filter(|socket| queue::depth(socket).is_some_and(|depth| depth > 0));
-        let Some(queue) = waits.and_then(|socket| queue::queue(&socket)) else {
+    for one in &mut sockets {
+        let Some(queue) = one.waits().and_then(|socket| queue::queue(&socket)) else {
             one.stall.clear();
             continue;
         };
         // After the queue: whatever was taken from it by then is in the list, unless it is closed.
-        let listed = listed.get_or_insert_with(|| queue::held_sockets(subject.pid, subject.reaper));
+        let listed = listed.get_or_insert_with(|| subject.held());
         let Some(held) = listed.clone() else {
             one.stall.clear();
             continue;
@@ -161,10 +189,17 @@ fn look(sockets: &mut [Watched], subject: Subject) -> Option<String> {
             stalled.get_or_insert_with(|| one.address.clone());
         }
     }
-    stalled
+    if with_held {
+        listed.get_or_insert_with(|| subject.held());
+    }
+    Seen {
+        sockets,
+        stalled,
+        held: listed.flatten(),
+    }
 }
 
-fn reason(address: &str, subject: Subject) -> String {
+fn reason(address: &str, subject: &Subject) -> String {
     let stopped = procfs::stat(subject.pid).is_some_and(|stat| matches!(stat.state, b'T' | b't'));
     let why = if stopped { "; its process is stopped" } else { "" };
     format!(

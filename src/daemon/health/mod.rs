@@ -32,6 +32,7 @@ use tokio::task::AbortHandle;
 use crate::api::status::HealthStatus;
 use crate::daemon::Daemon;
 use crate::daemon::mail::Mail;
+use crate::daemon::spawning::MARKER;
 use crate::model::duration::Millis;
 use crate::model::health::Vitality;
 use crate::model::names::RunId;
@@ -161,6 +162,7 @@ impl Daemon {
                 run,
                 pid,
                 reaper: self.keeper_pid,
+                mark: format!("{MARKER}={}", self.marker(run)).into_bytes().into(),
                 patience,
             };
             let task = hang::watch(finder, subject);
