@@ -462,15 +462,16 @@ fn one_of_several_that_hangs_is_replaced_and_the_others_stay() {
     assert_eq!(reasons(&world).len(), 1);
 }
 
-#[test]
-fn a_slow_server_with_a_queue_that_never_empties_is_not_hung() {
+/// So many wait at any time that each waits for longer than the `hang_timeout`.
+#[track_caller]
+fn is_not_taken_for_hung(more: &str) {
     let port = free_port();
-    let world = serving(&format!("\"127.0.0.1:{port}\""), "");
+    let world = serving(&format!("\"127.0.0.1:{port}\""), more);
     let before = world.pids("a");
     world.file("work", "0.15");
     let (done, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..12 {
+        for _ in 0..40 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     if ask(connect(port)).is_some() {
@@ -482,6 +483,7 @@ fn a_slow_server_with_a_queue_that_never_empties_is_not_hung() {
         let enough = eventually(&mut || served.load(Ordering::Relaxed) > 50);
         let (known, pids) = (reasons(&world), world.pids("a"));
         done.store(true, Ordering::Relaxed);
+        world.file("work", "0");
         assert!(
             enough && known.is_empty() && pids == before,
             "{known:?}\n{}",
@@ -489,4 +491,19 @@ fn a_slow_server_with_a_queue_that_never_empties_is_not_hung() {
         );
     });
     assert_eq!(known(&world, 0)["state"], "healthy");
+}
+
+#[test]
+fn a_slow_server_with_a_queue_that_never_empties_is_not_hung() {
+    is_not_taken_for_hung("");
+}
+
+#[test]
+fn slow_servers_with_a_queue_each_are_not_hung() {
+    is_not_taken_for_hung("instances = 2");
+}
+
+#[test]
+fn slow_servers_with_one_queue_are_not_hung() {
+    is_not_taken_for_hung("instances = 2\nbalance = \"shared\"");
 }
