@@ -4,6 +4,7 @@
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::environment::Scope;
 use crate::config::fields::Fields;
+use crate::config::listen::is_own_port;
 use crate::config::paths::absolute;
 use crate::config::ready::{http, port_is_known};
 use crate::config::require::host_port;
@@ -13,6 +14,7 @@ use crate::model::balance::ExecMode;
 use crate::model::duration::Millis;
 use crate::model::health::{Health, MaxAge, Probe};
 use crate::model::listen::Address;
+use crate::model::ostext::OsText;
 use crate::model::spec::AppSpec;
 
 /// The kinds of questions; exactly one is asked.
@@ -163,7 +165,9 @@ fn max_age(fields: &Fields<'_>) -> Option<MaxAge> {
 
 /// What only the finished app shows.
 pub(super) fn check(fields: &Fields<'_>, spec: &AppSpec) {
-    check_target(fields, spec);
+    if !is_hollow(fields, spec) {
+        check_target(fields, spec);
+    }
     let queue = |address: &Address| match address {
         Address::Tcp(_) | Address::Unix(_) | Address::Abstract(_) => true,
         Address::Udp(_) => false,
@@ -188,6 +192,32 @@ pub(super) fn check(fields: &Fields<'_>, spec: &AppSpec) {
         );
         fields.reader.bad("max_age", &entry.node.span, message);
     }
+}
+
+/// A connection to a socket that the manager holds proves nothing, and is refused; true then.
+fn is_hollow(fields: &Fields<'_>, spec: &AppSpec) -> bool {
+    let (Some(health), Some(entry)) = (&spec.health, fields.get("health")) else {
+        return false;
+    };
+    let kind = match &health.probe {
+        Probe::Tcp(address) if !spec.listen.is_empty() && is_own_port(spec, address) => "tcp",
+        Probe::Unix(path) if is_own_path(spec, path) => "unix",
+        Probe::Tcp(_) | Probe::Unix(_) | Probe::Http(_) | Probe::Exec(_) => return false,
+    };
+    let message =
+        format!("`health.{kind}` says nothing about a socket of `listen`: it takes connections whatever the app does");
+    fields.reader.sink.push(
+        Diagnostic::error(entry.node.span.clone(), "health", message)
+            .hint("use `hang_timeout = \"10s\"` or `health = { http = \"http://127.0.0.1:{port}/\" }`"),
+    );
+    true
+}
+
+fn is_own_path(spec: &AppSpec, path: &OsText) -> bool {
+    spec.listen.iter().any(|one| match &one.address {
+        Address::Unix(own) => own == path,
+        Address::Tcp(_) | Address::Udp(_) | Address::Abstract(_) => false,
+    })
 }
 
 /// A question to a port that several instances share is answered by any of them.

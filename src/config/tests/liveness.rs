@@ -63,6 +63,8 @@ fn nonsense_is_refused_with_the_way_out() {
         [[apps]]\nname='e'\nhealth = { unix = '@name' }\nmax_age = { after = '1h', jitter = 2, x = 1 }\n\
         [[apps]]\nname='f'\nhealth = { exec = '' }\nmax_age = 0\n\
         [[apps]]\nname='g'\nhealth = 'http://127.0.0.1/'\nlisten = 'udp:0.0.0.0:54'\nhang_timeout = '2s'\n\
+        [[apps]]\nname='i'\nlisten = '0.0.0.0:80'\nhealth = { tcp = '127.0.0.1:{port}' }\n\
+        [[apps]]\nname='j'\nlisten = 'unix:j.sock'\ninstances = 2\nhealth = { unix = 'j.sock' }\n\
         [[apps]]\nname='h'\nhealth = { htpp = 'http://127.0.0.1/' }\n";
     insta::assert_snapshot!(World::new().toml(text).unwrap_err().render(false));
 }
