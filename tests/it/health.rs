@@ -347,13 +347,31 @@ while True:
         else: time.sleep(1000)
 "#;
 
+/// The same with Node, which always stops by an endless loop.
+const NODE_SERVES: &str = r#"
+const fs = require("fs");
+require("http").createServer((request, response) => {
+  response.end(String(process.pid));
+  if (fs.existsSync("stop")) {
+    fs.unlinkSync("stop");
+    request.socket.on("close", () => { for (;;); });
+  }
+}).listen({ fd: 3 });
+"#;
+
 #[track_caller]
 fn serving(listen: &str, more: &str) -> World {
+    serving_with("app.py", "/usr/bin/python3", listen, more)
+}
+
+#[track_caller]
+fn serving_with(script: &str, interpreter: &str, listen: &str, more: &str) -> World {
     let world = World::new();
     world.file("app.py", SERVES);
+    world.file("app.js", NODE_SERVES);
     world.file(
         "ecosystem.toml",
-        &format!("[[apps]]\nname = \"a\"\nscript = \"app.py\"\ninterpreter = \"/usr/bin/python3\"\nlisten = {listen}\nhang_timeout = \"1s\"\nkill_timeout = \"1s\"\nrollout = {{ min_healthy = \"100ms\" }}\n{more}\n"),
+        &format!("[[apps]]\nname = \"a\"\nscript = \"{script}\"\ninterpreter = \"{interpreter}\"\nlisten = {listen}\nhang_timeout = \"1s\"\nkill_timeout = \"1s\"\nrollout = {{ min_healthy = \"100ms\" }}\n{more}\n"),
     );
     world.run(&["start"]).ok();
     world
@@ -385,21 +403,26 @@ fn connect(port: u16) -> TcpStream {
 fn is_found_when_it_hangs(how: &str, also: &str) {
     let port = free_port();
     let world = serving(&format!("\"127.0.0.1:{port}\""), "");
+    found_when_it_hangs(&world, port, how, also);
+}
+
+#[track_caller]
+fn found_when_it_hangs(world: &World, port: u16, how: &str, also: &str) {
     let before = world.pids("a")[0];
     world.file("stop", how);
     assert_eq!(ask(connect(port)), Some(before));
     let waiting: Vec<TcpStream> = (0..3).map(|_| request(connect(port))).collect();
     becomes_unhealthy(
-        &world,
+        world,
         &format!("hung: connections have waited for 1s on 127.0.0.1:{port} and none was accepted{also}"),
     );
-    is_replaced(&world, before);
+    is_replaced(world, before);
     // Those who waited are served by the replacement.
     for stream in waiting {
         let served = answer(stream);
         assert!(served.is_some_and(|pid| pid != before), "{served:?}");
     }
-    assert_eq!(reasons(&world).len(), 1);
+    assert_eq!(reasons(world).len(), 1);
 }
 
 #[test]
@@ -415,6 +438,23 @@ fn a_server_in_an_endless_loop_is_hung() {
 #[test]
 fn a_server_that_waits_for_ever_is_hung() {
     is_found_when_it_hangs("sleep", "");
+}
+
+#[test]
+fn a_node_server_in_an_endless_loop_is_hung() {
+    let node = std::process::Command::new("node").arg("--version").output();
+    if !node.is_ok_and(|said| said.status.success()) {
+        let _untold = writeln!(std::io::stderr(), "SKIPPED: there is no node");
+        return;
+    }
+    let port = free_port();
+    let world = serving_with(
+        "app.js",
+        "node",
+        &format!("\"127.0.0.1:{port}\""),
+        "exec_mode = \"fork\"",
+    );
+    found_when_it_hangs(&world, port, "", "");
 }
 
 #[test]
