@@ -200,6 +200,8 @@ impl Daemon {
         self.core.release(run);
         self.end_monitor(run);
         self.samples.remove(&run);
+        self.connections_back(run);
+        self.workers.forget(run);
         self.store.note(Note::RunEnded { run });
         self.drop_ready_pipe(run);
         self.listeners.forget(run);

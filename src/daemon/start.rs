@@ -116,6 +116,15 @@ pub fn run(home: Home, link: OwnedFd, ready: Option<OwnedFd>) -> Result<(), Daem
     result
 }
 
+fn start_pump(home: &Home, mail: Mail) -> Result<Pump, DaemonError> {
+    Pump::start(
+        clock::wall,
+        Box::new(move |notice| mail.post(move |daemon| daemon.noticed(notice))),
+        log_journal(home),
+    )
+    .map_err(DaemonError::system("start the log thread"))
+}
+
 async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(), DaemonError> {
     let mut link = Link::new(link).map_err(DaemonError::system("use the keeper's link"))?;
     let mut table = hello(&mut link, &home.socket())?;
@@ -168,6 +177,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         next_helper: Daemon::first_helper(),
         listeners: crate::daemon::listeners::Listeners::default(),
         monitors: crate::daemon::health::Monitors::default(),
+        workers: crate::daemon::cluster::Workers::default(),
         notify: crate::daemon::notify::Notify::default(),
         ready_pipes: BTreeMap::new(),
         doors: Doors::default(),
@@ -210,11 +220,6 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     }
     close(daemon, &server).await;
     Ok(())
-}
-
-fn start_pump(home: &Home, mail: Mail) -> Result<Pump, DaemonError> {
-    let tell = Box::new(move |notice| mail.post(move |daemon| daemon.noticed(notice)));
-    Pump::start(clock::wall, tell, log_journal(home)).map_err(DaemonError::system("start the log thread"))
 }
 
 /// Until everything was stopped.

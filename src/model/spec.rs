@@ -175,6 +175,18 @@ impl AppSpec {
         env
     }
 
+    /// That readiness took too long, for people.
+    #[must_use]
+    pub fn not_ready(&self) -> String {
+        let hint = match (self.exec_mode, &self.ready) {
+            (ExecMode::Cluster, Ready::Listen) => {
+                ": it has not called listen; for workers that never do, write `ready = \"spawn\"`"
+            }
+            (ExecMode::Cluster | ExecMode::Fork, _) => "",
+        };
+        format!("not ready after {}{hint}", self.listen_timeout)
+    }
+
     /// The value a variable will have, whichever part it comes from.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&OsText> {

@@ -403,7 +403,7 @@ impl App {
                     cx.emit(Output::EndProbe(id));
                     self.on_ready(cx, id);
                 } else {
-                    let message = format!("not ready after {}", spec.listen_timeout);
+                    let message = spec.not_ready();
                     cx.event(self, EventKind::ReadyTimeout, Some(run.slot), run.pid, message);
                     self.stop_run(cx, id, Cause::NotReady);
                 }

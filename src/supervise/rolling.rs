@@ -272,13 +272,13 @@ impl App {
 
     fn incoming_failed(&mut self, cx: &mut Cx, run: &Run, spawn_error: Option<String>) {
         let slot = run.slot;
-        let timeout = self.spec_of(run).listen_timeout;
+        let not_ready = self.spec_of(run).not_ready();
         let exit = run
             .exit
             .map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
         let message = match (&run.cause, &spawn_error) {
             (_, Some(error)) => error.clone(),
-            (Some(Cause::NotReady), None) => format!("not ready after {timeout}"),
+            (Some(Cause::NotReady), None) => not_ready,
             (Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) | None, None) if run.ready.is_some() => {
                 format!("{exit} after it was ready, before it had been healthy for min_healthy")
             }
