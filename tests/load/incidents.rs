@@ -1,0 +1,144 @@
+//! What happens to a service besides reloads: processes die, their number changes, the manager is killed or replaced.
+
+use anyhow::{Context as _, ensure};
+use clmgr::model::duration::Millis;
+use clmgr::os::poll;
+
+use crate::random::Random;
+use crate::report::Report;
+use crate::service::{Dead, Server, Service};
+use crate::settings::Settings;
+use crate::world::{World, lives};
+
+/// SIGKILL.
+const KILL: i32 = 9;
+
+/// Something that happens once.
+type Incident = fn(&Service<'_>, &mut Random, &mut Dead) -> anyhow::Result<()>;
+
+/// What happens, to how many instances, with which keys.
+const INCIDENTS: [(&str, u32, &str, Incident); 7] = [
+    ("an instance is killed", 4, "", kill),
+    ("8 to 2 to 8 instances", 8, "", scale),
+    ("memory replacement", 4, "max_memory_restart = \"250M\"", leak),
+    ("the daemon is killed", 4, "", kill_daemon),
+    ("the keeper is killed", 4, "", kill_keeper),
+    ("both are killed", 4, "", kill_both),
+    ("upgrade", 4, "", upgrade),
+];
+
+/// Each of them so often, one kind after the other, each under load.
+pub(crate) fn run(world: &World, report: &Report, settings: &Settings, server: Server) -> anyhow::Result<()> {
+    for (number, (what, instances, more, incident)) in INCIDENTS.into_iter().enumerate() {
+        if !settings.wants(what) {
+            continue;
+        }
+        let name = format!("i{number}-{}", server.as_str());
+        let service = Service::start(world, &name, server, instances, more)?;
+        let rate = service.rate(settings)?;
+        let loads = service.mixed(settings, rate);
+        let mut random = Random::new(settings.seed + number as u64);
+        let mut dead = Dead::default();
+        for _ in 0..settings.incidents {
+            loads.go_on();
+            incident(&service, &mut random, &mut dead).context(what)?;
+        }
+        loads.go_on();
+        loads.end(report, what, settings.incidents, &dead)?;
+        service.delete()?;
+    }
+    Ok(())
+}
+
+/// A random instance dies.
+fn kill(service: &Service<'_>, random: &mut Random, dead: &mut Dead) -> anyhow::Result<()> {
+    let pids = service.world.online(&service.name)?;
+    let at = usize::try_from(random.below(pids.len() as u64))?;
+    dead.pids.push(pids[at]);
+    ensure!(service.world.signal(pids[at], KILL), "it was gone already");
+    service.world.until("its replacement", || {
+        let now = service.world.pids(&service.name)?[at];
+        Ok(now != 0 && now != pids[at])
+    })?;
+    service.world.online(&service.name)?;
+    Ok(())
+}
+
+fn scale(service: &Service<'_>, _: &mut Random, _: &mut Dead) -> anyhow::Result<()> {
+    for (to, count) in [("2", 2), ("8", 8)] {
+        service.world.done(&["scale", &service.name, to])?;
+        let pids = service.world.online(&service.name)?;
+        ensure!(pids.len() == count, "{} instead of {to} instances", pids.len());
+    }
+    Ok(())
+}
+
+/// One takes more memory than it may.
+fn leak(service: &Service<'_>, random: &mut Random, _: &mut Dead) -> anyhow::Result<()> {
+    let pids = service.world.online(&service.name)?;
+    let at = usize::try_from(random.below(pids.len() as u64))?;
+    service
+        .world
+        .done(&["signal", "SIGUSR1", &format!("{}:{at}", service.name)])?;
+    service.world.until("its replacement", || {
+        let now = service.world.pids(&service.name)?[at];
+        Ok(now != 0 && now != pids[at] && !lives(pids[at]))
+    })?;
+    service.world.online(&service.name)?;
+    Ok(())
+}
+
+fn kill_daemon(service: &Service<'_>, random: &mut Random, _: &mut Dead) -> anyhow::Result<()> {
+    let before = service.world.pids(&service.name)?;
+    let ping = service.world.ping()?;
+    poll::pause(Millis(random.below(50)));
+    ensure!(service.world.signal(ping.pid, KILL), "it was gone already");
+    service
+        .world
+        .until("another daemon", || Ok(service.world.ping()?.pid != ping.pid))?;
+    untouched(service, &before)
+}
+
+fn kill_keeper(service: &Service<'_>, random: &mut Random, _: &mut Dead) -> anyhow::Result<()> {
+    let before = service.world.pids(&service.name)?;
+    let ping = service.world.ping()?;
+    poll::pause(Millis(random.below(50)));
+    ensure!(service.world.signal(ping.keeper_pid, KILL), "it was gone already");
+    service.world.until("another keeper", || {
+        Ok(service.world.ping()?.keeper_pid != ping.keeper_pid)
+    })?;
+    untouched(service, &before)
+}
+
+fn kill_both(service: &Service<'_>, _: &mut Random, _: &mut Dead) -> anyhow::Result<()> {
+    let before = service.world.pids(&service.name)?;
+    let ping = service.world.ping()?;
+    for signal in [19, KILL] {
+        for pid in [ping.keeper_pid, ping.pid] {
+            service.world.signal(pid, signal);
+        }
+    }
+    service
+        .world
+        .until("the end of both", || Ok(!lives(ping.pid) && !lives(ping.keeper_pid)))?;
+    untouched(service, &before)
+}
+
+fn upgrade(service: &Service<'_>, _: &mut Random, _: &mut Dead) -> anyhow::Result<()> {
+    let before = service.world.pids(&service.name)?;
+    let ping = service.world.ping()?;
+    service.world.done(&["upgrade"])?;
+    let after = service.world.ping()?;
+    ensure!(
+        after.pid != ping.pid && after.keeper_pid == ping.keeper_pid,
+        "{ping:?}, then {after:?}"
+    );
+    untouched(service, &before)
+}
+
+/// The instances are those that there were.
+fn untouched(service: &Service<'_>, before: &[i32]) -> anyhow::Result<()> {
+    let after = service.world.online(&service.name)?;
+    ensure!(after == before, "{before:?} became {after:?}");
+    Ok(())
+}
