@@ -1,17 +1,19 @@
 //! What happens to a service besides reloads: processes die, their number changes, the manager is killed or replaced.
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clmgr::model::duration::Millis;
 use clmgr::os::poll;
 
 use crate::random::Random;
 use crate::report::Report;
-use crate::service::{Dead, Server, Service};
+use crate::service::{Dead, Server, Service, Spec};
 use crate::settings::Settings;
 use crate::world::{World, lives};
 
 /// SIGKILL.
 const KILL: i32 = 9;
+/// SIGUSR2: the servers take 300 MB.
+const GROW: i32 = 12;
 
 /// Something that happens once.
 type Incident = fn(&Service<'_>, &mut Random, &mut Dead) -> anyhow::Result<()>;
@@ -28,26 +30,32 @@ const INCIDENTS: [(&str, u32, &str, Incident); 7] = [
 ];
 
 /// Each of them so often, one kind after the other, each under load.
-pub(crate) fn run(world: &World, report: &Report, settings: &Settings, server: Server) -> anyhow::Result<()> {
+pub(crate) fn run(world: &World, report: &Report, settings: &Settings, server: Server) {
     for (number, (what, instances, more, incident)) in INCIDENTS.into_iter().enumerate() {
-        if !settings.wants(what) {
+        if !settings.wants(&format!("{what}: {}", server.as_str())) {
             continue;
         }
         let name = format!("i{number}-{}", server.as_str());
-        let service = Service::start(world, &name, server, instances, more)?;
-        let rate = service.rate(settings)?;
-        let loads = service.mixed(settings, rate);
-        let mut random = Random::new(settings.seed + number as u64);
-        let mut dead = Dead::default();
-        for _ in 0..settings.incidents {
+        let seed = settings.seed + number as u64;
+        let result = Spec::new(&name, server, instances, more).and_then(|spec| {
+            let service = Service::start(world, &spec)?;
+            let loads = service.mixed(settings, service.rate(settings)?);
+            let mut random = Random::new(seed);
+            let mut dead = Dead::default();
+            let mut turns = 0..settings.incidents;
+            let happened = turns.try_for_each(|_| {
+                loads.go_on();
+                incident(&service, &mut random, &mut dead)
+            });
             loads.go_on();
-            incident(&service, &mut random, &mut dead).context(what)?;
+            loads.end(report, what, settings.incidents, &dead)?;
+            service.delete()?;
+            happened
+        });
+        if let Err(error) = result {
+            report.wrong(format!("{what}: {}: {error:#}", server.as_str()));
         }
-        loads.go_on();
-        loads.end(report, what, settings.incidents, &dead)?;
-        service.delete()?;
     }
-    Ok(())
 }
 
 /// A random instance dies.
@@ -79,7 +87,7 @@ fn leak(service: &Service<'_>, random: &mut Random, _: &mut Dead) -> anyhow::Res
     let at = usize::try_from(random.below(pids.len() as u64))?;
     service
         .world
-        .done(&["signal", "SIGUSR1", &format!("{}:{at}", service.name)])?;
+        .done(&["signal", "SIGUSR2", &format!("{}:{at}", service.name)])?;
     service.world.until("its replacement", || {
         let now = service.world.pids(&service.name)?[at];
         Ok(now != 0 && now != pids[at] && !lives(pids[at]))

@@ -3,7 +3,7 @@
 use clmgr::os::clock;
 
 use crate::report::Report;
-use crate::service::{self, Dead, Server, Service};
+use crate::service::{self, Dead, Server, Service, Spec};
 use crate::settings::Settings;
 use crate::world::{World, lives};
 
@@ -12,8 +12,9 @@ const INSTANCES: u32 = 4;
 
 /// Reloads one server so often.
 pub(crate) fn run(world: &World, report: &Report, settings: &Settings, server: Server) -> anyhow::Result<()> {
-    let name = format!("reload-{}", server.as_str());
-    let service = Service::start(world, &name, server, INSTANCES, "")?;
+    let spec = Spec::new(&format!("reload-{}", server.as_str()), server, INSTANCES, "")?;
+    let service = Service::start(world, &spec)?;
+    let name = spec.name;
     let rate = service.rate(settings)?;
     let loads = service.load(settings, rate);
     let begin = clock::monotonic();

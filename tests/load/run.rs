@@ -9,6 +9,11 @@ use crate::settings::Settings;
 use crate::world::World;
 use crate::{broken, incidents, reloads};
 
+/// Servers that are reloaded.
+const RELOADED: [Server; 3] = [Server::Rust, Server::Python, Server::NodeFd];
+/// Servers that everything else happens to.
+const TROUBLED: [Server; 1] = [Server::Rust];
+
 /// True if nothing was wrong.
 pub(crate) fn run() -> anyhow::Result<bool> {
     let settings = Settings::read()?;
@@ -23,10 +28,7 @@ pub(crate) fn run() -> anyhow::Result<bool> {
     let world = World::new()?;
     let report = Report::default();
     let begin = clock::monotonic();
-    let result = happen(&world, &report, &settings);
-    if let Err(error) = &result {
-        report.wrong(format!("{error:#}"));
-    }
+    happen(&world, &report, &settings);
     let left = world.end()?;
     if left > 0 {
         report.wrong(format!("`clmgr kill` left {left} processes"));
@@ -41,12 +43,27 @@ pub(crate) fn run() -> anyhow::Result<bool> {
     Ok(good)
 }
 
-fn happen(world: &World, report: &Report, settings: &Settings) -> anyhow::Result<()> {
-    for server in [Server::Rust, Server::Python, Server::NodeFd] {
-        if settings.wants(&format!("reloads {}", server.as_str())) {
-            reloads::run(world, report, settings, server)?;
+fn happen(world: &World, report: &Report, settings: &Settings) {
+    let node = has_node();
+    if !node {
+        eprintln!("SKIPPED: there is no node here, so nothing is said about servers in it");
+        report.note("no node: its rows are missing");
+    }
+    let exists = |server: &Server| node || matches!(server, Server::Rust | Server::Python);
+    for server in RELOADED.iter().filter(|server| exists(server)) {
+        if settings.wants(&format!("reloads: {}", server.as_str())) {
+            if let Err(error) = reloads::run(world, report, settings, *server) {
+                report.wrong(format!("reloads: {}: {error:#}", server.as_str()));
+            }
         }
     }
-    broken::run(world, report, settings)?;
-    incidents::run(world, report, settings, Server::Rust)
+    for server in TROUBLED.iter().filter(|server| exists(server)) {
+        broken::run(world, report, settings, *server);
+        incidents::run(world, report, settings, *server);
+    }
+}
+
+fn has_node() -> bool {
+    let said = std::process::Command::new("node").arg("--version").output();
+    said.is_ok_and(|said| said.status.success())
 }

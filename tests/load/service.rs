@@ -1,6 +1,7 @@
 //! A server that clmgr runs, and the loads on it.
 
 use std::fmt::Write as _;
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -28,6 +29,10 @@ pub(crate) enum Server {
     Rust,
     /// `server.py`.
     Python,
+    /// `server.js` as workers of a cluster: it listens on a port as if it were alone.
+    NodeCluster,
+    /// The same without the preload that mends Node's way of closing connections.
+    NodeBare,
     /// `server.js` on an inherited descriptor.
     NodeFd,
 }
@@ -38,15 +43,17 @@ impl Server {
         match self {
             Self::Rust => "rust",
             Self::Python => "python",
-            Self::NodeFd => "node-fd",
+            Self::NodeCluster => "node",
+            Self::NodeBare => "node without preload",
+            Self::NodeFd => "node with fd",
         }
     }
 
     /// It closes idle connections when it is told to end, while a request may be under way on them.
     pub(crate) const fn races(self) -> bool {
         match self {
-            Self::Rust | Self::Python => false,
-            Self::NodeFd => true,
+            Self::Rust | Self::Python | Self::NodeCluster => false,
+            Self::NodeBare | Self::NodeFd => true,
         }
     }
 }
@@ -65,59 +72,101 @@ pub(crate) struct Service<'a> {
     server: Server,
 }
 
-/// The text of a file with one app; `more` are further keys, which win over those that are usual here.
-pub(crate) fn text(world: &World, name: &str, server: Server, instances: u32, more: &str) -> anyhow::Result<String> {
-    let root = world.root().display();
-    let (command, ready) = match server {
-        Server::Rust => {
-            let exe = std::env::current_exe()?;
-            let command = format!("cmd = [\"{}\", \"app\", \"{root}\"]", exe.display());
-            (command, "\"fd:4\"")
+/// What a file says of one app.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its program.
+    pub(crate) server: Server,
+    /// How many.
+    pub(crate) instances: u32,
+    /// Further keys, one a line, which win over those that are usual here.
+    pub(crate) more: String,
+    /// Variables.
+    pub(crate) env: Vec<(&'static str, String)>,
+}
+
+impl Spec {
+    /// An app of which nothing special is said.
+    pub(crate) fn new(name: &str, server: Server, instances: u32, more: &str) -> anyhow::Result<Self> {
+        let mut env = Vec::new();
+        if matches!(server, Server::NodeCluster | Server::NodeBare) {
+            let free = TcpListener::bind("127.0.0.1:0")?;
+            env.push(("APP_PORT", free.local_addr()?.port().to_string()));
         }
-        Server::Python => {
-            world.file("server.py", apps::PYTHON)?;
-            let command = format!("cmd = [\"python3\", \"{root}/server.py\", \"{root}\"]");
-            (command, "\"fd:4\"")
-        }
-        Server::NodeFd => {
-            world.file("server.js", apps::NODE)?;
-            let command = format!("cmd = [\"node\", \"{root}/server.js\", \"{root}\"]");
-            (command, "\"ipc\"")
-        }
-    };
-    let usual = [
-        ("ready", ready),
-        ("listen", "\"127.0.0.1:0\""),
-        ("kill_timeout", "\"8s\""),
-        ("rollout", "{ min_healthy = \"50ms\" }"),
-    ];
-    let mut text = format!("[[apps]]\nname = \"{name}\"\n{command}\ninstances = {instances}\n{more}\n");
-    for (key, value) in usual {
-        if !more.lines().any(|line| line.starts_with(&format!("{key} ="))) {
-            writeln!(text, "{key} = {value}")?;
-        }
+        Ok(Self {
+            name: name.replace(' ', "-"),
+            server,
+            instances,
+            more: more.to_owned(),
+            env,
+        })
     }
-    Ok(text)
+
+    /// Writes the file.
+    pub(crate) fn write(&self, world: &World) -> anyhow::Result<PathBuf> {
+        let root = world.root().display();
+        let listen = "listen = \"127.0.0.1:0\"";
+        let node = format!("cmd = [\"node\", \"{root}/server.js\", \"{root}\"]");
+        let mut usual = match self.server {
+            Server::Rust => {
+                let exe = std::env::current_exe()?;
+                let command = format!("cmd = [\"{}\", \"app\", \"{root}\"]", exe.display());
+                vec![command, "ready = \"fd:4\"".to_owned(), listen.to_owned()]
+            }
+            Server::Python => {
+                world.file("server.py", apps::PYTHON)?;
+                let command = format!("cmd = [\"python3\", \"{root}/server.py\", \"{root}\"]");
+                vec![command, "ready = \"fd:4\"".to_owned(), listen.to_owned()]
+            }
+            Server::NodeFd => vec![node, "ready = \"ipc\"".to_owned(), listen.to_owned()],
+            Server::NodeCluster => vec![node, "exec_mode = \"cluster\"".to_owned()],
+            Server::NodeBare => {
+                let mode = "exec_mode = \"cluster\"\nnode_preload = false";
+                vec![node, mode.to_owned()]
+            }
+        };
+        world.file("server.js", apps::NODE)?;
+        usual.push("kill_timeout = \"8s\"".to_owned());
+        usual.push("rollout = { min_healthy = \"50ms\", parallel = 2 }".to_owned());
+        let mut text = format!(
+            "[[apps]]\nname = \"{}\"\ninstances = {}\nenv_inherit = [\"PATH\", \"CLMGR_HOME\"]\n{}\n",
+            self.name, self.instances, self.more
+        );
+        for line in usual {
+            let key = line.split('=').next().unwrap_or_default();
+            if !self.more.lines().any(|other| other.starts_with(key)) {
+                writeln!(text, "{line}")?;
+            }
+        }
+        let env: Vec<String> = self
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name} = \"{value}\""))
+            .collect();
+        writeln!(text, "env = {{ {} }}", env.join(", "))?;
+        world.file(&format!("{}.toml", self.name), &text)
+    }
 }
 
 impl<'a> Service<'a> {
     /// Starts it.
-    pub(crate) fn start(
-        world: &'a World,
-        name: &str,
-        server: Server,
-        instances: u32,
-        more: &str,
-    ) -> anyhow::Result<Self> {
-        let file = world.file(&format!("{name}.toml"), &text(world, name, server, instances, more)?)?;
+    pub(crate) fn start(world: &'a World, spec: &Spec) -> anyhow::Result<Self> {
+        let file = spec.write(world)?;
         world.done(&["start", file.to_str().context("a strange path")?])?;
-        world.online(name)?;
+        world.online(&spec.name)?;
+        let given = spec.env.iter().find(|(name, _)| *name == "APP_PORT");
+        let port = match given {
+            Some((_, port)) => port.parse()?,
+            None => world.port(&spec.name)?,
+        };
         Ok(Self {
             world,
-            name: name.to_owned(),
+            name: spec.name.clone(),
             file,
-            port: world.port(name)?,
-            server,
+            port,
+            server: spec.server,
         })
     }
 

@@ -1,5 +1,5 @@
 //! A server on the listener it inherits. On SIGTERM it accepts nothing more, answers with `Connection: close`, and
-//! ends when its connections have. On SIGUSR1 it takes 300 MB and keeps them.
+//! ends when its connections have. On SIGUSR2 it takes 300 MB and keeps them.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -19,10 +19,10 @@ use crate::held;
 
 /// How long an idle connection is kept for one more request when the server ends.
 const GRACE: Millis = Millis(3000);
-/// What SIGUSR1 makes it take.
+/// What SIGUSR2 makes it take.
 const LEAK: usize = 300 << 20;
-/// SIGTERM and SIGUSR1.
-const SIGNALS: [i32; 2] = [15, 10];
+/// SIGTERM and SIGUSR2.
+const SIGNALS: [i32; 2] = [15, 12];
 
 /// What the threads of the connections share.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Server {
                 return Ok(5);
             }
             match self.signals.next()? {
-                Some(10) => leak = vec![1_u8; LEAK],
+                Some(12) => leak = vec![1_u8; LEAK],
                 Some(_) => break,
                 None => {}
             }
