@@ -12,6 +12,8 @@ use crate::world::{World, lives};
 
 /// SIGKILL.
 const KILL: i32 = 9;
+/// SIGSTOP.
+const STOP: i32 = 19;
 /// SIGUSR2: the servers take 300 MB.
 const GROW: i32 = 12;
 
@@ -19,14 +21,22 @@ const GROW: i32 = 12;
 type Incident = fn(&Service<'_>, &mut Random, &mut Dead) -> anyhow::Result<()>;
 
 /// What happens, to how many instances, with which keys.
-const INCIDENTS: [(&str, u32, &str, Incident); 7] = [
+const INCIDENTS: [(&str, u32, &str, Incident); 10] = [
     ("an instance is killed", 4, "", kill),
     ("8 to 2 to 8 instances", 8, "", scale),
     ("memory replacement", 4, "max_memory_restart = \"250M\"", leak),
+    (
+        "a hung instance",
+        4,
+        "hang_timeout = \"500ms\"\nkill_timeout = \"500ms\"",
+        hang,
+    ),
+    ("too old", 4, "max_age = { after = \"1500ms\", jitter = 0.5 }", age),
     ("the daemon is killed", 4, "", kill_daemon),
     ("the keeper is killed", 4, "", kill_keeper),
     ("both are killed", 4, "", kill_both),
     ("upgrade", 4, "", upgrade),
+    ("the daemon is killed during a reload", 4, "", interrupt),
 ];
 
 /// Each of them so often, one kind after the other, each under load.
@@ -85,15 +95,55 @@ fn scale(service: &Service<'_>, _: &mut Random, _: &mut Dead) -> anyhow::Result<
 fn leak(service: &Service<'_>, random: &mut Random, _: &mut Dead) -> anyhow::Result<()> {
     let pids = service.world.online(&service.name)?;
     let at = usize::try_from(random.below(pids.len() as u64))?;
-    service
-        .world
-        .done(&["signal", "SIGUSR2", &format!("{}:{at}", service.name)])?;
+    ensure!(service.world.signal(pids[at], GROW), "it is gone");
     service.world.until("its replacement", || {
         let now = service.world.pids(&service.name)?[at];
         Ok(now != 0 && now != pids[at] && !lives(pids[at]))
     })?;
     service.world.online(&service.name)?;
     Ok(())
+}
+
+/// One stands still: whoever connects to it waits, until it is found and replaced.
+fn hang(service: &Service<'_>, random: &mut Random, dead: &mut Dead) -> anyhow::Result<()> {
+    let pids = service.world.online(&service.name)?;
+    let at = usize::try_from(random.below(pids.len() as u64))?;
+    dead.pids.push(pids[at]);
+    ensure!(service.world.signal(pids[at], STOP), "it was gone already");
+    service.world.until("its replacement", || {
+        let now = service.world.pids(&service.name)?[at];
+        Ok(now != 0 && now != pids[at] && !lives(pids[at]))
+    })?;
+    service.world.online(&service.name)?;
+    Ok(())
+}
+
+/// All are replaced because of their age.
+fn age(service: &Service<'_>, _: &mut Random, _: &mut Dead) -> anyhow::Result<()> {
+    let before = service.world.pids(&service.name)?;
+    service
+        .world
+        .until("the end of all", || Ok(!before.iter().any(|pid| lives(*pid))))?;
+    Ok(())
+}
+
+/// The next daemon finishes what this one has begun.
+fn interrupt(service: &Service<'_>, random: &mut Random, _: &mut Dead) -> anyhow::Result<()> {
+    let before = service.world.online(&service.name)?;
+    let ping = service.world.ping()?;
+    let reload = service.world.begin(&["reload", &service.name])?;
+    poll::pause(Millis(random.below(600)));
+    ensure!(service.world.signal(ping.pid, KILL), "it was gone already");
+    // What it says depends on when it was interrupted.
+    let _said = reload.wait_with_output()?;
+    let all_or_none = || {
+        let now = service.world.online(&service.name)?;
+        let mut living = service.world.processes(&service.name);
+        living.retain(|pid| !now.contains(pid));
+        let replaced = now.iter().filter(|pid| !before.contains(pid)).count();
+        Ok(living.is_empty() && (replaced == 0 || replaced == before.len()))
+    };
+    service.world.until("the end of the reload", all_or_none)
 }
 
 fn kill_daemon(service: &Service<'_>, random: &mut Random, _: &mut Dead) -> anyhow::Result<()> {
@@ -121,7 +171,7 @@ fn kill_keeper(service: &Service<'_>, random: &mut Random, _: &mut Dead) -> anyh
 fn kill_both(service: &Service<'_>, _: &mut Random, _: &mut Dead) -> anyhow::Result<()> {
     let before = service.world.pids(&service.name)?;
     let ping = service.world.ping()?;
-    for signal in [19, KILL] {
+    for signal in [STOP, KILL] {
         for pid in [ping.keeper_pid, ping.pid] {
             service.world.signal(pid, signal);
         }

@@ -20,7 +20,8 @@
 //! | [`service`] | a server that clmgr runs, and the loads on it |
 //! | [`reloads`] | good generations |
 //! | [`broken`] | bad generations |
-//! | [`incidents`] | everything else |
+//! | [`incidents`] | everything else that happens under load |
+//! | [`demand`] | apps that sleep |
 //! | [`world`] | the home: asking, finding, killing |
 //! | [`report`] | the table |
 
@@ -36,6 +37,7 @@
 
 mod apps;
 mod broken;
+mod demand;
 mod generator;
 mod held;
 mod incidents;

@@ -7,7 +7,7 @@ use crate::report::Report;
 use crate::service::Server;
 use crate::settings::Settings;
 use crate::world::World;
-use crate::{broken, incidents, reloads};
+use crate::{broken, demand, incidents, reloads};
 
 /// Servers that are reloaded.
 const RELOADED: [Server; 3] = [Server::Rust, Server::Python, Server::NodeFd];
@@ -60,6 +60,11 @@ fn happen(world: &World, report: &Report, settings: &Settings) {
     for server in TROUBLED.iter().filter(|server| exists(server)) {
         broken::run(world, report, settings, *server);
         incidents::run(world, report, settings, *server);
+    }
+    if settings.wants("first connections: rust")
+        && let Err(error) = demand::run(world, report, settings)
+    {
+        report.wrong(format!("first connections: {error:#}"));
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
 use clmgr::api::status::{AppDescription, DescribeReply, Ping};
@@ -61,9 +61,9 @@ impl World {
         Ok(path)
     }
 
-    /// Runs a command to its end.
-    pub(crate) fn cli(&self, args: &[&str]) -> anyhow::Result<Said> {
-        let output = Command::new(CLMGR)
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(CLMGR);
+        command
             .args(args)
             .current_dir(&self.root)
             .env_clear()
@@ -71,9 +71,20 @@ impl World {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", &self.root)
             .env("LANG", "C.UTF-8")
-            .stdin(Stdio::null())
-            .output()
-            .context("clmgr cannot be run")?;
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Begins a command.
+    pub(crate) fn begin(&self, args: &[&str]) -> anyhow::Result<Child> {
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().context("clmgr cannot be run")
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn cli(&self, args: &[&str]) -> anyhow::Result<Said> {
+        let output = self.command(args).output().context("clmgr cannot be run")?;
         Ok(Said {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
