@@ -19,9 +19,10 @@ const INSTANCES: u32 = 2;
 const RATE: f64 = 120.0;
 
 /// Short times, so that it is over soon.
-const QUICK: &str = "listen_timeout = \"1500ms\"
-kill_timeout = \"500ms\"
-rollout = { min_healthy = \"800ms\" }";
+const QUICK: &str = "kill_timeout = \"500ms\"\nrollout = { min_healthy = \"800ms\" }";
+
+/// For those that never become ready. The good ones have all the time they need.
+const IMPATIENT: &str = "listen_timeout = \"1500ms\"";
 
 /// A way to be broken.
 #[derive(Debug)]
@@ -75,9 +76,10 @@ const KINDS: [Kind; 12] = [
         "exits-late",
         &["exit code 4 before it was ready", "the migration has failed"],
     ),
-    Kind::new("hangs", &["not ready after 1s500ms", "waiting for the database"]),
+    Kind::new("hangs", &["not ready after 1s500ms", "waiting for the database"]).more(IMPATIENT),
     Kind::new("answers-500", &["not ready after 1s500ms", "no such table: users"])
-        .keys("ready = { http = \"http://127.0.0.1:{port}/0/probe\" }"),
+        .keys("ready = { http = \"http://127.0.0.1:{port}/0/probe\" }")
+        .more(IMPATIENT),
     Kind::new(
         "dies",
         &[
@@ -92,12 +94,12 @@ const KINDS: [Kind; 12] = [
         .more("require = { env = [\"DATABASE_URL\"] }"),
     Kind::new("out-of-memory", &["SIGABRT", "memory allocation of"])
         .node(&["SIGABRT", "JavaScript heap out of memory"]),
-    Kind::new("port-stolen", &["in use"]),
+    Kind::new("port-stolen", &["in use"]).node(&["EADDRINUSE"]),
     Kind::new(
         "forks",
         &["exit code 0 before it was ready", "running in the background"],
     ),
-    Kind::new("deaf", &["not ready after 1s500ms", "still starting"]),
+    Kind::new("deaf", &["not ready after 1s500ms", "still starting"]).more(IMPATIENT),
 ];
 
 /// Tries all of them, each on an app of its own, at the same time.
@@ -161,7 +163,7 @@ impl Kind {
         match (self.name, bad.server) {
             ("no-binary", _) => more.push_str("cmd = \"/opt/srever\""),
             ("port-stolen", Server::NodeCluster | Server::NodeBare) => {
-                bad.env = vec![("APP_PORT", stolen.to_string())];
+                bad.env = vec![("PORT", stolen.to_string())];
             }
             ("port-stolen", _) => more.push_str(&format!("listen = \"127.0.0.1:{stolen}\"")),
             ("out-of-memory", Server::NodeCluster | Server::NodeBare | Server::NodeFd) => {

@@ -19,7 +19,9 @@ pub(crate) fn run(world: &World, report: &Report, settings: &Settings, server: S
     let loads = service.load(settings, rate);
     let begin = clock::monotonic();
     let mut done = 0;
-    for turn in 0..settings.reloads {
+    // Those that race have shown it soon, and take their time to end.
+    let turns = settings.reloads / if server.races() { 10 } else { 1 };
+    for turn in 0..turns {
         loads.go_on();
         let old = world.pids(&name)?;
         let said = world.cli(&["reload", &name])?;

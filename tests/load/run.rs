@@ -2,7 +2,7 @@
 
 use clmgr::os::clock;
 
-use crate::generator::answer;
+use crate::generator::trial;
 use crate::report::Report;
 use crate::service::Server;
 use crate::settings::Settings;
@@ -10,17 +10,16 @@ use crate::world::World;
 use crate::{broken, demand, incidents, reloads};
 
 /// Servers that are reloaded.
-const RELOADED: [Server; 3] = [Server::Rust, Server::Python, Server::NodeFd];
+const RELOADED: [Server; 3] = [Server::NodeCluster, Server::Rust, Server::Python];
+/// Servers that lose requests by their own doing, to show that the load sees it. Only in the long form.
+const RACING: [Server; 2] = [Server::NodeBare, Server::NodeFd];
 /// Servers that everything else happens to.
-const TROUBLED: [Server; 1] = [Server::Rust];
+const TROUBLED: [Server; 2] = [Server::Rust, Server::NodeCluster];
 
 /// True if nothing was wrong.
 pub(crate) fn run() -> anyhow::Result<bool> {
     let settings = Settings::read()?;
-    anyhow::ensure!(
-        answer::check(),
-        "the generator cannot tell a good answer from a bad one"
-    );
+    trial::check()?;
     println!(
         "CLMGR_LOAD_SEED={} ({} reloads of each server, each broken generation {} times, each incident {} times)",
         settings.seed, settings.reloads, settings.broken, settings.incidents
@@ -50,7 +49,8 @@ fn happen(world: &World, report: &Report, settings: &Settings) {
         report.note("no node: its rows are missing");
     }
     let exists = |server: &Server| node || matches!(server, Server::Rust | Server::Python);
-    for server in RELOADED.iter().filter(|server| exists(server)) {
+    let racing = if settings.long { &RACING[..] } else { &[] };
+    for server in RELOADED.iter().chain(racing).filter(|server| exists(server)) {
         if settings.wants(&format!("reloads: {}", server.as_str())) {
             if let Err(error) = reloads::run(world, report, settings, *server) {
                 report.wrong(format!("reloads: {}: {error:#}", server.as_str()));

@@ -65,8 +65,6 @@ pub(crate) struct Service<'a> {
     pub(crate) world: &'a World,
     /// Its name.
     pub(crate) name: String,
-    /// Its file.
-    pub(crate) file: PathBuf,
     /// Its port.
     pub(crate) port: u16,
     server: Server,
@@ -93,7 +91,7 @@ impl Spec {
         let mut env = Vec::new();
         if matches!(server, Server::NodeCluster | Server::NodeBare) {
             let free = TcpListener::bind("127.0.0.1:0")?;
-            env.push(("APP_PORT", free.local_addr()?.port().to_string()));
+            env.push(("PORT", free.local_addr()?.port().to_string()));
         }
         Ok(Self {
             name: name.replace(' ', "-"),
@@ -156,7 +154,7 @@ impl<'a> Service<'a> {
         let file = spec.write(world)?;
         world.done(&["start", file.to_str().context("a strange path")?])?;
         world.online(&spec.name)?;
-        let given = spec.env.iter().find(|(name, _)| *name == "APP_PORT");
+        let given = spec.env.iter().find(|(name, _)| *name == "PORT");
         let port = match given {
             Some((_, port)) => port.parse()?,
             None => world.port(&spec.name)?,
@@ -164,7 +162,6 @@ impl<'a> Service<'a> {
         Ok(Self {
             world,
             name: spec.name.clone(),
-            file,
             port,
             server: spec.server,
         })

@@ -5,6 +5,8 @@ use anyhow::Context as _;
 /// How much of everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// The long form.
+    pub(crate) long: bool,
     /// Where all random numbers come from.
     pub(crate) seed: u64,
     /// Reloads of each server.
@@ -33,6 +35,7 @@ impl Settings {
         let seed = std::collections::hash_map::RandomState::new();
         let seed = std::hash::BuildHasher::hash_one(&seed, 0) % 1_000_000;
         Ok(Self {
+            long,
             seed: number("CLMGR_LOAD_SEED")?.unwrap_or(seed),
             reloads: number("CLMGR_LOAD_RELOADS")?.unwrap_or(reloads),
             broken: number("CLMGR_LOAD_BROKEN")?.unwrap_or(broken),

@@ -3,10 +3,11 @@
 //! Open-loop: when a request is due does not depend on how fast the ones before it were answered, and its latency
 //! counts from then. One thread, one poller, a few hundred connections.
 
-pub(crate) mod answer;
+mod answer;
 mod connection;
 mod engine;
 pub(crate) mod tally;
+pub(crate) mod trial;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
