@@ -11,6 +11,7 @@
 
 mod adhoc;
 mod app;
+mod balance;
 mod command;
 mod context;
 mod diagnostic;
@@ -19,6 +20,7 @@ mod document;
 mod environment;
 mod events;
 mod expand;
+mod fd_store;
 mod fields;
 mod init;
 mod instances;

@@ -31,7 +31,7 @@ const LOOK_SELDOM: Duration = Duration::from_secs(2);
 
 impl Daemon {
     /// Asks a run to stop: by its message, or by its signal to the group and to descendants outside it.
-    pub(crate) fn stop(&mut self, run: RunId) {
+    pub(crate) fn stop_now(&mut self, run: RunId) {
         let Some(spec) = self.spec_of(run) else { return };
         let Some(handle) = self.handles.get_mut(&run) else {
             return;
@@ -50,7 +50,7 @@ impl Daemon {
             }
         }
         let scope = if spec.stop.treekill {
-            Scope::Group
+            handle.scope()
         } else {
             Scope::Process
         };
@@ -71,7 +71,7 @@ impl Daemon {
         };
         if treekill {
             handle.members.extend(tree::descendants(handle.pid));
-            let _gone = pidfd::signal(&handle.pidfd, 9, Scope::Group);
+            let _gone = pidfd::signal(&handle.pidfd, 9, handle.scope());
             for member in &handle.members {
                 let _gone = pidfd::signal(&member.fd, 9, Scope::Process);
             }

@@ -14,6 +14,7 @@ use crate::supervise::policy::breaker::{Circuit, Window};
 use crate::supervise::rollout::Rollout;
 use crate::supervise::run::{Generation, Phase, Run};
 use crate::supervise::slot::SlotState;
+use crate::supervise::stored::StoredFd;
 
 /// One app. Serialisable, so that the next daemon goes on where this one stopped.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub struct App {
     /// Ports that the kernel chose for its listening sockets: one that is bound again gets the same.
     #[serde(default)]
     pub ports: BTreeMap<String, u16>,
+    /// Descriptors that its instances have left with the manager.
+    #[serde(default)]
+    pub stored: BTreeMap<Slot, Vec<StoredFd>>,
     /// Why the circuit is open, for people.
     pub reason: Option<String>,
     /// A replacement of generations under way.
@@ -79,6 +83,7 @@ impl App {
             circuit: Circuit::Closed,
             window: Window::default(),
             ports: BTreeMap::new(),
+            stored: BTreeMap::new(),
             reason: None,
             rollout: None,
             checking: false,
@@ -158,22 +163,29 @@ impl App {
         self.runs.values().map(|run| &**run).filter(move |run| run.slot == slot)
     }
 
-    /// Slots that may be given new connections: those with a run that is ready and not on its way out. If there is
-    /// none, all that are wanted: what arrives then waits for the first that is ready.
+    /// Runs that may be given new connections: those in service that are ready and not on their way out. One that
+    /// still has to prove itself gets none, unless nobody else is ready. Empty: nobody is; what arrives waits.
     #[must_use]
-    pub fn rotation(&self) -> BTreeSet<Slot> {
-        let ready = |run: &&Run| run.phase == Phase::Online && run.cause.is_none();
-        let slots: BTreeSet<Slot> = self
-            .runs
-            .values()
-            .map(|run| &**run)
+    pub fn rotation(&self) -> BTreeSet<RunId> {
+        let ready = |run: &RunId| {
+            let run = self.runs.get(run);
+            run.is_some_and(|run| run.phase == Phase::Online && run.cause.is_none())
+        };
+        let current: BTreeSet<RunId> = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.current)
             .filter(ready)
-            .map(|run| run.slot)
             .collect();
-        if slots.is_empty() {
-            return self.wanted_slots().collect();
+        if current.is_empty() {
+            return self
+                .slots
+                .iter()
+                .filter_map(|slot| slot.incoming)
+                .filter(ready)
+                .collect();
         }
-        slots
+        current
     }
 
     /// Any instance has proved itself and is still there.
