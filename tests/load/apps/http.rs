@@ -73,7 +73,6 @@ impl Server {
     /// Serves until SIGTERM, or for so long; then it leaves everything as it is.
     pub(super) fn serve(self, limit: Option<Millis>) -> anyhow::Result<u8> {
         let end = limit.map(|limit| clock::monotonic().after(limit));
-        let mut leak = Vec::new();
         loop {
             let mut polled = [
                 PollFd::new(&self.listener, PollFlags::IN),
@@ -88,7 +87,7 @@ impl Server {
                 return Ok(5);
             }
             match self.signals.next()? {
-                Some(12) => leak = vec![1_u8; LEAK],
+                Some(12) => drop(std::thread::spawn(|| std::mem::forget(vec![1_u8; LEAK]))),
                 Some(_) => break,
                 None => {}
             }
@@ -104,7 +103,6 @@ impl Server {
                 });
             }
         }
-        drop(leak);
         drop(self.listener);
         self.shared.closing.store(true, Ordering::Release);
         let until = clock::monotonic().after(GRACE);
