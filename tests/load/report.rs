@@ -71,6 +71,11 @@ impl Report {
         self.inner().wrong.push(text);
     }
 
+    /// How much is wrong so far.
+    pub(crate) fn count_wrong(&self) -> usize {
+        self.inner().wrong.len()
+    }
+
     /// Something that is not wrong by itself.
     pub(crate) fn note(&self, text: impl Into<String>) {
         self.inner().notes.push(text.into());

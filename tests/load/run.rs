@@ -1,4 +1,4 @@
-//! One run: reloads, broken generations, incidents; then the table.
+//! One run: for each server reloads, broken generations and incidents; then the table.
 
 use clmgr::os::clock;
 
@@ -9,12 +9,15 @@ use crate::settings::Settings;
 use crate::world::World;
 use crate::{broken, demand, incidents, reloads};
 
-/// Servers that are reloaded.
-const RELOADED: [Server; 3] = [Server::NodeCluster, Server::Rust, Server::Python];
-/// Servers that lose requests by their own doing, to show that the load sees it. Only in the long form.
-const RACING: [Server; 2] = [Server::NodeBare, Server::NodeFd];
-/// Servers that everything else happens to.
-const TROUBLED: [Server; 2] = [Server::Rust, Server::NodeCluster];
+/// Every server has a home of its own.
+const TOURS: [Server; 5] = [
+    Server::NodeCluster,
+    Server::Rust,
+    Server::Python,
+    // These two lose requests by their own doing, and show that the load sees it.
+    Server::NodeBare,
+    Server::NodeFd,
+];
 
 /// True if nothing was wrong.
 pub(crate) fn run() -> anyhow::Result<bool> {
@@ -24,48 +27,65 @@ pub(crate) fn run() -> anyhow::Result<bool> {
         "CLMGR_LOAD_SEED={} ({} reloads of each server, each broken generation {} times, each incident {} times)",
         settings.seed, settings.reloads, settings.broken, settings.incidents
     );
-    let world = World::new()?;
     let report = Report::default();
     let begin = clock::monotonic();
-    happen(&world, &report, &settings);
-    let left = world.end()?;
-    if left > 0 {
-        report.wrong(format!("`clmgr kill` left {left} processes"));
-    }
-    let (table, good) = report.render();
-    println!("{table}took {}", clock::monotonic().since(begin));
-    if good {
-        std::fs::remove_dir_all(world.root())?;
-    } else {
-        println!("to be looked at: {}", world.root().display());
-    }
-    Ok(good)
-}
-
-fn happen(world: &World, report: &Report, settings: &Settings) {
     let node = has_node();
     if !node {
         eprintln!("SKIPPED: there is no node here, so nothing is said about servers in it");
         report.note("no node: its rows are missing");
     }
-    let exists = |server: &Server| node || matches!(server, Server::Rust | Server::Python);
-    let racing = if settings.long { &RACING[..] } else { &[] };
-    for server in RELOADED.iter().chain(racing).filter(|server| exists(server)) {
-        if settings.wants(&format!("reloads: {}", server.as_str())) {
-            if let Err(error) = reloads::run(world, report, settings, *server) {
-                report.wrong(format!("reloads: {}: {error:#}", server.as_str()));
+    let tours = TOURS
+        .into_iter()
+        .filter(|server| settings.long || !server.races())
+        .filter(|server| node || !server.is_node());
+    std::thread::scope(|scope| {
+        for server in tours {
+            let (report, settings) = (&report, &settings);
+            let tour = scope.spawn(move || {
+                if let Err(error) = tour(report, settings, server) {
+                    report.wrong(format!("{}: {error:#}", server.as_str()));
+                }
+            });
+            // The long form gives the machine to each.
+            if settings.long && tour.join().is_err() {
+                report.wrong(format!("{}: a thread panicked", server.as_str()));
             }
         }
+    });
+    let (table, good) = report.render();
+    println!("{table}took {}", clock::monotonic().since(begin));
+    Ok(good)
+}
+
+/// Everything that happens to one server.
+fn tour(report: &Report, settings: &Settings, server: Server) -> anyhow::Result<()> {
+    let world = World::new()?;
+    let before = report.count_wrong();
+    if settings.wants(&format!("reloads: {}", server.as_str()))
+        && let Err(error) = reloads::run(&world, report, settings, server)
+    {
+        report.wrong(format!("reloads: {}: {error:#}", server.as_str()));
     }
-    for server in TROUBLED.iter().filter(|server| exists(server)) {
-        broken::run(world, report, settings, *server);
-        incidents::run(world, report, settings, *server);
+    if matches!(server, Server::Rust | Server::NodeCluster) {
+        broken::run(&world, report, settings, server);
+        incidents::run(&world, report, settings, server);
     }
-    if settings.wants("first connections: rust")
-        && let Err(error) = demand::run(world, report, settings)
+    if server == Server::Rust
+        && settings.wants("first connections: rust")
+        && let Err(error) = demand::run(&world, report, settings)
     {
         report.wrong(format!("first connections: {error:#}"));
     }
+    let left = world.end()?;
+    if left > 0 {
+        report.wrong(format!("`clmgr kill` left {left} processes"));
+    }
+    if report.count_wrong() == before {
+        std::fs::remove_dir_all(world.root())?;
+    } else {
+        println!("to be looked at: {}", world.root().display());
+    }
+    Ok(())
 }
 
 fn has_node() -> bool {

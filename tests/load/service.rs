@@ -49,6 +49,14 @@ impl Server {
         }
     }
 
+    /// It needs Node.
+    pub(crate) const fn is_node(self) -> bool {
+        match self {
+            Self::Rust | Self::Python => false,
+            Self::NodeCluster | Self::NodeBare | Self::NodeFd => true,
+        }
+    }
+
     /// It closes idle connections when it is told to end, while a request may be under way on them.
     pub(crate) const fn races(self) -> bool {
         match self {
