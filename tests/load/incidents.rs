@@ -28,7 +28,7 @@ const INCIDENTS: [(&str, u32, &str, Incident); 10] = [
     (
         "a hung instance",
         4,
-        "hang_timeout = \"500ms\"\nkill_timeout = \"500ms\"",
+        "hang_timeout = \"1s\"\nkill_timeout = \"500ms\"",
         hang,
     ),
     ("too old", 4, "max_age = { after = \"1500ms\", jitter = 0.5 }", age),
