@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clmgr::model::duration::Millis;
 
-use crate::apps;
 use crate::generator::tally::{Failure, Tally};
 use crate::generator::{self, Load, Pace, Plan};
 use crate::held;
@@ -122,7 +121,6 @@ impl Spec {
                 vec![command, "ready = \"fd:4\"".to_owned(), listen.to_owned()]
             }
             Server::Python => {
-                world.file("server.py", apps::PYTHON)?;
                 let command = format!("cmd = [\"python3\", \"{root}/server.py\", \"{root}\"]");
                 vec![command, "ready = \"fd:4\"".to_owned(), listen.to_owned()]
             }
@@ -133,7 +131,6 @@ impl Spec {
                 vec![node, mode.to_owned()]
             }
         };
-        world.file("server.js", apps::NODE)?;
         usual.push("kill_timeout = \"8s\"".to_owned());
         usual.push("rollout = { min_healthy = \"50ms\", parallel = 2 }".to_owned());
         let mut text = format!(

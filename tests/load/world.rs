@@ -13,6 +13,8 @@ use clmgr::os::pidfd::Scope;
 use clmgr::os::{clock, pidfd, poll, procfs};
 use serde::de::DeserializeOwned;
 
+use crate::apps;
+
 /// The program that is tested.
 const CLMGR: &str = env!("CARGO_BIN_EXE_clmgr");
 
@@ -41,12 +43,15 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A new folder below `/tmp`, with a path short enough for a socket.
+    /// A new folder below `/tmp`, with a path short enough for a socket, and the servers in it.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let root = tempfile::Builder::new().prefix("clo").tempdir_in("/tmp")?.keep();
         std::fs::create_dir(root.join(crate::held::FOLDER))?;
         let mark = [b"CLMGR_HOME=", root.join("home").as_os_str().as_bytes()].concat();
-        Ok(Self { root, mark })
+        let world = Self { root, mark };
+        world.file("server.py", apps::PYTHON)?;
+        world.file("server.js", apps::NODE)?;
+        Ok(world)
     }
 
     /// The folder.
