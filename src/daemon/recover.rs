@@ -155,6 +155,10 @@ pub(crate) fn recover(
     // Before anything else is said: a replacement that runs already must be in its slot when the end of the one
     // before it, or another slot's good news, asks for a start.
     seat_strangers(daemon, &table);
+    for (run, (child, _)) in &table.children {
+        let label: Option<Label> = serde_json::from_slice(&child.label).ok();
+        daemon.enter_lane(*run, label.is_some_and(|label| label.second));
+    }
     let seated = survivors::seat(daemon, &table, &state, hunt);
     let mut kept = std::mem::take(&mut table.kept);
     let names: Vec<String> = kept.keys().cloned().collect();
@@ -277,6 +281,7 @@ fn seat_strangers(daemon: &mut Daemon, table: &Table) {
                 app: Some(id),
                 slot,
                 generation,
+                ..
             }),
             true,
         ) = (label, unheard)
@@ -385,6 +390,7 @@ fn adopt_survivors(
 
 pub(crate) fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd, kept: &mut BTreeMap<String, OwnedFd>) {
     let pid = row.process.pid;
+    daemon.enter_lane(row.run, daemon.is_second(row.run));
     // One that ended without being reaped is taken in as well: the kernel may still tell how.
     let survived = pidfd::alive(&pidfd);
     let mut keep = |what: &str| kept.remove(&format!("run/{}/{what}", row.run));
@@ -488,6 +494,7 @@ impl Daemon {
             app: Some(app),
             slot,
             generation,
+            second: self.is_second(run),
         })
         .unwrap_or_default();
         let mut held = Held::default();

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::is_per_slot;
+use super::lane::Lane;
 use crate::daemon::Daemon;
 use crate::model::listen::{Address, ListenSpec};
 use crate::model::names::RunId;
@@ -21,11 +22,16 @@ impl Daemon {
         let (app, slot) = (handle.app, handle.slot);
         let spec = self.core.apps.get(&app).map(|app| Arc::clone(app.spec()));
         let own = matches!(wanted.address, Address::Tcp(_)) && spec.is_some_and(|spec| is_per_slot(&spec, wanted));
+        let lane = if own {
+            self.listeners.lane_of(run, slot)
+        } else {
+            Lane::SHARED
+        };
         let dynamic = self
             .listeners
             .get(app, &wanted.key())
             .is_none_or(|group| group.asked.is_some());
-        let fd = self.socket_for(app, if own { slot } else { 0 }, wanted, dynamic)?;
+        let fd = self.socket_for(app, lane, wanted, dynamic)?;
         let group = self.listeners.group_mut(app, &wanted.key());
         if let Some(asked) = group.and_then(|group| group.asked.as_mut()) {
             asked.insert(run);
