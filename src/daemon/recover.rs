@@ -32,8 +32,7 @@ use crate::model::event::EventKind;
 use crate::model::exit::{Exit, ExitStatus};
 use crate::model::names::{AppId, RunId, Slot};
 use crate::model::spec::AppSpec;
-use crate::os::pidfd::{self, Scope};
-use crate::os::{clock, fds, procfs, spare};
+use crate::os::{clock, fds, pidfd, procfs, spare};
 use crate::store::{LoadedState, Note, RunRow};
 use crate::supervise::Input;
 use crate::supervise::app::App;
@@ -329,7 +328,7 @@ fn turn_away(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes, s
             tracing::warn!(%run, pid = child.pid, "stopping a process that belongs to no app any more");
         }
         // It may have ended meanwhile. Its exit, when it comes, releases what the keeper holds of it.
-        let _gone = pidfd::signal(&fd, 9, Scope::Group);
+        pidfd::kill(&fd);
     }
 }
 
@@ -374,7 +373,7 @@ fn adopt_survivors(
                     survivors::spare(daemon, &pid.to_string());
                 } else {
                     tracing::warn!(pid, "stopping a survivor that belongs to no app any more");
-                    let _gone = pidfd::signal(&pidfd, 9, Scope::Group);
+                    pidfd::kill(&pidfd);
                 }
                 continue;
             }

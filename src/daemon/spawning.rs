@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::cluster::is_worker;
 use crate::daemon::listeners::Lane;
 use crate::daemon::listeners::channel_number;
 use crate::daemon::notify::wants_notify;
@@ -67,7 +68,7 @@ pub(crate) fn environment(env: &EnvMap) -> CStrings {
 
 /// The app talks to us over an IPC channel.
 pub(crate) fn wants_channel(spec: &AppSpec) -> bool {
-    spec.ready == Ready::Ipc || spec.stop.message
+    spec.ready == Ready::Ipc || spec.stop.message || is_worker(spec)
 }
 
 impl Daemon {
@@ -86,6 +87,7 @@ impl Daemon {
             "LISTEN_FDNAMES",
             "NOTIFY_SOCKET",
             "NODE_CHANNEL_FD",
+            "NODE_CHANNEL_SERIALIZATION_MODE",
             "NODE_UNIQUE_ID",
             "WATCHDOG_PID",
             "WATCHDOG_USEC",
@@ -95,10 +97,6 @@ impl Daemon {
             }
         }
         self.socket_variables(spec, &mut env);
-        if wants_channel(spec) {
-            env.insert("NODE_CHANNEL_FD".into(), channel_number(spec).to_string().into());
-            env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
-        }
         if wants_notify(spec) {
             env.insert("NOTIFY_SOCKET".into(), self.home.notify_socket().into());
         }
@@ -159,6 +157,7 @@ impl Daemon {
         let mut env = self.run_environment(run, slot, spec);
         env.insert(PLACE.into(), place(app, slot, generation).into());
         Self::socket_numbers(spec, &mut env);
+        self.channel_variables(run, slot, spec, &mut env);
         self.stored_numbers(app, slot, spec, &mut env);
         let mut request = SpawnRequest::new(
             run.0,

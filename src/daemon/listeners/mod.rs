@@ -22,6 +22,7 @@ mod open;
 pub(crate) mod recover;
 mod rescue;
 mod rotation;
+mod share;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -46,6 +47,7 @@ pub(crate) use hand::channel_number;
 pub(crate) use lane::Lane;
 pub(crate) use names::{CLUSTER, LISTEN};
 pub(crate) use open::validate;
+pub(crate) use share::{Queue, Queues};
 
 /// All of them.
 #[derive(Debug, Default)]

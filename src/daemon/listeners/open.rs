@@ -10,6 +10,7 @@ use super::{is_per_slot, remove_file};
 use crate::daemon::Daemon;
 use crate::daemon::runs::Handle;
 use crate::daemon::text::cause;
+use crate::model::balance::ExecMode;
 use crate::model::listen::{Address, ListenSpec, MAX_LISTENERS, MAX_PATH};
 use crate::model::names::{AppId, AppName};
 use crate::model::outcome::{ErrorBody, ErrorKind};
@@ -26,9 +27,9 @@ pub(crate) struct Reservation {
 
 /// Why a socket cannot be bound, and what to do.
 #[derive(Debug)]
-struct Trouble {
-    why: String,
-    hint: String,
+pub(super) struct Trouble {
+    pub(super) why: String,
+    pub(super) hint: String,
 }
 
 /// What a spec must hold whoever sends it; `config` has better words for users' files.
@@ -37,7 +38,7 @@ struct Trouble {
 /// A sentence for people.
 pub(crate) fn validate(spec: &AppSpec) -> Result<(), String> {
     let list = &spec.listen;
-    if spec.ready == Ready::Listen && !list.is_empty() {
+    if spec.ready == Ready::Listen && !list.is_empty() && spec.exec_mode == ExecMode::Fork {
         return Err(
             "ready = \"listen\" says nothing beside `listen`: the sockets listen before the program begins".into(),
         );
@@ -233,7 +234,7 @@ impl Daemon {
             .find(|handle| handle.pid == pid || handle.pid == session)
     }
 
-    fn trouble(&self, app: &AppName, wanted: &ListenSpec, error: &io::Error) -> Trouble {
+    pub(super) fn trouble(&self, app: &AppName, wanted: &ListenSpec, error: &io::Error) -> Trouble {
         let address = &wanted.address;
         let (why, hint) = match (error.kind(), address) {
             (io::ErrorKind::AddrInUse, _) => self.in_use(app, wanted),

@@ -53,9 +53,13 @@ impl Daemon {
     }
 
     fn rescued(&mut self, app: AppId, key: &str, slot: Slot, connection: OwnedFd) {
-        let Err(connection) = self.give_to_another(app, slot, connection) else {
-            return;
-        };
+        if let Err(connection) = self.give_to_worker(app, key, slot, connection) {
+            self.pass_on(app, key, slot, connection);
+        }
+    }
+
+    /// The last resort: its bytes go through here.
+    pub(crate) fn pass_on(&self, app: AppId, key: &str, slot: Slot, connection: OwnedFd) {
         let group = self.listeners.get(app, key);
         let Some(address) = group.and_then(|group| own_address(group.spec.address.inet()?, group.port?)) else {
             return;
@@ -72,21 +76,6 @@ impl Daemon {
                 tracing::debug!("{address}: a connection that was passed on ended: {error}");
             }
         });
-    }
-
-    /// Gives a connection that waited for one slot to the worker in another, where workers take connections that
-    /// they have not accepted themselves.
-    ///
-    /// # Errors
-    /// Nobody does: it is given back.
-    #[expect(
-        clippy::needless_pass_by_ref_mut,
-        clippy::unused_self,
-        reason = "workers that take connections are known to the daemon alone"
-    )]
-    fn give_to_another(&mut self, app: AppId, slot: Slot, connection: OwnedFd) -> Result<(), OwnedFd> {
-        let _ = (app, slot);
-        Err(connection)
     }
 }
 

@@ -111,6 +111,7 @@ impl Daemon {
         }
         self.listeners.groups.insert(id, groups);
         self.tend_rescues(id, stranded);
+        self.tend_sharing(id);
     }
 
     /// The same for every app whose record has changed.
