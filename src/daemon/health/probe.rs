@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -85,7 +85,7 @@ pub(super) async fn ask_on(
     let mut at = Instant::now() + part_of(interval.min(FIRST_WITHIN), finder.run);
     loop {
         sleep_until(at).await;
-        let answer = ask(&finder.mail, &question, health.timeout).await;
+        let answer = ask(&finder.mail, finder.run, &question, health.timeout).await;
         match record.answered(clock::monotonic(), answer) {
             Some(Change::Healthy) => finder.post(Vital::Probe, Ok(())),
             Some(Change::Unhealthy(why)) => finder.post(Vital::Probe, Err(why)),
@@ -109,19 +109,19 @@ fn part_of(whole: Duration, run: RunId) -> Duration {
 }
 
 /// One question; the reason says what was asked.
-async fn ask(mail: &Mail, question: &Question, patience: Millis) -> Result<(), String> {
+async fn ask(mail: &Mail, run: RunId, question: &Question, patience: Millis) -> Result<(), String> {
     let limit = patience.to_std();
     let late = || format!("no answer within {patience}");
     match question {
         Question::Http(url) => {
-            let answer = tokio::time::timeout(limit, network::get(url)).await;
+            let answer = tokio::time::timeout(limit, network::get(mail, run, url)).await;
             match answer.unwrap_or_else(|_| Err(late())) {
                 Ok(status) if network::is_good(status) => Ok(()),
                 Ok(status) => Err(format!("GET {url} answered {}", status.as_u16())),
                 Err(why) => Err(format!("GET {url}: {why}")),
             }
         }
-        Question::Tcp(address) => match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+        Question::Tcp(address) => match tokio::time::timeout(limit, network::reach(mail, run, address)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(format!("{address}: {}", cause(&error))),
             Err(_) => Err(format!("{address}: {}", late())),
@@ -206,8 +206,10 @@ mod tests {
             .enable_all()
             .build()
             .unwrap();
-        let (mail, _letters) = Mail::new();
-        runtime.block_on(ask(&mail, question, Millis(patience)))
+        let (mail, letters) = Mail::new();
+        // Nobody knows of sockets of its own.
+        drop(letters);
+        runtime.block_on(ask(&mail, RunId(1), question, Millis(patience)))
     }
 
     /// Answers one connection with these bytes and closes it.

@@ -50,6 +50,7 @@ pub(crate) use hand::channel_number;
 pub(crate) use lane::Lane;
 pub(crate) use names::{CLUSTER, LISTEN};
 pub(crate) use open::validate;
+pub(crate) use rotation::Way;
 pub(crate) use share::{Queue, Queues};
 
 /// All of them.

@@ -1,13 +1,16 @@
 //! Readiness seen from the network: a listening socket, an accepted connection, an HTTP answer.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
+use crate::daemon::listeners::Way;
 use crate::daemon::mail::Mail;
 use crate::daemon::ready::Pace;
 use crate::daemon::text::cause;
@@ -35,7 +38,7 @@ pub(super) async fn listens(mail: Mail, run: RunId, pid: i32) {
 pub(super) async fn accepts(mail: Mail, run: RunId, address: String) {
     let mut pace = Pace::new();
     loop {
-        if let Ok(Ok(_)) = tokio::time::timeout(PATIENCE, TcpStream::connect(&address)).await {
+        if let Ok(Ok(_)) = tokio::time::timeout(PATIENCE, reach(&mail, run, &address)).await {
             return mail.input(Input::Ready(run));
         }
         pace.wait().await;
@@ -46,7 +49,7 @@ pub(super) async fn accepts(mail: Mail, run: RunId, address: String) {
 pub(super) async fn answers(mail: Mail, run: RunId, url: String) {
     let mut pace = Pace::new();
     loop {
-        if let Ok(Ok(status)) = tokio::time::timeout(PATIENCE, get(&url)).await
+        if let Ok(Ok(status)) = tokio::time::timeout(PATIENCE, get(&mail, run, &url)).await
             && is_good(status)
         {
             return mail.input(Input::Ready(run));
@@ -55,19 +58,43 @@ pub(super) async fn answers(mail: Mail, run: RunId, url: String) {
     }
 }
 
+/// Connects to `host:port`; where that is a socket of the run's own app, to the one of this very run.
+///
+/// # Errors
+/// The system's own; `ConnectionRefused` as long as only other instances listen there.
+pub(crate) async fn reach(mail: &Mail, run: RunId, address: &str) -> io::Result<TcpStream> {
+    let found: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
+    let local = found
+        .iter()
+        .find(|address| address.is_ipv4() && address.ip().is_loopback());
+    if let Some(local) = local.copied() {
+        let port = local.port();
+        match mail.ask(move |daemon| daemon.way_to(run, port)).await {
+            Some(Way::From(source)) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::new(source.into(), 0))?;
+                return socket.connect(local).await;
+            }
+            Some(Way::NotYet) => return Err(io::ErrorKind::ConnectionRefused.into()),
+            Some(Way::Any) | None => {}
+        }
+    }
+    TcpStream::connect(&found[..]).await
+}
+
 /// 2xx or 3xx.
 pub(crate) fn is_good(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
 /// What a GET of this URL answers, or why it does not answer, for people. Nothing of it goes on when this is dropped.
-pub(crate) async fn get(url: &str) -> Result<StatusCode, String> {
+pub(crate) async fn get(mail: &Mail, run: RunId, url: &str) -> Result<StatusCode, String> {
     let bad = || format!("{url:?} is not an http URL");
     let uri: Uri = url.parse().map_err(|_| bad())?;
     let (Some(host), Some(authority)) = (uri.host(), uri.authority()) else {
         return Err(bad());
     };
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80)))
+    let stream = reach(mail, run, &format!("{host}:{}", uri.port_u16().unwrap_or(80)))
         .await
         .map_err(|error| cause(&error))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
