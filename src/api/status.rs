@@ -4,10 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::balance::Balance;
+use crate::model::custom::{Action, Metric};
 use crate::model::env::EnvMap;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
+use crate::model::health::Vitality;
 use crate::model::names::{AppId, AppName, Namespace, Slot};
+use crate::model::progress::Progress;
 use crate::model::spec::AppSpec;
 use crate::model::state::State;
 use crate::model::time::WallTime;
@@ -55,6 +58,9 @@ pub struct AppStatus {
     pub listeners: Vec<ListenerStatus>,
     /// By slot.
     pub instances: Vec<InstanceStatus>,
+    /// How far a replacement of its instances is, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 /// One listening socket.
@@ -126,6 +132,22 @@ pub struct InstanceStatus {
     /// Descriptors that it, or one before it, has left with clmgr (`FDSTORE=1`).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stored_descriptors: u32,
+    /// Whether it goes on to work, where that is watched. Only in `describe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthStatus>,
+}
+
+/// What is known of a ready instance by `health`, `watchdog` and `hang_timeout`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthStatus {
+    /// How it does.
+    pub state: Vitality,
+    /// When the last question was over, or the last heartbeat came.
+    pub answered: Option<WallTime>,
+    /// Failed questions in a row.
+    pub failures: u32,
+    /// What is wrong, or was at the last question.
+    pub reason: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -157,6 +179,21 @@ pub struct AppDescription {
     pub logs: Vec<crate::api::logs::LogSource>,
     /// When it became known.
     pub created: Option<WallTime>,
+    /// Figures that its instances tell of themselves, over their IPC channels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<InstanceMetrics>,
+    /// Actions that `trigger` can ask them for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Action>,
+}
+
+/// The figures of one instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceMetrics {
+    /// Its number.
+    pub slot: Slot,
+    /// As they were last told.
+    pub metrics: Vec<Metric>,
 }
 
 /// The record of an unstable exit.

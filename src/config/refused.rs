@@ -20,9 +20,6 @@ pub(super) const DISPLACES: &[(&str, &[&str])] = &[
 /// Keys of the design that this version does not support yet, and PM2's names for the same.
 pub(super) const LATER: &[&str] = &[
     "port",
-    "health",
-    "watchdog",
-    "hang_timeout",
     "user",
     "uid",
     "group",
@@ -66,7 +63,10 @@ pub(super) const REPLACED: &[(&str, &str)] = &[
     ("pid_file", "remove it; `clmgr pid NAME` prints the pid"),
     ("pid", "remove it; `clmgr pid NAME` prints the pid"),
     ("vizion", "remove it; clmgr does not look at version control"),
-    ("pmx", "remove it; clmgr injects nothing into apps"),
+    (
+        "pmx",
+        "write `ipc = true`, which gives the app the channel that @pm2/io talks over",
+    ),
     ("automation", "remove it; clmgr injects nothing into apps"),
     ("trace", "remove it; clmgr injects nothing into apps"),
     ("disable_trace", "remove it; clmgr injects nothing into apps"),

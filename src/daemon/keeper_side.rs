@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::custom::Custom;
 use crate::daemon::runs::{Handle, Pipes, is_helper};
 use crate::daemon::sinks;
 use crate::keeper::link::LinkError;
@@ -178,6 +179,7 @@ impl Daemon {
             pipes: inodes,
             members: Vec::new(),
             tasks: Vec::new(),
+            custom: Custom::new(adopted),
             exit: None,
         };
         self.handles.insert(run, handle);
@@ -222,6 +224,7 @@ impl Daemon {
         match self.handles.get_mut(&run) {
             Some(handle) if handle.exit.is_none() => {
                 handle.exit = Some(exit);
+                self.monitors.end(run);
                 self.pump.drain(run);
                 if self.restarts_at_once(run, &exit) {
                     // Its last words go to the file while its replacement starts; the news waits for them.

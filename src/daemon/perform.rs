@@ -38,6 +38,9 @@ impl Daemon {
         // know every process they speak of. A disk that is full is told by an event.
         self.write_records();
         if !after.answers.is_empty() {
+            for (_, answer) in &mut after.answers {
+                self.tell_where_it_waits(answer.as_mut().map_or(&mut [], |lines| lines.as_mut_slice()));
+            }
             self.answer_when_closed(after.answers);
         }
         if !after.spawns.is_empty() {
@@ -89,7 +92,8 @@ impl Daemon {
             Output::Spawn { run, app, slot, spec } => self.spawn(run, app, slot, &spec),
             Output::Probe(run) => self.probe(run),
             Output::EndProbe(run) => self.end_probe(run),
-            Output::Monitor(_) | Output::EndMonitor(_) => {}
+            Output::Monitor(run) => self.monitor(run),
+            Output::EndMonitor(run) => self.end_monitor(run),
             Output::PreStop(run) => {
                 self.leave_rotation(run);
                 self.pre_stop(run);
@@ -197,6 +201,7 @@ impl Daemon {
 
     fn release(&mut self, run: RunId) {
         self.core.release(run);
+        self.end_monitor(run);
         self.samples.remove(&run);
         self.connections_back(run);
         self.workers.forget(run);
@@ -238,6 +243,7 @@ impl Daemon {
 
     fn export_dirty(&mut self, notes: &mut Vec<Note>) {
         for id in self.core.take_dirty() {
+            self.tend_demand(id);
             self.tend_listeners(id);
             self.tend_fd_store(id);
             let Some(app) = self.core.apps.get(&id) else { continue };

@@ -68,7 +68,7 @@ pub(crate) fn environment(env: &EnvMap) -> CStrings {
 
 /// The app talks to us over an IPC channel.
 pub(crate) fn wants_channel(spec: &AppSpec) -> bool {
-    spec.ready == Ready::Ipc || spec.stop.message || is_worker(spec)
+    spec.ipc || spec.ready == Ready::Ipc || spec.stop.message || is_worker(spec)
 }
 
 impl Daemon {
@@ -97,6 +97,9 @@ impl Daemon {
             }
         }
         self.socket_variables(spec, &mut env);
+        if let Some(period) = spec.watchdog {
+            env.insert("WATCHDOG_USEC".into(), period.0.saturating_mul(1000).to_string().into());
+        }
         if wants_notify(spec) {
             env.insert("NOTIFY_SOCKET".into(), self.home.notify_socket().into());
         }
@@ -167,6 +170,9 @@ impl Daemon {
         );
         request.label = label;
         request.pid_vars.push(LEADER.to_owned());
+        if spec.watchdog.is_some() {
+            request.pid_vars.push("WATCHDOG_PID".to_owned());
+        }
         request.stdin = !spec.listen.iter().any(|entry| entry.stdin);
         request.channel = wants_channel(spec).then(|| channel_number(spec));
         request.extra = numbers(&spec.listen);

@@ -61,6 +61,7 @@ impl Daemon {
             desired: app.desired,
             listeners: self.listeners.status(app, false),
             instances: slots.map(|slot| self.instance_status(app, slot, now)).collect(),
+            progress: app.progress(now),
         }
     }
 
@@ -90,6 +91,7 @@ impl Daemon {
             memory_bytes: sample.map(|sample| sample.usage.memory),
             next_start_ms: waiting.map(|at| at.since(now).0),
             last_exit: record.and_then(|record| record.last_exit),
+            health: None,
             status_text: match living {
                 Some(run) => run.said.text(),
                 None => record.and_then(|record| record.last_words.clone()),
@@ -106,10 +108,11 @@ impl Daemon {
         Ok(found
             .iter()
             .filter_map(|(id, slots)| self.core.apps.get(id).map(|app| (app, slots)))
-            .map(|(app, slots)| AppDescription {
+            .map(|(app, slots)| (app, slots, self.custom_of(app)))
+            .map(|(app, slots, (metrics, actions))| AppDescription {
                 status: AppStatus {
                     listeners: self.listeners.status(app, true),
-                    ..self.app_status(app, now, Some(slots))
+                    ..self.with_health(app, self.app_status(app, now, Some(slots)))
                 },
                 spec: masked(app.spec()),
                 reason: reason(app),
@@ -117,8 +120,17 @@ impl Daemon {
                 events: Vec::new(),
                 logs: sinks::sources(&self.home.logs, app),
                 created: self.created.get(&app.id).copied(),
+                metrics,
+                actions,
             })
             .collect())
+    }
+
+    fn with_health(&self, app: &App, mut status: AppStatus) -> AppStatus {
+        for instance in &mut status.instances {
+            instance.health = app.current(instance.slot).and_then(|run| self.health_of(run.id));
+        }
+        status
     }
 
     /// `env`.

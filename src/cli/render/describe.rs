@@ -2,9 +2,9 @@
 
 use crate::api::logs::LogSource;
 use crate::api::status::{AppDescription, Crash, InstanceStatus, ListenerStatus};
-use crate::cli::render::human::{count, local_time, uptime};
+use crate::cli::render::human::{count, local_time, uptime, value};
 use crate::cli::render::results::safe;
-use crate::cli::render::{event, table};
+use crate::cli::render::{event, health, table};
 use crate::cli::ui::{BAD, BOLD, DIM};
 use crate::model::exit::signal_name;
 use crate::model::ostext::OsText;
@@ -30,6 +30,11 @@ pub fn page(app: &AppDescription, width: usize, coloured: bool) -> String {
         apps: vec![status.clone()],
     };
     page.line(&table::render(&one, width, coloured));
+    for instance in &status.instances {
+        if let Some(known) = &instance.health {
+            page.line(&health::line(instance.slot, known));
+        }
+    }
     for (exit, instances) in last_exits(&status.instances) {
         page.line(&format!("{DIM}last end of {instances}: {exit}{DIM:#}"));
     }
@@ -39,6 +44,7 @@ pub fn page(app: &AppDescription, width: usize, coloured: bool) -> String {
         }
     }
     crashes(&mut page, &app.crashes);
+    custom(&mut page, app);
     if !app.logs.is_empty() {
         page.title("logs");
         for (name, path) in log_files(&app.logs) {
@@ -66,7 +72,16 @@ fn facts(page: &mut Page, app: &AppDescription) {
     for socket in &app.status.listeners {
         page.fact("listens on", &listener(socket));
     }
+    if let Some(on_demand) = spec.on_demand {
+        let idle = on_demand.idle_timeout.map_or_else(String::new, |timeout| {
+            format!("; stopped when nobody is connected for {timeout}")
+        });
+        page.fact("start", &format!("by the first connection{idle}"));
+    }
     page.fact("ready", &ready(&spec.ready));
+    for (name, text) in health::facts(spec) {
+        page.fact(name, &text);
+    }
     if spec.fd_store > 0 {
         let stored: u32 = app
             .status
@@ -167,6 +182,32 @@ fn crashes(page: &mut Page, crashes: &[Crash]) {
     }
 }
 
+/// What it tells of itself, and what it can be asked for.
+fn custom(page: &mut Page, app: &AppDescription) {
+    if !app.metrics.is_empty() {
+        page.title("metrics");
+    }
+    for instance in &app.metrics {
+        for metric in &instance.metrics {
+            let value = value(&metric.value);
+            let unit = metric.unit.as_deref().unwrap_or_default();
+            let line = format!("{}  {value} {unit}", metric.name);
+            page.fact(&format!("{}:{}", app.status.name, instance.slot), line.trim_end());
+        }
+    }
+    if !app.actions.is_empty() {
+        page.title("actions");
+        for action in &app.actions {
+            let params = if action.takes_params { " [PARAMS]" } else { "" };
+            page.line(&format!(
+                "  clmgr trigger {} {}{params}",
+                app.status.name,
+                safe(&action.name)
+            ));
+        }
+    }
+}
+
 /// `0.0.0.0:0 (port 40123, named http, 2 connections wait)`.
 fn listener(socket: &ListenerStatus) -> String {
     let mut notes = Vec::new();
@@ -215,7 +256,7 @@ fn balance(socket: &ListenerStatus) -> Option<String> {
 }
 
 /// As it could be typed.
-fn command(argv: &[OsText]) -> String {
+pub(super) fn command(argv: &[OsText]) -> String {
     let quoted = argv.iter().map(|word| {
         let text = word.to_text();
         shlex::try_quote(&text).map_or_else(|_| safe(&text), |quoted| safe(&quoted))

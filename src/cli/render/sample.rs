@@ -18,6 +18,7 @@ fn instance(slot: u32, pid: Option<i32>, state: State) -> InstanceStatus {
         memory_bytes: pid.map(|_| 48_123_904),
         next_start_ms: None,
         last_exit: None,
+        health: None,
         status_text: None,
         stored_descriptors: 0,
     }
@@ -32,6 +33,7 @@ fn app(id: u32, name: &str, namespace: &str, state: State, instances: Vec<Instan
         desired: u32::try_from(instances.len()).unwrap(),
         listeners: Vec::new(),
         instances,
+        progress: None,
     }
 }
 
@@ -105,5 +107,7 @@ pub(crate) fn description() -> AppDescription {
         events: vec![event()],
         logs: Vec::new(),
         created: None,
+        metrics: Vec::new(),
+        actions: Vec::new(),
     }
 }

@@ -4,9 +4,11 @@ mod adhoc;
 mod adversarial;
 mod bad;
 mod cluster;
+mod demand;
 mod fd_store;
 mod generated;
 mod good;
+mod liveness;
 
 use std::collections::BTreeMap;
 use std::io;
