@@ -134,6 +134,7 @@ impl Daemon {
             return;
         }
         self.input(Input::Spawned(run, pid));
+        self.hear_early(run);
     }
 
     /// Takes a living or just ended process into the books: pipes to the pump, descriptors to its handle.
