@@ -67,6 +67,9 @@ pub struct Failure {
     pub stderr: Vec<String>,
 }
 
+/// How many instances are wanted, and which of them the user has stopped one by one.
+pub type Shape = (u32, Vec<Slot>);
+
 /// One rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
@@ -106,6 +109,9 @@ pub struct Rollout {
     pub rolling_back: bool,
     /// All slots are done; the new spec is being written.
     pub finishing: bool,
+    /// What is wanted when all went well. Until then it is as before, so that what fails leaves nothing behind.
+    #[serde(default)]
+    pub shape: Option<Shape>,
     /// Never go back.
     pub keep: bool,
     /// The first failure.
