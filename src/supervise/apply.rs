@@ -84,9 +84,6 @@ fn plan_known(
     };
     if !same_but_count && app.is_serving() {
         let reshaped = desired != app.desired || !app.held.is_empty();
-        if reshaped {
-            plan.changes.push(want);
-        }
         let shape = reshaped.then(|| (desired, Vec::new()));
         plan.steps.push(Step::Rollout(id, spec, no_rollback, shape));
         return Ok(());

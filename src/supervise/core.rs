@@ -318,18 +318,21 @@ impl Core {
         let Some(rollout) = app.rollout.as_ref().filter(|rollout| rollout.finishing) else {
             return;
         };
-        if rollout.from == rollout.to {
+        if rollout.from == rollout.to && rollout.shape.is_none() {
             self.touch(id, App::rollout_written);
             return;
         }
         let Some(spec) = app.specs.get(&rollout.to).cloned() else {
             return;
         };
-        let held = app.held.iter().copied().collect();
+        let (desired, held) = rollout
+            .shape
+            .clone()
+            .unwrap_or_else(|| (app.desired, app.held.iter().copied().collect()));
         self.cx.emit(Output::Commit(vec![Change::Put {
             id,
             spec,
-            desired: app.desired,
+            desired,
             wanted: app.wanted,
             held,
         }]));

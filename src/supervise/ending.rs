@@ -23,13 +23,16 @@ pub(super) fn instances(count: usize) -> String {
 impl App {
     /// The new spec is on disk (or needed no writing): the new generation is in force.
     pub fn rollout_written(&mut self, cx: &mut Cx) {
-        if let Some(to) = self
+        if let Some((to, shape)) = self
             .rollout
             .as_ref()
             .filter(|rollout| rollout.finishing)
-            .map(|rollout| rollout.to)
+            .map(|rollout| (rollout.to, rollout.shape.clone()))
         {
             self.generation = to;
+            if let Some(shape) = shape {
+                self.take_shape(cx, shape);
+            }
             self.end_rollout(cx);
         }
     }
@@ -105,7 +108,12 @@ impl App {
         } else {
             Outcome::Reloaded
         };
-        let mut lines: Vec<InstanceResult> = self.wanted_slots().map(|slot| self.line(Some(slot), outcome)).collect();
+        let replaced = |slot: &Slot| rollout.rolling_back || rollout.shape.is_none() || rollout.done.contains(slot);
+        let mut lines: Vec<InstanceResult> = self
+            .wanted_slots()
+            .filter(replaced)
+            .map(|slot| self.line(Some(slot), outcome))
+            .collect();
         if let Some(failure) = &rollout.failure {
             let kept = if rollout.rolling_back {
                 self.serving()

@@ -14,7 +14,7 @@ use crate::supervise::demand::WAITS;
 use crate::supervise::goal::{Goal, GoalKind};
 use crate::supervise::input::Ticket;
 use crate::supervise::plan::Step;
-use crate::supervise::rollout::Purpose;
+use crate::supervise::rollout::{Purpose, Shape};
 use crate::supervise::run::Cause;
 
 impl Core {
@@ -44,10 +44,7 @@ impl Core {
                 Step::Down(id, slots, whole) => self.touch(id, |app, cx| app.down(cx, ticket, &slots, whole)),
                 Step::Restart(id, slots) => self.touch(id, |app, cx| app.restart(cx, ticket, &slots)),
                 Step::Rollout(id, spec, keep, shape) => self.touch(id, |app, cx| {
-                    if let Some((desired, held)) = shape {
-                        app.reshape(cx, desired, held);
-                    }
-                    app.roll(cx, ticket, spec, keep);
+                    app.roll(cx, ticket, spec, keep, shape);
                 }),
                 Step::Join(id, spec) => self.touch(id, |app, cx| app.join(cx, ticket, &spec)),
                 Step::Scale(id, desired) => self.touch(id, |app, cx| app.scale(cx, ticket, desired)),
@@ -320,7 +317,7 @@ impl App {
         }
     }
 
-    fn roll(&mut self, cx: &mut Cx, ticket: Ticket, spec: Arc<AppSpec>, keep: bool) {
+    fn roll(&mut self, cx: &mut Cx, ticket: Ticket, spec: Arc<AppSpec>, keep: bool, shape: Option<Shape>) {
         self.abort_rollout(cx, "another replacement began");
         if self.circuit.is_tripped() {
             self.absolve();
@@ -335,6 +332,9 @@ impl App {
         self.expect(cx, ticket, GoalKind::Rollout);
         let slots: Vec<Slot> = self.wanted_slots().collect();
         self.begin_rollout(cx, Purpose::Reload, to, slots, keep);
+        if let Some(rollout) = self.rollout.as_mut() {
+            rollout.shape = shape;
+        }
     }
 
     /// Waits for the rollout that was under way when the command was planned. It may be over by now.
@@ -349,12 +349,27 @@ impl App {
         }
     }
 
-    /// Changes what is wanted and leaves it to the rollout that follows to fill it.
-    fn reshape(&mut self, cx: &mut Cx, desired: u32, held: Vec<Slot>) {
-        self.abort_rollout(cx, "the app was changed meanwhile");
+    /// The new generation has proved itself: now how many there are changes, too. Who waits for the rollout waits for
+    /// those that are added.
+    pub(super) fn take_shape(&mut self, cx: &mut Cx, (desired, held): Shape) {
+        let before: BTreeSet<Slot> = self.wanted_slots().collect();
         self.held = held.into_iter().collect();
         if desired != self.desired {
             self.resize(cx, desired);
+        }
+        let added: Vec<Slot> = self.wanted_slots().filter(|slot| !before.contains(slot)).collect();
+        let waiting: Vec<Ticket> = self
+            .goals
+            .iter()
+            .filter(|goal| matches!(goal.kind, GoalKind::Rollout))
+            .map(|goal| goal.ticket)
+            .collect();
+        for slot in added {
+            let after = self.slot_mut(slot).newest;
+            for ticket in &waiting {
+                let outcome = Outcome::Started;
+                self.expect(cx, *ticket, GoalKind::Up { slot, after, outcome });
+            }
         }
     }
 

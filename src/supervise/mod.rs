@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Nothing that a command asks for happens before it is on disk, and a command is answered when its effect has
-//! happened. The life of one process is drawn in [`run`], of a generation in [`rollout`], of a circuit in
+//! happened. What an app does by itself (it fails, it ages, nobody connects) is decided the same way, but written nowhere:
+//! it changes nothing of what is wanted. The life of one process is drawn in [`run`], of a generation in [`rollout`], of a circuit in
 //! [`policy::breaker`].
 
 pub mod app;

@@ -38,7 +38,7 @@ pub(super) enum Step {
     Down(AppId, Vec<Slot>, bool),
     /// Stop and start these slots.
     Restart(AppId, Vec<Slot>),
-    /// Replace what runs by this spec; keep it even if it fails; first change how many are wanted and held.
+    /// Replace what runs by this spec; keep it even if it fails; how many are wanted and held when that is done.
     Rollout(AppId, Arc<AppSpec>, bool, Option<(u32, Vec<Slot>)>),
     /// Wait for the rollout to this spec that is under way.
     Join(AppId, Arc<AppSpec>),
@@ -162,14 +162,6 @@ impl Core {
             if let Some(spec) = respec {
                 if app.is_serving() {
                     let held = app.held_without(&slots);
-                    if unheld {
-                        plan.changes.push(Change::Want {
-                            id,
-                            desired: app.desired,
-                            wanted: true,
-                            held: held.clone(),
-                        });
-                    }
                     let shape = unheld.then_some((app.desired, held));
                     plan.steps.push(Step::Rollout(id, spec, false, shape));
                     continue;

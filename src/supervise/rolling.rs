@@ -65,6 +65,7 @@ impl App {
             checking: purpose == Purpose::Reload && !spec.require.is_empty(),
             rolling_back: false,
             finishing: false,
+            shape: None,
             keep: keep || !spec.rollout.rollback,
             failure: None,
         });

@@ -5,16 +5,23 @@
 //!   per slot, stop-first:   Clearing old ─▶ spawn new ─▶ Proving ──ready + min_healthy──▶ promote ─▶ done
 //!
 //!   Checking `require`, Inspecting ─▶ Rolling ──all done──▶ Finishing ──spec on disk──▶ over, well
-//!        │ something is missing          │ a new instance     │ the spec cannot be written
-//!        │                               │ fails, or the      │
-//!        ▼                               ▼ deadline passes    ▼
+//!        │ something is missing          │ ▲  │ a new instance  │ the spec cannot be written
+//!        │                canaries done  ▼ │  │ fails, or the   │
+//!        │                       Watching ─┘  │ deadline passes │
+//!        ▼                           │        ▼                 ▼
 //!      RollingBack (the same steps towards the old generation) ─▶ over, failed
 //!
 //!   kept although it fails: the old run retires, the new generation's restarts follow the restart law
 //! ```
 //!
-//! The new spec is written only after every slot is done, so whatever interrupts a rollout leaves the old one
-//! in force. A memory replacement is a rollout of one slot to the same generation.
+//! A new instance fails when it cannot be started, ends, is not ready in time, or is unhealthy: while it is Proving, and
+//! in service until the rollout is over. While it is Proving it gets no new connections where each instance has a socket
+//! of its own; where a socket is shared it gets its part of them. An instance with a health probe is promoted when that
+//! has succeeded once, or could not fail any more. While Watching, the canaries are in service for `min_healthy`.
+//!
+//! The new spec, and with it another number of instances, is written only after every slot is done, so whatever
+//! interrupts a rollout leaves the old ones in force. A replacement of the core's own (memory, health, age) is a rollout
+//! of one slot to the same generation; see `replacing`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -67,6 +74,9 @@ pub struct Failure {
     pub stderr: Vec<String>,
 }
 
+/// How many instances are wanted, and which of them the user has stopped one by one.
+pub type Shape = (u32, Vec<Slot>);
+
 /// One rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
@@ -106,6 +116,9 @@ pub struct Rollout {
     pub rolling_back: bool,
     /// All slots are done; the new spec is being written.
     pub finishing: bool,
+    /// What is wanted when all went well. Until then it is as before, so that what fails leaves nothing behind.
+    #[serde(default)]
+    pub shape: Option<Shape>,
     /// Never go back.
     pub keep: bool,
     /// The first failure.

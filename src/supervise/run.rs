@@ -11,6 +11,9 @@
 //!                                                                  Sweeping ──Swept──▶ (gone)
 //! ```
 //!
+//! Online, a run may be unhealthy or reload its configuration: it stays Online; see `health`. `Extend` puts off the
+//! deadline of Starting, PreStop and Stopping, as often as the run asks; only a rollout's own `deadline` ends that.
+//!
 //! Arrows without a name are the core's own decisions. An exit is possible in every phase; `Sweeping` waits
 //! until the leader's descendants are gone, so that a replacement never meets its predecessor's children.
 

@@ -2,7 +2,7 @@
 //!
 //! [`world`] is the clock, the keeper and the disk; [`perform`] does what the core asks for; [`check`] looks after
 //! every step at what must always hold; [`succession`] kills the daemon and has every decision made twice. [`random`] drives it with random commands, [`scenarios`] and [`reloads`] with chosen ones,
-//! and [`law`] holds the restart law against an independent implementation.
+//! [`disturbances`] are what happens to apps besides, and [`law`] holds the restart law against an independent implementation.
 
 mod canary;
 mod check;

@@ -151,6 +151,23 @@ fn a_file_that_changes_the_program_and_the_count_at_once_leaves_nobody_out() {
 }
 
 #[test]
+fn a_broken_file_that_changes_the_count_leaves_the_old_count_and_the_old_processes() {
+    for (from, to) in [(2, 5), (5, 2)] {
+        let mut world = up("good", from);
+        let before: Vec<_> = world.procs.keys().copied().collect();
+        world
+            .run(apply(vec![next("crash", to, Order::StartFirst, 1)]))
+            .unwrap_err();
+        world.pass(5000);
+        let after: Vec<_> = world.procs.keys().copied().collect();
+        assert_eq!(before, after, "{from} to {to}");
+        assert_eq!(world.app("api").desired, from);
+        let row = world.disk.values().next().unwrap();
+        assert_eq!((row.desired, row.spec.instances), (from, from));
+    }
+}
+
+#[test]
 fn the_deadline_turns_it_round() {
     let mut world = up("good", 4);
     let mut app = next("better", 4, Order::StartFirst, 1);
