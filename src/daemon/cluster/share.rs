@@ -4,7 +4,7 @@
 //! ```text
 //!   armed ──somebody connects──▶ looking ──every queue is empty──▶ armed
 //!                                 │  ▲
-//!       a queue that only grows ──┘  └── 4 ms
+//!       a queue that only grows ──┘  └── 4 ms after the first, then every 2 ms
 //!       is shared out: accept ─▶ newconn to an idle worker ─▶ accepted: ours is closed
 //!                                                       └──▶ not: to the next one
 //! ```
@@ -25,8 +25,10 @@ use crate::model::names::{AppId, RunId, Slot};
 use crate::node::message;
 use crate::os::{clock, epoll, socket, watch};
 
-/// Time between two looks: a third of it is what a quick handler needs, ten times it is a block that is noticed.
-const LOOK: Duration = Duration::from_millis(4);
+/// From the first connection to a look: a healthy worker has long accepted it.
+const FIRST: Duration = Duration::from_millis(4);
+/// Time between two looks while something waits.
+const AGAIN: Duration = Duration::from_millis(2);
 /// A queue that has not become shorter in so many looks is not being served.
 const STUCK: u32 = 2;
 /// Most connections that one look hands over for one queue.
@@ -125,16 +127,16 @@ impl Daemon {
             drop(bell);
             mail.post(|daemon| {
                 daemon.workers.sharing.looking = true;
-                daemon.look_later();
+                daemon.look_after(FIRST);
             });
         });
         self.workers.sharing.bell = Some(task.abort_handle());
     }
 
-    fn look_later(&self) {
+    fn look_after(&self, pause: Duration) {
         let mail = self.mail.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(pause).await;
             mail.post(Self::look_at_queues);
         });
     }
@@ -161,7 +163,7 @@ impl Daemon {
         }
         self.workers.sharing.watched = watched;
         if waiting {
-            self.look_later();
+            self.look_after(AGAIN);
         } else {
             self.workers.sharing.looking = false;
             self.arm_sharing();
