@@ -124,7 +124,7 @@ impl Daemon {
         else {
             // Forgotten meanwhile; nobody wants it.
             if let Some(fd) = pipes.pidfd {
-                let _gone = crate::os::pidfd::signal(&fd, 9, crate::os::pidfd::Scope::Group);
+                crate::os::pidfd::kill(&fd);
             }
             self.keeper_send(&ToKeeper::Release { run: run.0 }, Vec::new());
             return;

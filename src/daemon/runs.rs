@@ -24,6 +24,9 @@ pub(crate) struct Label {
     pub slot: Slot,
     /// The spec it was started from.
     pub generation: Generation,
+    /// It is on the second lane of its slot.
+    #[serde(default)]
+    pub second: bool,
 }
 
 /// One run.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::daemon::Daemon;
 use crate::daemon::cluster::is_worker;
+use crate::daemon::listeners::Lane;
 use crate::daemon::listeners::channel_number;
 use crate::daemon::notify::wants_notify;
 use crate::daemon::ready::pipe_name;
@@ -137,13 +138,15 @@ impl Daemon {
             .owner(run)
             .and_then(|app| app.runs.get(&run))
             .map_or(0, |run| run.generation);
+        let second = self.choose_lane(run, app, slot);
         let label = serde_json::to_vec(&Label {
             app: Some(app),
             slot,
             generation,
+            second,
         })
         .unwrap_or_default();
-        let mut passed = match self.sockets_for(app, slot, spec) {
+        let mut passed = match self.sockets_for(app, Lane { slot, second }, spec) {
             Ok(sockets) => sockets,
             Err(why) => {
                 self.mail.input(Input::SpawnFailed(run, why));

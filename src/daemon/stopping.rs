@@ -107,6 +107,7 @@ impl Daemon {
             self.input(Input::Swept(run));
             return;
         }
+        self.input(Input::LeftBehind(run));
         let mail = self.mail.clone();
         tokio::spawn(async move { search.empty(found, until, run, &mail).await });
     }

@@ -175,16 +175,15 @@ impl AppSpec {
         env
     }
 
-    /// That readiness took too long, for people.
+    /// What may be the matter when readiness takes too long, for people; empty if nothing is known.
     #[must_use]
-    pub fn not_ready(&self) -> String {
-        let hint = match (self.exec_mode, &self.ready) {
+    pub const fn unready_hint(&self) -> &'static str {
+        match (self.exec_mode, &self.ready) {
             (ExecMode::Cluster, Ready::Listen) => {
                 ": it has not called listen; for workers that never do, write `ready = \"spawn\"`"
             }
             (ExecMode::Cluster | ExecMode::Fork, _) => "",
-        };
-        format!("not ready after {}{hint}", self.listen_timeout)
+        }
     }
 
     /// The value a variable will have, whichever part it comes from.

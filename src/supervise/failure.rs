@@ -31,7 +31,13 @@ impl App {
                 .began
                 .is_some_and(|began| stability::is_stable(began, run.ready, ended, law.min_uptime));
         let not_spawned = spawn_error.is_some();
-        let reason = spawn_error.unwrap_or_else(|| if not_ready { spec.not_ready() } else { exit.to_string() });
+        let reason = spawn_error.unwrap_or_else(|| {
+            if not_ready {
+                format!("not ready after {}", self.patience(run))
+            } else {
+                run.ending("")
+            }
+        });
         if !stable {
             self.keep_crash(cx, run);
         }

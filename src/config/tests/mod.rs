@@ -4,6 +4,7 @@ mod adhoc;
 mod adversarial;
 mod bad;
 mod cluster;
+mod fd_store;
 mod generated;
 mod good;
 

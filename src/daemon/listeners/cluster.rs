@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::lane::Lane;
 use super::{Listeners, is_per_slot};
 use crate::daemon::Daemon;
 use crate::model::listen::{Address, ListenSpec};
@@ -27,13 +28,18 @@ impl Daemon {
     pub(crate) fn cluster_socket(&mut self, run: RunId, wanted: &ListenSpec) -> io::Result<Arc<OwnedFd>> {
         let handle = self.handles.get(&run).ok_or(io::ErrorKind::NotFound)?;
         let (app, slot) = (handle.app, handle.slot);
-        let spec = self.core.apps.get(&app).map(|app| Arc::clone(app.spec()));
+        let spec = self.spec_of(run);
         let own = matches!(wanted.address, Address::Tcp(_)) && spec.is_some_and(|spec| is_per_slot(&spec, wanted));
+        let lane = if own {
+            self.listeners.lane_of(run, slot)
+        } else {
+            Lane::SHARED
+        };
         let dynamic = self
             .listeners
             .get(app, &wanted.key())
             .is_none_or(|group| group.asked.is_some());
-        let fd = self.socket_for(app, if own { slot } else { 0 }, wanted, dynamic)?;
+        let fd = self.socket_for(app, lane, wanted, dynamic)?;
         let group = self.listeners.group_mut(app, &wanted.key());
         if let Some(asked) = group.and_then(|group| group.asked.as_mut()) {
             asked.insert(run);
