@@ -14,7 +14,7 @@ use crate::os::socket;
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
     pub(crate) run: RunId,
-    pub(crate) seat: Slot,
+    pub(crate) slot: Slot,
     pub(crate) fd: Arc<OwnedFd>,
 }
 
@@ -39,9 +39,13 @@ impl Listeners {
         let app = daemon.core.apps.get(&id)?;
         let queue = |run: RunId| {
             app.runs.get(&run).filter(|record| is_worker(app.spec_of(record)))?;
-            let seat = self.seat_of(app, key, group, run)?;
-            let fd = Arc::clone(&group.members.get(&seat)?.fd);
-            Some(Queue { run, seat, fd })
+            let lane = self.seat_of(app, key, group, run)?;
+            let fd = Arc::clone(&group.members.get(&lane)?.fd);
+            Some(Queue {
+                run,
+                slot: lane.slot,
+                fd,
+            })
         };
         let list: Vec<Queue> = app.rotation().into_iter().filter_map(queue).collect();
         (list.len() > 1).then(|| Queues {
