@@ -20,8 +20,8 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use crate::daemon::Daemon;
-use crate::daemon::listeners::{Lane, Queue, Queues};
-use crate::model::names::{AppId, RunId};
+use crate::daemon::listeners::{Queue, Queues};
+use crate::model::names::{AppId, RunId, Slot};
 use crate::node::message;
 use crate::os::{clock, epoll, socket, watch};
 
@@ -62,7 +62,7 @@ struct Handed {
     app: AppId,
     key: String,
     /// Whose queue it comes from.
-    seat: Lane,
+    slot: Slot,
     connection: Arc<OwnedFd>,
     /// Who has been asked.
     tried: BTreeSet<RunId>,
@@ -154,7 +154,7 @@ impl Daemon {
                 if record.look(*depth) && idle {
                     record.left = record
                         .left
-                        .saturating_sub(self.share_out(&queues, queue.seat, queue.run));
+                        .saturating_sub(self.share_out(&queues, queue.slot, queue.run));
                 }
                 if record.left > 0 || record.still > 0 {
                     watched.insert(place, record);
@@ -171,7 +171,7 @@ impl Daemon {
     }
 
     /// Hands what waits in a queue to idle workers, as long as there is one; how many that were.
-    fn share_out(&mut self, queues: &Queues, seat: Lane, blocked: RunId) -> u32 {
+    fn share_out(&mut self, queues: &Queues, slot: Slot, blocked: RunId) -> u32 {
         let Some(queue) = queues.list.iter().find(|queue| queue.run == blocked) else {
             return 0;
         };
@@ -187,7 +187,7 @@ impl Daemon {
             let handed = Handed {
                 app: queues.app,
                 key: queues.key.clone(),
-                seat,
+                slot,
                 connection: Arc::new(connection),
                 tried,
             };
@@ -238,10 +238,10 @@ impl Daemon {
     /// No worker takes it: it is passed on as bytes.
     fn serve_elsewhere(&mut self, handed: Handed) {
         match Arc::try_unwrap(handed.connection) {
-            Ok(connection) => self.pass_on(handed.app, &handed.key, handed.seat, connection),
+            Ok(connection) => self.pass_on(handed.app, &handed.key, handed.slot, connection),
             Err(shared) => {
                 if let Ok(copy) = shared.try_clone() {
-                    self.pass_on(handed.app, &handed.key, handed.seat, copy);
+                    self.pass_on(handed.app, &handed.key, handed.slot, copy);
                 }
             }
         }
@@ -271,7 +271,7 @@ impl Daemon {
         let blocked = queues
             .list
             .iter()
-            .find(|queue| queue.seat == handed.seat)
+            .find(|queue| queue.slot == handed.slot)
             .map(|queue| queue.run);
         let Some(blocked) = blocked else { return };
         let place = (handed.app, handed.key, blocked);
@@ -282,7 +282,7 @@ impl Daemon {
             .get(&place)
             .is_some_and(|record| record.still > STUCK);
         if is_stuck {
-            self.share_out(&queues, handed.seat, blocked);
+            self.share_out(&queues, handed.slot, blocked);
         }
     }
 
@@ -307,13 +307,13 @@ impl Daemon {
         &mut self,
         app: AppId,
         key: &str,
-        seat: Lane,
+        slot: Slot,
         connection: OwnedFd,
     ) -> Result<(), OwnedFd> {
         let handed = Handed {
             app,
             key: key.to_owned(),
-            seat,
+            slot,
             connection: Arc::new(connection),
             tried: BTreeSet::new(),
         };
