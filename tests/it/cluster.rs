@@ -77,6 +77,7 @@ pub fn server(world: &World, script: &str, instances: u32, port: u16, more: &str
 pub fn get(port: u16) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         .unwrap();
@@ -445,4 +446,59 @@ fn without_the_preload_nothing_is_loaded() {
     assert_eq!(preloads(&world), 1);
     let mode = std::fs::metadata(world.home()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn what_waits_for_a_blocked_worker_is_answered_by_another() {
+    if !has_node() {
+        return;
+    }
+    let world = World::new();
+    let port = free_port();
+    let script = format!(
+        "const fs = require('fs');
+{SERVER}
+if (process.env.NODE_APP_INSTANCE === '0') {{
+  const timer = setInterval(() => {{
+    if (!fs.existsSync('block')) return;
+    clearInterval(timer);
+    fs.writeFileSync('blocked', '');
+    while (!fs.existsSync('go')) {{}}
+  }}, 5);
+}}
+"
+    );
+    world.file("ecosystem.toml", &server(&world, &script, 2, port, ""));
+    world.run(&["start"]).ok();
+    let pids = world.pids("a");
+    world.file("block", "");
+    world.until("it is blocked", || world.path().join("blocked").exists());
+    // Half of them wait for the one that does nothing.
+    for _ in 0..24 {
+        assert_eq!(get(port), format!("1:{}", pids[1]));
+    }
+    world.file("go", "");
+    world.until("its answer", || get(port) == format!("0:{}", pids[0]));
+    assert_eq!(world.pids("a"), pids);
+}
+
+#[test]
+fn a_worker_that_has_answered_enough_is_replaced() {
+    if !has_node() {
+        return;
+    }
+    let world = World::new();
+    let port = free_port();
+    world.file("ecosystem.toml", &server(&world, SERVER, 1, port, "max_requests = 20"));
+    world.run(&["start"]).ok();
+    let first = world.pids("a")[0];
+    for _ in 0..17 {
+        assert_eq!(get(port), format!("0:{first}"));
+    }
+    world.until("another worker", || get(port) != format!("0:{first}"));
+    world.until("the end of the first", || !lives(first));
+    assert_eq!(world.count_events("killed", "a"), 0);
+    let events = world.events();
+    let told = |event: &Value| event["message"].as_str().unwrap().contains("requests");
+    assert!(events.iter().any(told), "{events:?}");
 }
