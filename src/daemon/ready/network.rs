@@ -1,12 +1,14 @@
 //! Readiness seen from the network: a listening socket, an accepted connection, an HTTP answer.
 
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::daemon::mail::Mail;
 use crate::daemon::ready::Pace;
@@ -32,24 +34,24 @@ pub(super) async fn listens(mail: Mail, run: RunId, pid: i32) {
 }
 
 /// Until the address accepts a connection.
-pub(super) async fn accepts(mail: Mail, run: RunId, address: String) {
+pub(super) async fn accepts(asker: Asker, address: String) {
     let mut pace = Pace::new();
     loop {
-        if let Ok(Ok(_)) = tokio::time::timeout(PATIENCE, TcpStream::connect(&address)).await {
-            return mail.input(Input::Ready(run));
+        if let Ok(Ok(_)) = tokio::time::timeout(PATIENCE, asker.connect(&address)).await {
+            return asker.mail.input(Input::Ready(asker.run));
         }
         pace.wait().await;
     }
 }
 
 /// Until the URL answers 2xx or 3xx.
-pub(super) async fn answers(mail: Mail, run: RunId, url: String) {
+pub(super) async fn answers(asker: Asker, url: String) {
     let mut pace = Pace::new();
     loop {
-        if let Ok(Ok(status)) = tokio::time::timeout(PATIENCE, get(&url)).await
+        if let Ok(Ok(status)) = tokio::time::timeout(PATIENCE, asker.get(&url)).await
             && is_good(status)
         {
-            return mail.input(Input::Ready(run));
+            return asker.mail.input(Input::Ready(asker.run));
         }
         pace.wait().await;
     }
@@ -60,38 +62,75 @@ pub(crate) fn is_good(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
-/// What a GET of this URL answers, or why it does not answer, for people. Nothing of it goes on when this is dropped.
-pub(crate) async fn get(url: &str) -> Result<StatusCode, String> {
-    let bad = || format!("{url:?} is not an http URL");
-    let uri: Uri = url.parse().map_err(|_| bad())?;
-    let (Some(host), Some(authority)) = (uri.host(), uri.authority()) else {
-        return Err(bad());
-    };
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80)))
-        .await
-        .map_err(|error| cause(&error))?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    // Without `close` the server would read on, and log that we left.
-    let request = Request::get(path)
-        .header("host", authority.as_str())
-        .header("user-agent", concat!("clmgr/", env!("CARGO_PKG_VERSION")))
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| bad())?;
-    let broken = |error: hyper::Error| {
-        let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
-        source.map_or_else(|| error.to_string(), cause)
-    };
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(broken)?;
-    let answer = sender.send_request(request);
-    tokio::pin!(answer);
-    let answer = tokio::select! {
-        biased;
-        answer = &mut answer => answer,
-        // It has given the answer before it ended, or it never will.
-        _ended = connection => answer.await,
-    };
-    answer.map(|answer| answer.status()).map_err(broken)
+/// Asks one run over the network.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub mail: Mail,
+    pub run: RunId,
+    /// Its port may be one that it shares with others.
+    pub shares: bool,
+}
+
+impl Asker {
+    /// A connection to this `host:port`; where the manager's own sockets of several instances listen there, to the one
+    /// of this run.
+    pub(crate) async fn connect(&self, address: &str) -> io::Result<TcpStream> {
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let run = self.run;
+        let source = match port {
+            Some(port) if self.shares => self.mail.ask(move |daemon| daemon.probe_source(run, port)).await,
+            Some(_) | None => None,
+        };
+        if let Some(source) = source.flatten() {
+            let v4 = tokio::net::lookup_host(address).await?.find(SocketAddr::is_ipv4);
+            // What is no address of this machine, or IPv6 alone, cannot be reached from there.
+            if let Some(address) = v4
+                && let Ok(stream) = connect_from(source, address).await
+            {
+                return Ok(stream);
+            }
+        }
+        TcpStream::connect(address).await
+    }
+
+    /// What a GET of this URL answers, or why it does not answer, for people. Nothing of it goes on when this is dropped.
+    pub(crate) async fn get(&self, url: &str) -> Result<StatusCode, String> {
+        let bad = || format!("{url:?} is not an http URL");
+        let uri: Uri = url.parse().map_err(|_| bad())?;
+        let (Some(host), Some(authority)) = (uri.host(), uri.authority()) else {
+            return Err(bad());
+        };
+        let address = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        let stream = self.connect(&address).await.map_err(|error| cause(&error))?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        // Without `close` the server would read on, and log that we left.
+        let request = Request::get(path)
+            .header("host", authority.as_str())
+            .header("user-agent", concat!("clmgr/", env!("CARGO_PKG_VERSION")))
+            .header("connection", "close")
+            .body(Empty::<Bytes>::new())
+            .map_err(|_| bad())?;
+        let broken = |error: hyper::Error| {
+            let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+            source.map_or_else(|| error.to_string(), cause)
+        };
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let answer = sender.send_request(request);
+        tokio::pin!(answer);
+        let answer = tokio::select! {
+            biased;
+            answer = &mut answer => answer,
+            // It has given the answer before it ended, or it never will.
+            _ended = connection => answer.await,
+        };
+        answer.map(|answer| answer.status()).map_err(broken)
+    }
+}
+
+async fn connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(source.into(), 0))?;
+    socket.connect(address).await
 }
