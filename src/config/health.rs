@@ -10,7 +10,7 @@ use crate::config::ready::{http, port_is_known};
 use crate::config::require::host_port;
 use crate::config::tables::{HEALTH, MAX_AGE};
 use crate::config::tree::Value;
-use crate::model::balance::ExecMode;
+use crate::model::balance::{Balance, ExecMode};
 use crate::model::duration::Millis;
 use crate::model::health::{Health, MaxAge, Probe};
 use crate::model::listen::Address;
@@ -233,7 +233,19 @@ fn check_target(fields: &Fields<'_>, spec: &AppSpec) {
         Probe::Unix(path) => ("unix", is_own(&path.to_text())),
         Probe::Exec(_) => return,
     };
-    if own || spec.instances < 2 {
+    // There the question is put to the socket of the one that is meant.
+    let targeted = match &health.probe {
+        Probe::Http(url) => {
+            let authority = url
+                .strip_prefix("http://")
+                .and_then(|rest| rest.split(['/', '?', '#']).next());
+            let balance = spec.balance.unwrap_or(Balance::Even);
+            spec.exec_mode == ExecMode::Cluster
+                || (balance.has_slots() && authority.is_some_and(|address| is_own_port(spec, address)))
+        }
+        Probe::Tcp(_) | Probe::Unix(_) | Probe::Exec(_) => false,
+    };
+    if own || targeted || spec.instances < 2 {
         return;
     }
     fields.reader.sink.push(

@@ -547,3 +547,48 @@ fn slow_servers_with_a_queue_each_are_not_hung() {
 fn slow_servers_with_one_queue_are_not_hung() {
     is_not_taken_for_hung("instances = 2\nbalance = \"shared\"");
 }
+
+/// Answers 500 if there is a file for its slot and it is as old as that says.
+const STATUSES: &str = r#"
+import os, socket
+s = socket.socket(fileno=3); s.setblocking(True)
+slot, mine = os.environ["CLMGR_SLOT"], os.path.exists("bad-" + os.environ["CLMGR_SLOT"])
+while True:
+    c, peer = s.accept()
+    data = c.recv(4096)
+    bad = not mine and os.path.exists("bad-" + slot)
+    if data: c.sendall(b"HTTP/1.0 " + (b"500 X" if bad else b"200 X") + b"\r\n\r\n" + str(os.getpid()).encode())
+    c.close()
+"#;
+
+#[test]
+fn on_a_common_port_each_instance_is_judged_for_itself() {
+    let port = free_port();
+    let world = World::new();
+    world.file("app.py", STATUSES);
+    world.file(
+        "ecosystem.toml",
+        &format!("[[apps]]\nname = \"a\"\nscript = \"app.py\"\ninterpreter = \"/usr/bin/python3\"\ninstances = 4\nlisten = \"127.0.0.1:{port}\"\nready = {{ http = \"http://127.0.0.1:{{port}}/\" }}\nhealth = {{ http = \"http://127.0.0.1:{{port}}/\", interval = \"100ms\", timeout = \"20s\", retries = 1 }}\nrollout = {{ min_healthy = \"100ms\" }}\n"),
+    );
+    let said = world.run(&["start"]).ok();
+    assert!(!said.err.contains("warning"), "{}", said.err);
+    for slot in 0..4 {
+        world.until("all are healthy", || known(&world, slot)["state"] == "healthy");
+    }
+    let before = world.pids("a");
+    world.file("bad-2", "");
+    world.until("the one is replaced", || {
+        let now = world.pids("a");
+        now[2] != before[2] && now[2] != 0 && !lives(before[2]) && world.states("a") == ["online"; 4]
+    });
+    // All the others have been asked since.
+    let asked = |slot: usize| known(&world, slot)["answered"].as_i64();
+    for slot in [0, 1, 3] {
+        let last = asked(slot);
+        world.until("it was asked again", || asked(slot) > last);
+    }
+    let now = world.pids("a");
+    assert_eq!([now[0], now[1], now[3]], [before[0], before[1], before[3]]);
+    let why = format!("health: GET http://127.0.0.1:{port}/ answered 500");
+    assert_eq!(reasons(&world), [why]);
+}

@@ -76,9 +76,11 @@ fn one_address_for_several_instances_is_warned_of() {
         World::new().toml(&text).unwrap().warnings.render(false)
     };
     let shared = "health = { http = 'http://127.0.0.1:{port}/' }";
-    insta::assert_snapshot!(warnings(&format!("instances = 2\n{shared}")));
+    insta::assert_snapshot!(warnings(&format!("instances = 2\nbalance = 'shared'\n{shared}")));
+    let own = format!("instances = 2\n{shared}");
     for fine in [
         shared,
+        &own,
         "instances = 2\nhealth = { exec = 'check' }",
         "instances = 2\nhealth = { unix = '{slot}.sock' }",
         "instances = 2\nenv = { PORT = 4000 }\nincrement_var = 'PORT'\nhealth = { tcp = '127.0.0.1:{port}' }",

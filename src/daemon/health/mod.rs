@@ -151,7 +151,14 @@ impl Daemon {
                 reason: None,
             });
             monitor.probe = Some(receiver);
-            let task = probe::ask_on(finder.clone(), health.clone(), ready, question, sender);
+            let task = probe::ask_on(
+                finder.clone(),
+                self.asker(run, &spec),
+                health.clone(),
+                ready,
+                question,
+                sender,
+            );
             monitor.tasks.push(tokio::spawn(task).abort_handle());
         }
         if let Some(period) = period {
@@ -244,7 +251,10 @@ impl Daemon {
         if monitor.tasks.is_empty() {
             return None;
         }
-        let failing = monitor.failing.values().next().cloned();
+        // What a daemon before this one has found holds until it is taken back.
+        let record = self.core.owner(run).and_then(|app| app.runs.get(&run));
+        let kept = record.and_then(|record| record.unhealthy.clone());
+        let failing = monitor.failing.values().next().cloned().or(kept);
         Some(HealthStatus {
             state: match (&failing, &report) {
                 (Some(_), _) => Vitality::Unhealthy,

@@ -11,7 +11,7 @@ use crate::daemon::health::record::{Change, Record};
 use crate::daemon::health::{Finder, Report, Vital};
 use crate::daemon::helper::{Ended, HelperPlan};
 use crate::daemon::mail::Mail;
-use crate::daemon::ready::network;
+use crate::daemon::ready::network::{self, Asker};
 use crate::daemon::text::cause;
 use crate::model::duration::Millis;
 use crate::model::env::EnvMap;
@@ -75,6 +75,7 @@ impl Daemon {
 /// Asks until it is aborted. `ready`: when the instance became ready.
 pub(super) async fn ask_on(
     finder: Finder,
+    asker: Asker,
     health: Health,
     ready: Moment,
     question: Question,
@@ -85,7 +86,7 @@ pub(super) async fn ask_on(
     let mut at = Instant::now() + part_of(interval.min(FIRST_WITHIN), finder.run);
     loop {
         sleep_until(at).await;
-        let answer = ask(&finder.mail, finder.run, &question, health.timeout).await;
+        let answer = ask(&asker, &question, health.timeout).await;
         match record.answered(clock::monotonic(), answer) {
             Some(Change::Healthy) => finder.post(Vital::Probe, Ok(())),
             Some(Change::Unhealthy(why)) => finder.post(Vital::Probe, Err(why)),
@@ -109,19 +110,19 @@ fn part_of(whole: Duration, run: RunId) -> Duration {
 }
 
 /// One question; the reason says what was asked.
-async fn ask(mail: &Mail, run: RunId, question: &Question, patience: Millis) -> Result<(), String> {
+async fn ask(asker: &Asker, question: &Question, patience: Millis) -> Result<(), String> {
     let limit = patience.to_std();
     let late = || format!("no answer within {patience}");
     match question {
         Question::Http(url) => {
-            let answer = tokio::time::timeout(limit, network::get(mail, run, url)).await;
+            let answer = tokio::time::timeout(limit, asker.get(url)).await;
             match answer.unwrap_or_else(|_| Err(late())) {
                 Ok(status) if network::is_good(status) => Ok(()),
                 Ok(status) => Err(format!("GET {url} answered {}", status.as_u16())),
                 Err(why) => Err(format!("GET {url}: {why}")),
             }
         }
-        Question::Tcp(address) => match tokio::time::timeout(limit, network::reach(mail, run, address)).await {
+        Question::Tcp(address) => match tokio::time::timeout(limit, asker.connect(address)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(format!("{address}: {}", cause(&error))),
             Err(_) => Err(format!("{address}: {}", late())),
@@ -142,7 +143,7 @@ async fn ask(mail: &Mail, run: RunId, question: &Question, patience: Millis) -> 
                 input: None,
             };
             let program = argv.first().map(ToString::to_string).unwrap_or_default();
-            let ended = tokio::time::timeout(limit, helper(mail, plan)).await;
+            let ended = tokio::time::timeout(limit, helper(&asker.mail, plan)).await;
             match ended.unwrap_or_else(|_| Err(format!("{program} did not end within {patience}"))) {
                 Ok(exit) if exit.is_success() => Ok(()),
                 Ok(exit) => Err(match exit.status {
@@ -195,6 +196,7 @@ async fn helper(mail: &Mail, plan: HelperPlan) -> Ended {
 mod tests {
     use super::{Question, ask, part_of};
     use crate::daemon::mail::Mail;
+    use crate::daemon::ready::network::Asker;
     use crate::model::duration::Millis;
     use crate::model::names::RunId;
     use std::io::{Read, Write};
@@ -206,10 +208,13 @@ mod tests {
             .enable_all()
             .build()
             .unwrap();
-        let (mail, letters) = Mail::new();
-        // Nobody knows of sockets of its own.
-        drop(letters);
-        runtime.block_on(ask(&mail, RunId(1), question, Millis(patience)))
+        let (mail, _letters) = Mail::new();
+        let asker = Asker {
+            mail,
+            run: RunId(1),
+            shares: false,
+        };
+        runtime.block_on(ask(&asker, question, Millis(patience)))
     }
 
     /// Answers one connection with these bytes and closes it.

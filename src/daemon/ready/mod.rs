@@ -16,7 +16,7 @@ use crate::daemon::cluster::is_worker;
 use crate::daemon::helper::HelperPlan;
 use crate::keeper::protocol::ToKeeper;
 use crate::model::names::RunId;
-use crate::model::spec::Ready;
+use crate::model::spec::{AppSpec, Ready};
 use crate::os::fds;
 use crate::supervise::Input;
 
@@ -57,8 +57,8 @@ impl Daemon {
             Ready::Spawn | Ready::Log(_) | Ready::Ipc | Ready::Notify => return,
             Ready::Listen if is_worker(&spec) => return,
             Ready::Listen => tokio::spawn(network::listens(mail, run, pid)),
-            Ready::Tcp(address) => tokio::spawn(network::accepts(mail, run, filled(address))),
-            Ready::Http(url) => tokio::spawn(network::answers(mail, run, filled(url))),
+            Ready::Tcp(address) => tokio::spawn(network::accepts(self.asker(run, &spec), filled(address))),
+            Ready::Http(url) => tokio::spawn(network::answers(self.asker(run, &spec), filled(url))),
             Ready::Fd(_) => match self.ready_pipes.remove(&run) {
                 Some(reader) => tokio::spawn(pipe::written(mail, run, reader, Arc::clone(&handle.pidfd))),
                 // A daemon before this one has given the order; the keeper may have the pipe, and its answer brings us
@@ -84,6 +84,15 @@ impl Daemon {
         };
         if let Some(handle) = self.handles.get_mut(&run) {
             handle.tasks.push(task.abort_handle());
+        }
+    }
+
+    /// Who asks a run over the network.
+    pub(crate) fn asker(&self, run: RunId, spec: &AppSpec) -> network::Asker {
+        network::Asker {
+            mail: self.mail.clone(),
+            run,
+            shares: !spec.listen.is_empty() || is_worker(spec),
         }
     }
 
