@@ -92,6 +92,8 @@ kinds! {
     StateResumed = "state_resumed",
     /// A daemon took up its work.
     DaemonStarted = "daemon_started",
+    /// A worker of a Node cluster asked for a listening socket that it cannot have.
+    ListenFailed = "listen_failed",
     /// A listening socket could not be recovered.
     ListenerLost = "listener_lost",
     /// The keeper died and was replaced.

@@ -101,6 +101,7 @@ impl Core {
             Input::SpawnStarved(run, why) => self.touch_run(run, |app, cx| app.on_spawn_starved(cx, run, &why)),
             Input::Ready(run) => self.touch_run(run, |app, cx| app.on_ready(cx, run)),
             Input::Exited(run, exit, stderr) => self.touch_run(run, |app, cx| app.on_exited(cx, run, exit, stderr)),
+            Input::LeftBehind(run) => self.touch_run(run, |app, _| app.on_left_behind(run)),
             Input::Swept(run) => self.touch_run(run, |app, cx| app.on_swept(cx, run)),
             Input::PreStopped(run) => self.touch_run(run, |app, cx| app.on_pre_stopped(cx, run)),
             Input::Inspected(run, exclusive) => self.touch_run(run, |app, cx| app.on_inspected(cx, run, exclusive)),

@@ -12,17 +12,14 @@ impl App {
     pub(super) fn incoming_failed(&mut self, cx: &mut Cx, run: &Run, spawn_error: Option<String>) {
         let slot = run.slot;
         let timeout = self.patience(run);
-        let exit = run
-            .exit
-            .map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
         let message = match (&run.cause, &spawn_error) {
             (_, Some(error)) => error.clone(),
             (Some(Cause::NotReady), None) => format!("not ready after {timeout}"),
             (Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) | None, None) if run.ready.is_some() => {
-                format!("{exit} after it was ready, before it had been healthy for min_healthy")
+                run.ending(" after it was ready, before it had been healthy for min_healthy")
             }
             (Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) | None, None) => {
-                format!("{exit} before it was ready")
+                run.ending(" before it was ready")
             }
         };
         let Some(rollout) = self.rollout.as_mut() else { return };

@@ -35,7 +35,7 @@ impl App {
             if not_ready {
                 format!("not ready after {}", self.patience(run))
             } else {
-                exit.to_string()
+                run.ending("")
             }
         });
         if !stable {

@@ -153,7 +153,7 @@ impl App {
     pub(super) fn patience(&self, run: &Run) -> String {
         let spec = self.spec_of(run);
         let more = if run.extended { " and the time it asked for" } else { "" };
-        format!("{}{more}", spec.listen_timeout)
+        format!("{}{more}{}", spec.listen_timeout, spec.unready_hint())
     }
 
     /// It is the one in service in its slot.

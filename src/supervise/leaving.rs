@@ -100,6 +100,13 @@ impl App {
         }
     }
 
+    /// Processes that its leader had started went on without it.
+    pub(super) fn on_left_behind(&mut self, id: RunId) {
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.left_behind = true;
+        }
+    }
+
     /// Nothing of its tree is left.
     pub fn on_swept(&mut self, cx: &mut Cx, id: RunId) {
         if self.runs.get(&id).is_some_and(|run| run.phase == Phase::Sweeping) {

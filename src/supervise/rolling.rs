@@ -300,13 +300,10 @@ impl App {
             Some(Step::Clearing(_) | Step::Retiring(_) | Step::Abandoning(_) | Step::Proving { .. }) | None => {}
         }
         if owns {
-            let message = run
-                .exit
-                .map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
             self.keep_crash_of(cx, run);
             let why = Failure {
                 slot: Some(slot),
-                message: format!("the new instance ended: {message}"),
+                message: format!("the new instance ended: {}", run.ending("")),
                 stderr: run.stderr.clone(),
             };
             self.fail_rollout(cx, why);

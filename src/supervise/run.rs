@@ -111,6 +111,9 @@ pub struct Run {
     /// It was given more time than its spec says.
     #[serde(default)]
     pub extended: bool,
+    /// Processes that its leader had started went on when that was gone.
+    #[serde(default)]
+    pub left_behind: bool,
     /// What it tells of itself.
     #[serde(default)]
     pub said: Said,
@@ -142,6 +145,7 @@ impl Run {
             recycle: None,
             reload_until: None,
             extended: false,
+            left_behind: false,
             said: Said::nothing(),
         }
     }
@@ -154,6 +158,21 @@ impl Run {
                 Phase::Spawning | Phase::Starting | Phase::Online => true,
                 Phase::PreStop | Phase::Stopping | Phase::Killing | Phase::Sweeping => false,
             }
+    }
+
+    /// How it ended, for people, and in what part of its life. A leader that ends well while others go on has put
+    /// itself into the background, where nobody supervises it.
+    #[must_use]
+    pub fn ending(&self, when: &str) -> String {
+        let Some((_, exit)) = &self.exit else {
+            return format!("it ended{when}");
+        };
+        let hidden = if self.left_behind && self.cause.is_none() && exit.is_success() {
+            ", while processes that it had started went on: what clmgr runs has to stay in the foreground"
+        } else {
+            ""
+        };
+        format!("{exit}{when}{hidden}")
     }
 
     /// It is ready, and nobody has told it to stop.

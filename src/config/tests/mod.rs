@@ -3,7 +3,9 @@
 mod adhoc;
 mod adversarial;
 mod bad;
+mod cluster;
 mod demand;
+mod fd_store;
 mod generated;
 mod good;
 

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::is_per_slot;
+use super::lane::Lane;
 use crate::daemon::Daemon;
 use crate::model::names::AppId;
 use crate::model::spec::AppSpec;
@@ -16,8 +17,12 @@ impl Daemon {
     pub(crate) fn hold_sockets(&mut self, app: AppId, spec: &AppSpec) -> Result<Vec<Arc<OwnedFd>>, String> {
         let highest = self.core.apps.get(&app).map_or(0, |app| app.desired.saturating_sub(1));
         for wanted in &spec.listen {
-            let slot = if is_per_slot(spec, wanted) { highest } else { 0 };
-            self.socket_for(app, slot, wanted, false)
+            let lane = if is_per_slot(spec, wanted) {
+                Lane::first(highest)
+            } else {
+                Lane::SHARED
+            };
+            self.socket_for(app, lane, wanted, false)
                 .map_err(|error| self.trouble(&spec.name, wanted, &error).why)?;
         }
         self.follow_rotation(app);

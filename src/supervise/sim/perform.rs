@@ -115,10 +115,14 @@ impl World {
                 let now = self.now;
                 let proc = self.proc(run);
                 assert!(proc.exited, "sweeping after the leader");
+                let left = proc.behaviour.sweep > 100;
                 let wait = match proc.behaviour.sweep {
                     STUCK => STUCK,
                     sweep => sweep.min(until.since(now).0 + 5),
                 };
+                if left {
+                    self.later(0, Input::LeftBehind(run));
+                }
                 self.later(wait, Input::Swept(run));
             }
             Output::Inspect(run) => {

@@ -63,6 +63,7 @@ impl World {
                 }
                 Input::Committed(_)
                 | Input::Checked(..)
+                | Input::LeftBehind(_)
                 | Input::Healthy(_)
                 | Input::Unhealthy(..)
                 | Input::Recycle(..)

@@ -244,7 +244,8 @@ impl World {
                 }
                 self.later(1000, Input::Memory(*run, *bytes));
             }
-            Input::Healthy(_)
+            Input::LeftBehind(_)
+            | Input::Healthy(_)
             | Input::Unhealthy(..)
             | Input::Recycle(..)
             | Input::Extend(..)
