@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::Value;
 
 use crate::harness::{PATIENCE, World, free_port, lives};
-use crate::listen::{app, ask, connect, get, kill_both, listeners, port_of, world};
+use crate::listen::{app, ask, connect, get, listeners, port_of, world};
 
 const ON_DEMAND: &str = "start = \"on-demand\"";
 const LOCAL: &str = "\"127.0.0.1:0\"";
@@ -208,7 +208,7 @@ fn what_waits_while_nobody_manages_is_served() {
     let world = world();
     let port = free_port();
     started(&world, &format!("\"127.0.0.1:{port}\""), "");
-    kill_both(&world);
+    world.kill_both();
     // Nobody holds the socket any more: it is bound again by the next one.
     world.run(&["status"]).ok();
     world.until("it waits", || is_waiting(&world) && connect(port).is_some());

@@ -3,8 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::is_per_slot;
-use super::lane::Lane;
+use super::{Lane, is_per_slot};
 use crate::daemon::Daemon;
 use crate::model::names::AppId;
 use crate::model::spec::AppSpec;
@@ -18,7 +17,7 @@ impl Daemon {
         let highest = self.core.apps.get(&app).map_or(0, |app| app.desired.saturating_sub(1));
         for wanted in &spec.listen {
             let lane = if is_per_slot(spec, wanted) {
-                Lane::first(highest)
+                self.listeners.lane_left(app, highest)
             } else {
                 Lane::SHARED
             };
