@@ -21,13 +21,12 @@ enum Done {
 
 impl Done {
     fn of(result: &InstanceResult) -> Self {
-        match result.outcome {
-            Outcome::Started | Outcome::Restarted | Outcome::Reloaded | Outcome::Unchanged
-                if result.state == Some(State::Waiting) =>
-            {
-                Self::Waits
-            }
-            outcome => Self::As(outcome),
+        use Outcome::{Reloaded, Restarted, Started, Unchanged};
+        let is_up = matches!(result.outcome, Started | Restarted | Reloaded | Unchanged);
+        if is_up && result.state == Some(State::Waiting) {
+            Self::Waits
+        } else {
+            Self::As(result.outcome)
         }
     }
 }
