@@ -20,6 +20,7 @@ mod hold;
 mod lane;
 mod names;
 mod open;
+mod queues;
 pub(crate) mod recover;
 mod rescue;
 mod rotation;

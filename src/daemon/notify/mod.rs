@@ -16,7 +16,6 @@ mod act;
 mod main_process;
 mod message;
 mod sender;
-mod watchdog;
 
 use std::collections::BTreeSet;
 use std::io;

@@ -2,7 +2,7 @@
 
 mod commands;
 mod messages;
-mod network;
+pub(crate) mod network;
 mod pipe;
 
 pub(crate) use pipe::name as pipe_name;
