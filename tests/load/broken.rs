@@ -22,7 +22,7 @@ const RATE: f64 = 120.0;
 const QUICK: &str = "kill_timeout = \"500ms\"\nrollout = { min_healthy = \"800ms\" }";
 
 /// For those that never become ready. The good ones have all the time they need.
-const IMPATIENT: &str = "listen_timeout = \"1500ms\"";
+const IMPATIENT: &str = "listen_timeout = \"3s\"";
 
 /// A way to be broken.
 #[derive(Debug)]
@@ -76,8 +76,8 @@ const KINDS: [Kind; 12] = [
         "exits-late",
         &["exit code 4 before it was ready", "the migration has failed"],
     ),
-    Kind::new("hangs", &["not ready after 1s500ms", "waiting for the database"]).more(IMPATIENT),
-    Kind::new("answers-500", &["not ready after 1s500ms", "no such table: users"])
+    Kind::new("hangs", &["not ready after 3s", "waiting for the database"]).more(IMPATIENT),
+    Kind::new("answers-500", &["not ready after 3s", "no such table: users"])
         .keys("ready = { http = \"http://127.0.0.1:{port}/0/probe\" }")
         .more(IMPATIENT),
     Kind::new(
@@ -99,7 +99,7 @@ const KINDS: [Kind; 12] = [
         "forks",
         &["exit code 0 before it was ready", "running in the background"],
     ),
-    Kind::new("deaf", &["not ready after 1s500ms", "still starting"]).more(IMPATIENT),
+    Kind::new("deaf", &["not ready after 3s", "still starting"]).more(IMPATIENT),
 ];
 
 /// Tries all of them, each on an app of its own, at the same time.

@@ -16,6 +16,9 @@ use crate::random::Random;
 /// Between two looks whether the load is to end, at most.
 const GLANCE: Duration = Duration::from_millis(20);
 
+/// What the kernel may add to a wait.
+const TICK: Duration = Duration::from_millis(10);
+
 /// Everything the thread has.
 struct Engine<'a> {
     plan: &'a Plan,
@@ -29,10 +32,13 @@ struct Engine<'a> {
     /// Connections without a request; the one that waits longest is next.
     idle: VecDeque<usize>,
     /// Connections with a request, in the order of their beginning; those that were answered are passed over.
-    begun: VecDeque<(usize, u64, Instant)>,
+    begun: VecDeque<(usize, u64, Instant, Duration)>,
     /// Requests that are due and have no connection yet.
     waiting: VecDeque<Instant>,
     busy: usize,
+    /// For how long this thread stood still although it had something to do: a machine that does that to everybody
+    /// makes nobody late.
+    stood: Duration,
 }
 
 /// Sends requests until it is told to stop, and waits for the last answers.
@@ -49,6 +55,7 @@ pub(super) fn run(plan: &Plan, shared: &Shared) -> anyhow::Result<Tally> {
         begun: VecDeque::new(),
         waiting: VecDeque::new(),
         busy: 0,
+        stood: Duration::ZERO,
     };
     let mut due = Instant::now();
     let mut events: Vec<Event> = Vec::with_capacity(256);
@@ -78,6 +85,7 @@ pub(super) fn run(plan: &Plan, shared: &Shared) -> anyhow::Result<Tally> {
             Pace::Open(_) | Pace::Closed => GLANCE,
         };
         events.clear();
+        let before = Instant::now();
         let wait = Timespec {
             tv_sec: 0,
             tv_nsec: i64::from(until.subsec_nanos()),
@@ -86,6 +94,8 @@ pub(super) fn run(plan: &Plan, shared: &Shared) -> anyhow::Result<Tally> {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
+        // Longer than it asked for.
+        engine.stood += before.elapsed().saturating_sub(until + TICK);
         for event in &events {
             let data = event.data;
             let at = usize::try_from(data.u64())?;
@@ -124,7 +134,7 @@ impl Engine<'_> {
                 "/0/"
             };
             self.busy += 1;
-            self.begun.push_back((at, self.tally.sent, Instant::now()));
+            self.begun.push_back((at, self.tally.sent, Instant::now(), self.stood));
             let Some(connection) = &mut self.slots[at] else {
                 continue;
             };
@@ -206,9 +216,9 @@ impl Engine<'_> {
 
     /// What takes too long has failed.
     fn give_up(&mut self) {
-        while let Some((at, number, begun)) = self.begun.front().copied() {
+        while let Some((at, number, begun, stood)) = self.begun.front().copied() {
             let is_open = self.slots[at].as_ref().and_then(Connection::asking) == Some(number);
-            if is_open && begun.elapsed() < PATIENCE {
+            if is_open && begun.elapsed() < PATIENCE + (self.stood - stood) {
                 break;
             }
             self.begun.pop_front();
