@@ -23,6 +23,7 @@ mod listen;
 mod log_kills;
 mod logs;
 mod memory;
+mod offtheshelf;
 mod readiness;
 mod records;
 mod recovery;
