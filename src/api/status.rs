@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::balance::Balance;
 use crate::model::env::EnvMap;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
@@ -70,6 +71,30 @@ pub struct ListenerStatus {
     /// Connections that wait to be accepted, for TCP. Only in `describe`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<u32>,
+    /// How connections are spread now, where every instance has a queue of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Balance>,
+    /// How they were to be spread, if that is not possible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_balance: Option<Balance>,
+    /// Why it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance_reason: Option<String>,
+    /// The queues of the instances, where each has its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<QueueStatus>,
+}
+
+/// The queue of one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QueueStatus {
+    /// Whose.
+    pub slot: Slot,
+    /// Connections that wait in it, for TCP. Only in `describe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<u32>,
+    /// It is given new connections.
+    pub in_rotation: bool,
 }
 
 /// One instance.

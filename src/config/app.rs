@@ -1,5 +1,6 @@
 //! One app, from its fields.
 
+use crate::config::balance;
 use crate::config::command;
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::environment::{Inherited, Scope};
@@ -53,6 +54,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     let base = AppSpec::new(name, command?.argv, cwd.into());
     let spec = AppSpec {
         namespace,
+        balance: balance::balance(fields),
         instances: instances?,
         instance_var: instance_var.unwrap_or_else(|| "NODE_APP_INSTANCE".to_owned()),
         increment_var,
@@ -74,6 +76,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     };
     check_increment(fields, &spec);
     check(fields, &spec, place);
+    balance::check(fields, &spec);
     Some(Built {
         spec,
         name_span,

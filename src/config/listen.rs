@@ -9,7 +9,7 @@ use crate::config::paths::absolute;
 use crate::config::tables::LISTEN;
 use crate::config::tree::{Node, Value};
 use crate::model::listen::{
-    Address, AddressError, FIRST_FD, ListenSpec, MAX_LISTENERS, MAX_PATH, only_tcp, separate_families,
+    Address, AddressError, FIRST_FD, ListenSpec, MAX_LISTENERS, MAX_PATH, next_number, only_tcp, separate_families,
 };
 use crate::model::names::AppName;
 use crate::model::placeholder;
@@ -55,6 +55,20 @@ pub(super) fn listen(fields: &Fields<'_>, scope: &Scope<'_>) -> Listen {
                 .hint("keep one of them"),
             );
             continue;
+        }
+        if spec.stdin
+            && let Some(at) = found.list.iter().position(|known| known.stdin)
+        {
+            let first = found.spans.get(at).cloned().unwrap_or_default();
+            fields.reader.sink.push(
+                Diagnostic::error(
+                    node.span.clone(),
+                    "listen.stdin",
+                    "two sockets cannot both be descriptor 0",
+                )
+                .see(first, "the other one")
+                .hint("keep `stdin = true` in one of them"),
+            );
         }
         if own_name && let Some(first) = named.insert(spec.name.clone(), node.span.clone()) {
             fields.reader.sink.push(
@@ -164,6 +178,9 @@ fn table<'a>(fields: &Fields<'a>, scope: &Scope<'_>, node: &'a Node) -> Option<(
     if let Some((text, span)) = inner.text("mode") {
         spec.mode = mode(fields, &spec, text, span);
     }
+    spec.owner = who(&inner, &spec, "owner");
+    spec.group = who(&inner, &spec, "group");
+    spec.stdin = inner.boolean("stdin").unwrap_or(false);
     let Some((name, span)) = inner.text("name") else {
         return Some((spec, false));
     };
@@ -174,6 +191,20 @@ fn table<'a>(fields: &Fields<'a>, scope: &Scope<'_>, node: &'a Node) -> Option<(
     }
     name.clone_into(&mut spec.name);
     Some((spec, true))
+}
+
+/// A user or group; whether it exists is seen when the socket is bound.
+fn who(inner: &Fields<'_>, spec: &ListenSpec, key: &'static str) -> Option<String> {
+    let (text, span) = inner.text(key)?;
+    let problem = if !matches!(spec.address, Address::Unix(_)) {
+        format!("`{key}` is for the file of a Unix socket")
+    } else if text.is_empty() || text.contains(['\0', '/', ':']) {
+        format!("`{key}` cannot be {text:?}: it is a name or a number")
+    } else {
+        return Some(text.to_owned());
+    };
+    inner.reader.bad(&inner.path(key), span, problem);
+    None
 }
 
 fn mode(fields: &Fields<'_>, spec: &ListenSpec, text: &str, span: &Span) -> Option<u32> {
@@ -270,7 +301,7 @@ pub(super) fn check(fields: &Fields<'_>, spec: &AppSpec, place: &Span) {
             "`ready.tcp` says nothing about a socket of `listen`: it accepts connections before the program begins"
         }
         Ready::Fd(number) => {
-            let next = FIRST_FD + i32::try_from(spec.listen.len()).unwrap_or(0);
+            let next = next_number(&spec.listen);
             if (FIRST_FD..next).contains(number) {
                 let message = format!("descriptor {number} is a socket of `listen`");
                 fields.reader.sink.push(

@@ -11,6 +11,7 @@
 
 mod adhoc;
 mod app;
+mod balance;
 mod command;
 mod context;
 mod diagnostic;

@@ -19,7 +19,6 @@ pub(super) const DISPLACES: &[(&str, &[&str])] = &[
 
 /// Keys of the design that this version does not support yet, and PM2's names for the same.
 pub(super) const LATER: &[&str] = &[
-    "balance",
     "port",
     "health",
     "watchdog",

@@ -1,5 +1,6 @@
 //! The table of keys: the single source for checking, for the documentation and for the JSON schema.
 
+use crate::config::balance::BALANCES;
 use crate::config::tables::{BACKOFF, LOG_ROTATE, REQUIRE, ROLLOUT};
 
 /// What a value may be.
@@ -192,12 +193,20 @@ pub(super) const GROUPS: &[(&str, &[Key])] = &[
     ),
     (
         "ports",
-        &[key(
-            "listen",
-            Kind::Listen,
-            "[]",
-            "Sockets that clmgr binds and every instance inherits: `\"0.0.0.0:3000\"`, `\"[::]:3000\"`, `\"udp:0.0.0.0:53\"`, `\"unix:/run/api.sock\"`, `\"unix:@name\"`, or tables.",
-        )],
+        &[
+            key(
+                "listen",
+                Kind::Listen,
+                "[]",
+                "Sockets that clmgr binds and every instance inherits: `\"0.0.0.0:3000\"`, `\"[::]:3000\"`, `\"udp:0.0.0.0:53\"`, `\"unix:/run/api.sock\"`, `\"unix:@name\"`, or tables.",
+            ),
+            key(
+                "balance",
+                Kind::Choice(BALANCES),
+                "",
+                "How connections are spread over the instances: each has a queue of its own (`even`: by a hash of addresses and ports; `random`; `sticky`: by the client's address; `round-robin`: in turn, where eBPF is allowed), or all have one (`shared`). Without it: even.",
+            ),
+        ],
     ),
     (
         "restart",

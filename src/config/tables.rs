@@ -94,6 +94,24 @@ pub(super) const LISTEN: &[Key] = &[
         "what the umask leaves",
         "Permissions of a Unix socket's file, in octal: `\"0660\"`.",
     ),
+    key(
+        "owner",
+        Kind::Text,
+        "who runs clmgr",
+        "Who owns a Unix socket's file: a name or number; needs root.",
+    ),
+    key(
+        "group",
+        Kind::Text,
+        "the group of who runs clmgr",
+        "The group of a Unix socket's file: a name or number; without root one that who runs clmgr is in.",
+    ),
+    key(
+        "stdin",
+        Kind::Bool,
+        "false",
+        "It is the app's descriptor 0, as for inetd's `wait` services, and is not counted in `LISTEN_FDS`; at most one.",
+    ),
 ];
 
 /// `log_rotate`.

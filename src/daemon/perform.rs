@@ -26,6 +26,8 @@ impl Daemon {
     /// Performs everything that is waiting, in order.
     pub(crate) fn perform_all(&mut self) {
         let mut after = AfterWriting::default();
+        // Before anybody is told anything, or answered.
+        self.follow_rotations();
         while let Some(output) = self.core.poll_output() {
             self.perform(output, &mut after);
         }
@@ -88,9 +90,15 @@ impl Daemon {
             Output::Probe(run) => self.probe(run),
             Output::EndProbe(run) => self.end_probe(run),
             Output::Monitor(_) | Output::EndMonitor(_) => {}
-            Output::PreStop(run) => self.pre_stop(run),
+            Output::PreStop(run) => {
+                self.leave_rotation(run);
+                self.pre_stop(run);
+            }
             Output::Stop(run) => self.stop(run),
-            Output::Kill(run) => self.kill(run),
+            Output::Kill(run) => {
+                self.leave_rotation(run);
+                self.kill(run);
+            }
             Output::Sweep(run, until) => self.sweep(run, until),
             Output::Inspect(run) => self.inspect(run),
             Output::Release(run) => self.release(run),
@@ -192,6 +200,7 @@ impl Daemon {
         self.samples.remove(&run);
         self.store.note(Note::RunEnded { run });
         self.drop_ready_pipe(run);
+        self.listeners.forget(run);
         if let Some(mut handle) = self.handles.remove(&run) {
             handle.end_tasks();
             self.pump.detach(run);

@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 use crate::daemon::Daemon;
 use crate::daemon::handshake::Range;
-use crate::daemon::listeners::channel_number;
-use crate::daemon::listeners::recover::{PREFIX, Stored};
+use crate::daemon::listeners::recover::Stored;
+use crate::daemon::listeners::{CLUSTER, LISTEN, channel_number};
 use crate::daemon::runs::{Label, Pipes, is_helper};
 use crate::daemon::runtime;
 use crate::daemon::spawning::wants_channel;
@@ -85,7 +85,7 @@ impl Table {
             self.runtime.insert(name, fd);
         } else if name.starts_with(KEPT) {
             self.kept.insert(name, fd);
-        } else if name.starts_with(PREFIX) {
+        } else if name.starts_with(LISTEN) || name.starts_with(CLUSTER) {
             self.sockets.insert(name, fd);
         }
     }

@@ -305,6 +305,15 @@ impl Daemon {
             let stdin = self.handles.get(&run).and_then(|handle| handle.stdin.as_ref());
             let written = match stdin {
                 Some(fd) => fds::write_now(fd, text.as_bytes()).map_err(|error| crate::daemon::text::cause(&error)),
+                None if self
+                    .spec_of(run)
+                    .is_some_and(|spec| spec.listen.iter().any(|entry| entry.stdin)) =>
+                {
+                    Err(
+                        "its standard input is a socket (`stdin = true` in `listen`): connect to that instead"
+                            .to_owned(),
+                    )
+                }
                 None => Err("its standard input is not held any more".to_owned()),
             };
             match written {

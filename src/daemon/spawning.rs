@@ -8,7 +8,7 @@ use crate::daemon::ready::pipe_name;
 use crate::daemon::runs::Label;
 use crate::keeper::protocol::{SpawnRequest, ToKeeper};
 use crate::model::env::EnvMap;
-use crate::model::listen::FIRST_FD;
+use crate::model::listen::{counted, numbers};
 use crate::model::names::{AppId, RunId, Slot};
 use crate::model::ostext::OsText;
 use crate::model::spec::{AppSpec, Ready};
@@ -144,7 +144,7 @@ impl Daemon {
             generation,
         })
         .unwrap_or_default();
-        let mut passed = match self.sockets_for(app, spec) {
+        let mut passed = match self.sockets_for(app, slot, spec) {
             Ok(sockets) => sockets,
             Err(why) => {
                 self.mail.input(Input::SpawnFailed(run, why));
@@ -162,10 +162,10 @@ impl Daemon {
         );
         request.label = label;
         request.pid_vars.push(LEADER.to_owned());
-        request.stdin = true;
+        request.stdin = !spec.listen.iter().any(|entry| entry.stdin);
         request.channel = wants_channel(spec).then(|| channel_number(spec));
-        if !passed.is_empty() {
-            request.extra = (FIRST_FD..).take(passed.len()).collect();
+        request.extra = numbers(&spec.listen);
+        if counted(&spec.listen).next().is_some() {
             request.pid_vars.push("LISTEN_PID".to_owned());
         }
         if let Ready::Fd(number) = spec.ready {

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use crate::api::logs::LogSources;
-use crate::api::status::{AppDescription, AppStatus, EnvReply, InstanceStatus, ListenerStatus, Ping, StatusReply};
+use crate::api::status::{AppDescription, AppStatus, EnvReply, InstanceStatus, Ping, StatusReply};
 use crate::daemon::{Daemon, sinks};
 use crate::model::env::{EnvMap, MASK};
-use crate::model::listen::ListenSpec;
 use crate::model::names::{AppId, RunId};
 use crate::model::outcome::ErrorBody;
 use crate::model::spec::AppSpec;
@@ -60,23 +59,9 @@ impl Daemon {
             namespace: app.spec().namespace.clone(),
             state: app.state(),
             desired: app.desired,
-            listeners: self.listener_status(app, false),
+            listeners: self.listeners.status(app, false),
             instances: slots.map(|slot| self.instance_status(app, slot, now)).collect(),
         }
-    }
-
-    fn listener_status(&self, app: &App, queues: bool) -> Vec<ListenerStatus> {
-        let status = |spec: ListenSpec| {
-            let (bound, queued) = self.listeners.state(app.id, &spec, queues);
-            ListenerStatus {
-                address: spec.address.to_string(),
-                port: self.listeners.port(app.id, &spec),
-                name: spec.name,
-                bound,
-                queued,
-            }
-        };
-        self.listeners.specs_of(app).into_iter().map(status).collect()
     }
 
     fn instance_status(&self, app: &App, slot: u32, now: Moment) -> InstanceStatus {
@@ -118,7 +103,7 @@ impl Daemon {
             .filter_map(|(id, slots)| self.core.apps.get(id).map(|app| (app, slots)))
             .map(|(app, slots)| AppDescription {
                 status: AppStatus {
-                    listeners: self.listener_status(app, true),
+                    listeners: self.listeners.status(app, true),
                     ..self.app_status(app, now, Some(slots))
                 },
                 spec: masked(app.spec()),

@@ -31,7 +31,7 @@ const LOOK_SELDOM: Duration = Duration::from_secs(2);
 
 impl Daemon {
     /// Asks a run to stop: by its message, or by its signal to the group and to descendants outside it.
-    pub(crate) fn stop(&mut self, run: RunId) {
+    pub(crate) fn stop_now(&mut self, run: RunId) {
         let Some(spec) = self.spec_of(run) else { return };
         let Some(handle) = self.handles.get_mut(&run) else {
             return;

@@ -239,6 +239,31 @@ impl ListenSpec {
     }
 }
 
+/// The descriptor of each in the app, in order.
+#[must_use]
+pub fn numbers(list: &[ListenSpec]) -> Vec<i32> {
+    let mut next = FIRST_FD;
+    let number = |entry: &ListenSpec| {
+        if entry.stdin {
+            return 0;
+        }
+        next += 1;
+        next - 1
+    };
+    list.iter().map(number).collect()
+}
+
+/// Those that `LISTEN_FDS` counts.
+pub fn counted(list: &[ListenSpec]) -> impl Iterator<Item = &ListenSpec> {
+    list.iter().filter(|entry| !entry.stdin)
+}
+
+/// The number after those of the app's sockets.
+#[must_use]
+pub fn next_number(list: &[ListenSpec]) -> i32 {
+    FIRST_FD + i32::try_from(counted(list).count()).unwrap_or(0)
+}
+
 /// Decides which `[::]` of one app are for IPv6 only.
 pub fn separate_families(list: &mut [ListenSpec]) {
     let v4: Vec<(bool, u16)> = list

@@ -1,6 +1,6 @@
 //! `{fd}`, `{fd:NAME}`, `{port}` and `{port:NAME}` in the arguments and variables of an app that has `listen`.
 
-use crate::model::listen::{Address, FIRST_FD, ListenSpec, only_tcp};
+use crate::model::listen::{Address, ListenSpec, numbers, only_tcp};
 
 /// What one placeholder stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub fn fill(text: &str, listen: &[ListenSpec], port: &dyn Fn(&ListenSpec) -> Opt
         let (whole, after) = from.split_at(length);
         let (at, entry) = find(listen, kind, name).ok_or_else(|| unknown(listen, kind, name, whole))?;
         let value = match kind {
-            Kind::Fd => i32::try_from(at).ok().map(|at| (FIRST_FD + at).to_string()),
+            Kind::Fd => numbers(listen).get(at).map(ToString::to_string),
             Kind::Port => port(entry).map(|port| port.to_string()),
         };
         out.push_str(value.as_deref().unwrap_or(whole));
@@ -106,6 +106,8 @@ mod tests {
         ] {
             assert_eq!(fill(text, &list, &port).as_deref(), Ok(expected));
         }
+        list[0].stdin = true;
+        assert_eq!(fill("{fd} {fd:http}", &list, &port).as_deref(), Ok("0 3"));
         assert_eq!(fill("{port}", &list, &|_| None).as_deref(), Ok("{port}"));
         for (text, error) in [
             (

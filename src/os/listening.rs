@@ -53,6 +53,23 @@ pub fn listening_besides(pids: &[i32], known: &BTreeSet<u64>) -> Vec<Listening> 
     found.into_iter().collect()
 }
 
+/// The numbers of the sockets among a process's descriptors, as far as this user may look.
+#[must_use]
+pub fn sockets_by_number(pid: i32) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    let is_socket = |entry: &std::fs::DirEntry| {
+        std::fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str().as_bytes().starts_with(b"socket:"))
+    };
+    let sockets = entries.filter_map(Result::ok).filter(is_socket);
+    let mut numbers: Vec<i32> = sockets
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
 /// Inode numbers of the sockets a process holds, as far as this user may look.
 pub(super) fn sockets(pid: i32) -> BTreeSet<u64> {
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {

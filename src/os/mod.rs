@@ -29,6 +29,7 @@ pub mod pidfd;
 pub mod poll;
 pub mod procfs;
 pub mod reap;
+pub mod reuseport;
 pub mod running;
 pub mod service;
 pub mod signals;

@@ -12,6 +12,8 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, Soc
 use crate::model::listen::{Address, ListenSpec};
 use crate::os::fsx;
 
+mod owner;
+
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 /// Binds and listens; does not block and closes on exec. `port` stands for a port of 0. A Unix socket's file that
@@ -22,14 +24,54 @@ const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 /// `AlreadyExists` when the path is something else than a socket.
 pub fn listen(spec: &ListenSpec, port: u16) -> io::Result<OwnedFd> {
     match &spec.address {
-        Address::Tcp(address) => inet(spec, with_port(*address, port), SocketType::STREAM),
-        Address::Udp(address) => inet(spec, with_port(*address, port), SocketType::DGRAM),
+        Address::Tcp(address) => inet(spec, with_port(*address, port), SocketType::STREAM, false),
+        Address::Udp(address) => inet(spec, with_port(*address, port), SocketType::DGRAM, false),
         Address::Unix(path) => unix(spec, path.as_path()),
         Address::Abstract(name) => {
             let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
             rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
             rustix::net::listen(&socket, backlog(spec))?;
             Ok(socket)
+        }
+    }
+}
+
+/// One more socket on the address and port of `first`, which is TCP or UDP: the kernel chooses between them
+/// ([`reuseport`](crate::os::reuseport)). The first one was bound alone, so that an address that somebody else has is
+/// not shared with him by accident.
+///
+/// # Errors
+/// As `bind`.
+pub fn join(spec: &ListenSpec, first: impl AsFd) -> io::Result<OwnedFd> {
+    let taken = port(&first).ok_or(io::ErrorKind::InvalidInput)?;
+    // What is asked when the next one is bound and at every choice, not what was said when this one was bound.
+    sockopt::set_socket_reuseport(&first, true)?;
+    match &spec.address {
+        Address::Tcp(address) => inet(spec, with_port(*address, taken), SocketType::STREAM, true),
+        Address::Udp(address) => inet(spec, with_port(*address, taken), SocketType::DGRAM, true),
+        Address::Unix(_) | Address::Abstract(_) => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// Ends listening, whoever holds copies of the socket: it leaves its group now, and resets what waits.
+pub fn unlisten(socket: impl AsFd) {
+    // UDP sockets are not connected and say so, but leave their group all the same when they are closed.
+    let _not_connected = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+}
+
+/// Takes the next connection that waits on a listening socket; it does not block and closes on exec. `None`: nothing
+/// waits.
+///
+/// # Errors
+/// As `accept`; not what ails the connection alone.
+pub fn accept(socket: impl AsFd) -> io::Result<Option<OwnedFd>> {
+    use rustix::io::Errno;
+    loop {
+        match rustix::net::accept_with(&socket, FLAGS) {
+            Ok(connection) => return Ok(Some(connection)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
 }
@@ -45,7 +87,7 @@ fn backlog(spec: &ListenSpec) -> i32 {
     i32::try_from(spec.backlog).unwrap_or(i32::MAX)
 }
 
-fn inet(spec: &ListenSpec, address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+fn inet(spec: &ListenSpec, address: SocketAddr, kind: SocketType, joins: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -54,6 +96,9 @@ fn inet(spec: &ListenSpec, address: SocketAddr, kind: SocketType) -> io::Result<
     let socket = rustix::net::socket_with(family, kind, FLAGS, None)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, spec.v6_only)?;
+    }
+    if joins {
+        sockopt::set_socket_reuseport(&socket, true)?;
     }
     if kind == SocketType::STREAM {
         // Connections of a former owner that are not quite over do not matter. (For UDP it would let two have it.)
@@ -75,21 +120,22 @@ fn unix(spec: &ListenSpec, path: &Path) -> io::Result<OwnedFd> {
         Err(rustix::io::Errno::NOENT) => {}
         Err(errno) => return Err(errno.into()),
     }
+    let owner = owner::Owner::of(spec)?;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
     if let Some(mode) = spec.mode {
         // Before it has a name, so that the file never allows more; the umask may take from it, which is then undone.
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))?;
     }
     rustix::net::bind(&socket, &name)?;
-    let opened = match spec.mode {
-        Some(mode) => rustix::fs::chmod(path, Mode::from_raw_mode(mode)),
+    let opened = owner.give(path).and_then(|()| match spec.mode {
+        Some(mode) => Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode))?),
         None => Ok(()),
-    };
-    match opened.and_then(|()| rustix::net::listen(&socket, backlog(spec))) {
+    });
+    match opened.and_then(|()| Ok(rustix::net::listen(&socket, backlog(spec))?)) {
         Ok(()) => Ok(socket),
-        Err(errno) => {
+        Err(error) => {
             fsx::remove_file(path)?;
-            Err(errno.into())
+            Err(error)
         }
     }
 }
@@ -100,13 +146,16 @@ fn is_stale(name: &SocketAddrUnix) -> bool {
     probe.is_ok_and(|probe| rustix::net::connect(probe, name) == Err(rustix::io::Errno::CONNREFUSED))
 }
 
-/// Gives a bound socket what may change of it: backlog and permissions.
+/// Gives a bound socket what may change of it: backlog, owner and permissions.
 ///
 /// # Errors
-/// As `listen` and `chmod`.
+/// As `listen`, `chown` and `chmod`.
 pub fn adjust(socket: impl AsFd, spec: &ListenSpec) -> io::Result<()> {
     if !matches!(spec.address, Address::Udp(_)) {
         rustix::net::listen(&socket, backlog(spec))?;
+    }
+    if let Address::Unix(path) = &spec.address {
+        owner::Owner::of(spec)?.give(path.as_path())?;
     }
     if let (Address::Unix(path), Some(mode)) = (&spec.address, spec.mode) {
         rustix::fs::chmod(path.as_path(), Mode::from_raw_mode(mode))?;

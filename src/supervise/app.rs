@@ -158,22 +158,29 @@ impl App {
         self.runs.values().map(|run| &**run).filter(move |run| run.slot == slot)
     }
 
-    /// Slots that may be given new connections: those with a run that is ready and not on its way out. If there is
-    /// none, all that are wanted: what arrives then waits for the first that is ready.
+    /// Runs that may be given new connections: those in service that are ready and not on their way out. One that
+    /// still has to prove itself gets none, unless nobody else is ready. Empty: nobody is; what arrives waits.
     #[must_use]
-    pub fn rotation(&self) -> BTreeSet<Slot> {
-        let ready = |run: &&Run| run.phase == Phase::Online && run.cause.is_none();
-        let slots: BTreeSet<Slot> = self
-            .runs
-            .values()
-            .map(|run| &**run)
+    pub fn rotation(&self) -> BTreeSet<RunId> {
+        let ready = |run: &RunId| {
+            let run = self.runs.get(run);
+            run.is_some_and(|run| run.phase == Phase::Online && run.cause.is_none())
+        };
+        let current: BTreeSet<RunId> = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.current)
             .filter(ready)
-            .map(|run| run.slot)
             .collect();
-        if slots.is_empty() {
-            return self.wanted_slots().collect();
+        if current.is_empty() {
+            return self
+                .slots
+                .iter()
+                .filter_map(|slot| slot.incoming)
+                .filter(ready)
+                .collect();
         }
-        slots
+        current
     }
 
     /// Any instance has proved itself and is still there.

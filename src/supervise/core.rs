@@ -136,6 +136,11 @@ impl Core {
         !self.dirty.is_empty()
     }
 
+    /// Apps whose record changed since it was last taken.
+    pub fn dirty(&self) -> impl Iterator<Item = AppId> + use<'_> {
+        self.dirty.iter().copied()
+    }
+
     /// Apps whose record changed since the last call.
     pub fn take_dirty(&mut self) -> BTreeSet<AppId> {
         std::mem::take(&mut self.dirty)

@@ -51,7 +51,7 @@ fn destroy(world: &World) {
     file.write_all(&[0x5a; 8192]).unwrap();
 }
 
-fn is_told(world: &World, words: &str) {
+fn tells(world: &World, words: &str) {
     let told = world.events();
     let told: Vec<&str> = told
         .iter()
@@ -59,6 +59,10 @@ fn is_told(world: &World, words: &str) {
         .filter_map(|event| event["message"].as_str())
         .collect();
     assert!(told.iter().any(|message| message.contains(words)), "{told:?}");
+}
+
+fn is_told(world: &World, words: &str) {
+    tells(world, words);
     let aside = fs::read_dir(world.home()).unwrap();
     let aside = aside.filter(|entry| {
         let name = entry.as_ref().unwrap().file_name().into_string().unwrap();
@@ -163,5 +167,26 @@ fn without_a_backup_what_runs_goes_on_under_its_name() {
         assert!(!lives(before.0[0]) && !lives(before.1[0]));
         // The script's own child comes and goes.
         world.until("two of a, talk, keeper, daemon", || world.processes().len() == 5);
+    }
+}
+
+#[test]
+fn processes_of_an_app_that_cannot_be_read_live_on() {
+    for keeper_too in [false, true] {
+        let world = furnished();
+        let before = (world.pids("a"), world.pids("talk"));
+        meanwhile(&world, keeper_too, || {
+            let state = rusqlite::Connection::open(world.home().join("clmgr.db")).unwrap();
+            let sql = r#"UPDATE apps SET spec = '{"from":"another build"}' WHERE name = 'a'"#;
+            assert_eq!(state.execute(sql, []).unwrap(), 1);
+        });
+        tells(&world, "the app a in the state file cannot be read");
+        tells(&world, "go on without a manager");
+        assert!(before.0.iter().all(|pid| lives(*pid)), "{before:?}");
+        assert_eq!(world.pids("talk"), before.1);
+        // Nobody else ends them now.
+        for pid in before.0 {
+            signal(pid, Signal::KILL);
+        }
     }
 }

@@ -59,7 +59,7 @@ pub fn ask(mut stream: impl Read + Write) -> Option<(i64, String)> {
     answer(stream)
 }
 
-fn answer(mut stream: impl Read) -> Option<(i64, String)> {
+pub fn answer(mut stream: impl Read) -> Option<(i64, String)> {
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     let (pid, name) = text.split_once("\r\n\r\n")?.1.trim().split_once(' ')?;
@@ -90,14 +90,14 @@ pub fn port_of(world: &World, name: &str) -> u16 {
 }
 
 /// Kills the daemon and waits until another works.
-fn kill_daemon(world: &World) {
+pub fn kill_daemon(world: &World) {
     let (daemon, _) = world.manager();
     assert!(world.kill9(daemon));
     world.until("the daemon's end", || !lives(daemon));
     assert_ne!(world.manager().0, daemon);
 }
 
-fn kill_keeper(world: &World) {
+pub fn kill_keeper(world: &World) {
     let (daemon, keeper) = world.manager();
     assert!(world.kill9(keeper));
     world.until("another keeper", || world.manager().1 != keeper);
@@ -242,7 +242,7 @@ fn no_request_fails_while_daemon_and_keeper_are_killed() {
 }
 
 /// Says that it is over when it is dropped.
-struct End<'a>(&'a AtomicBool);
+pub struct End<'a>(pub &'a AtomicBool);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {

@@ -11,6 +11,7 @@ mod addresses;
 mod api;
 mod bad_days;
 mod bad_input;
+mod balance;
 mod damage;
 mod disk;
 mod doctor;

@@ -207,6 +207,24 @@ fn a_hung_daemon_is_replaced_and_apps_do_not_notice() {
 }
 
 #[test]
+fn a_hung_daemon_is_replaced_after_an_upgrade_as_well() {
+    let world = World::new();
+    let mut manager = Manager::new(&world);
+    let mut keeper = manager.start(&world, Some(4_000_000));
+    world.until("a sign of life", || manager.heard("WATCHDOG=1"));
+    world.run(&["start", "sleep 1000", "--name", "a"]).ok();
+    let pids = world.pids("a");
+    world.run(&["upgrade"]).ok();
+    let (daemon, _) = world.manager();
+    signal(u32::try_from(daemon).unwrap(), Signal::STOP);
+    world.until("the end of the hung one", || !lives(daemon));
+    assert_eq!(world.pids("a"), pids);
+    assert_eq!(world.manager().1, i64::from(keeper.id()));
+    world.run(&["kill"]).ok();
+    assert!(keeper.wait().unwrap().success());
+}
+
+#[test]
 fn a_keeper_that_is_one_too_many_says_so_with_a_code_of_its_own() {
     let world = World::new();
     world.run(&["start", "sleep 1000", "--name", "a"]).ok();

@@ -166,7 +166,35 @@ fn listener(socket: &ListenerStatus) -> String {
         Some(1) => notes.push("1 connection waits".to_owned()),
         Some(many) => notes.push(format!("{many} connections wait")),
     }
-    format!("{} ({})", socket.address, notes.join(", "))
+    let spread = balance(socket).map_or_else(String::new, |text| format!("  {text}"));
+    format!("{} ({}){spread}", socket.address, notes.join(", "))
+}
+
+/// `even, waiting 0+3+0; out of rotation: 1`.
+fn balance(socket: &ListenerStatus) -> Option<String> {
+    let live = socket.balance?;
+    let mut text = match (socket.wanted_balance, &socket.balance_reason) {
+        (Some(wanted), Some(why)) => format!("{live} instead of {wanted}: {}", safe(why)),
+        (_, _) => live.to_string(),
+    };
+    if socket.queued.is_some_and(|queued| queued > 0) {
+        let queues: Vec<String> = socket
+            .slots
+            .iter()
+            .map(|slot| slot.queued.unwrap_or(0).to_string())
+            .collect();
+        text.push_str(&format!(", waiting {}", queues.join("+")));
+    }
+    let out: Vec<String> = socket
+        .slots
+        .iter()
+        .filter(|slot| !slot.in_rotation)
+        .map(|slot| slot.slot.to_string())
+        .collect();
+    if !out.is_empty() {
+        text.push_str(&format!("; out of rotation: {}", out.join(", ")));
+    }
+    Some(text)
 }
 
 /// As it could be typed.

@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 use crate::model::env::EnvMap;
-use crate::model::listen::{FIRST_FD, only_tcp};
+use crate::model::listen::{counted, next_number, only_tcp};
 use crate::model::names::AppId;
 use crate::model::ostext::OsText;
 use crate::model::placeholder;
@@ -10,7 +10,7 @@ use crate::model::spec::{AppSpec, Ready};
 
 /// The number after the app's sockets, which the IPC channel gets.
 pub(crate) fn channel_number(spec: &AppSpec) -> i32 {
-    let next = FIRST_FD + i32::try_from(spec.listen.len()).unwrap_or(0);
+    let next = next_number(&spec.listen);
     if spec.ready == Ready::Fd(next) { next + 1 } else { next }
 }
 
@@ -58,11 +58,11 @@ impl Daemon {
 
     /// Adds how many sockets a process inherits, and their names.
     pub(crate) fn socket_numbers(spec: &AppSpec, env: &mut EnvMap) {
-        if spec.listen.is_empty() {
+        let names: Vec<&str> = counted(&spec.listen).map(|entry| entry.name.as_str()).collect();
+        if names.is_empty() {
             return;
         }
-        let names: Vec<&str> = spec.listen.iter().map(|entry| entry.name.as_str()).collect();
-        env.insert("LISTEN_FDS".into(), spec.listen.len().to_string().into());
+        env.insert("LISTEN_FDS".into(), names.len().to_string().into());
         env.insert("LISTEN_FDNAMES".into(), names.join(":").into());
     }
 }

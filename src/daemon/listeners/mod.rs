@@ -3,48 +3,66 @@
 //! ```text
 //!   a request that starts something ─▶ reserve (bind; refuse before anything changes)
 //!   Spawn ─▶ take: held already, reserved, or bound now ─▶ a copy to the keeper, a copy to the instance
+//!   a run comes, is ready, is told to stop ─▶ the kernel chooses among the slots in rotation
+//!   a slot is needed no more ─▶ nothing new ─▶ its queue is empty ─▶ close
 //!   no wanted slot and no run needs it any more ─▶ close: its file, our copy, the keeper's copy
 //! ```
 //!
 //! A socket outlives the instances that use it, so what waits in its queue is served by the next one; the keeper's
 //! copy outlives the daemon, the daemon's copy the keeper, an instance's copy both ([`recover`]).
 
+mod cluster;
+mod drain;
+mod group;
 mod hand;
+mod names;
 mod open;
 pub(crate) mod recover;
+mod rescue;
+mod rotation;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use crate::daemon::{Answer, Daemon};
 use crate::keeper::protocol::ToKeeper;
+use crate::model::balance::Balance;
+use crate::model::duration::Millis;
 use crate::model::listen::{Address, ListenSpec};
-use crate::model::names::{AppId, AppName};
-use crate::os::{fds, fsx, socket};
+use crate::model::names::{AppId, AppName, RunId, Slot};
+use crate::model::spec::AppSpec;
+use crate::os::{clock, fsx, socket};
 use crate::supervise::app::App;
 
+use group::Group;
+
 pub(crate) use hand::channel_number;
+pub(crate) use names::{CLUSTER, LISTEN};
 pub(crate) use open::validate;
 
-/// One bound socket.
-#[derive(Debug)]
-struct Listener {
-    fd: Arc<OwnedFd>,
-    spec: ListenSpec,
-    inode: u64,
-    port: Option<u16>,
-}
+/// How long a slot's socket stays that nobody needs: connections whose handshake was under way when it left the
+/// rotation still arrive.
+const LINGER: Millis = Millis(1_000);
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     /// By app and [`ListenSpec::key`].
-    held: BTreeMap<AppId, BTreeMap<String, Listener>>,
-    /// What workers of Node clusters have asked for.
-    dynamic: BTreeMap<AppId, BTreeMap<String, ListenSpec>>,
+    groups: BTreeMap<AppId, BTreeMap<String, Group>>,
+    /// Runs that hold another slot's socket than their own.
+    elsewhere: BTreeMap<RunId, BTreeMap<String, Slot>>,
+    /// Runs that are about to be told to stop, when they have accepted what waits for them.
+    emptying: BTreeSet<RunId>,
+    /// Queues that nobody will accept from.
+    rescues: BTreeMap<(AppId, String, Slot), AbortHandle>,
+    /// Apps that are looked at again when a socket may be closed.
+    lingering: BTreeSet<AppId>,
     /// Bound for requests that are not answered yet; gone when nobody took them and the request is over.
     reserved: BTreeMap<(AppName, String), Weak<OwnedFd>>,
     /// The keeper was told to close something and has not said since that it is done.
@@ -65,147 +83,253 @@ enum Waiting {
     Request(oneshot::Sender<()>),
 }
 
-/// What the keeper calls it.
-fn stored_name(app: AppId, key: &str) -> String {
-    format!("listen/{}/{key}", app.0)
+/// How connections are spread over the instances of a spec.
+fn balance(spec: &AppSpec) -> Balance {
+    spec.balance.unwrap_or(Balance::Even)
 }
 
-/// The keys an app needs: of all its specs in use while anything of it is to run, else of those that runs have.
-fn needed(app: &App) -> BTreeSet<String> {
+/// Every slot has its own socket of this entry.
+fn is_per_slot(spec: &AppSpec, entry: &ListenSpec) -> bool {
+    entry.address.inet().is_some() && balance(spec).has_slots()
+}
+
+/// What an app needs: how many slots of each key, of all its specs in use while anything of it is to run, else of
+/// those that runs have.
+fn needed(app: &App) -> BTreeMap<String, Slot> {
     let to_run = app.wanted_slots().any(|slot| {
         app.slots
             .get(slot as usize)
             .is_none_or(|record| !record.completed || app.current(slot).is_some())
     });
-    let used = |generation: u32| to_run || app.runs.values().any(|run| run.generation == generation);
-    app.specs
-        .iter()
-        .filter(|(generation, _)| used(**generation))
-        .flat_map(|(_, spec)| spec.listen.iter().map(ListenSpec::key))
-        .collect()
+    let mut needed = BTreeMap::new();
+    for (generation, spec) in &app.specs {
+        let runs = app.runs.values().filter(|run| run.generation == *generation);
+        let of_runs = runs.map(|run| run.slot + 1).max();
+        let desired = to_run.then_some(app.desired);
+        let Some(slots) = of_runs.max(desired) else { continue };
+        for entry in &spec.listen {
+            let count = if is_per_slot(spec, entry) { slots } else { 1 };
+            let known = needed.entry(entry.key()).or_insert(count);
+            *known = count.max(*known);
+        }
+    }
+    needed
 }
 
 impl Listeners {
-    fn get(&self, app: AppId, key: &str) -> Option<&Listener> {
-        self.held.get(&app)?.get(key)
+    fn get(&self, app: AppId, key: &str) -> Option<&Group> {
+        self.groups.get(&app)?.get(key)
+    }
+
+    fn group_mut(&mut self, app: AppId, key: &str) -> Option<&mut Group> {
+        self.groups.get_mut(&app)?.get_mut(key)
     }
 
     /// Inode numbers of all: an instance that holds one has not bound anything itself.
     pub(crate) fn inodes(&self) -> BTreeSet<u64> {
-        let all = self.held.values().flat_map(BTreeMap::values);
-        all.map(|listener| listener.inode).collect()
+        let groups = self.groups.values().flat_map(BTreeMap::values);
+        let members = groups.flat_map(|group| group.members.values());
+        members.map(|member| member.inode).collect()
     }
 
     /// The port an entry has, or will have.
     pub(crate) fn port(&self, app: AppId, spec: &ListenSpec) -> Option<u16> {
         let said = spec.address.inet()?.port();
-        let bound = self.get(app, &spec.key()).and_then(|listener| listener.port);
+        let bound = self.get(app, &spec.key()).and_then(|group| group.port);
         bound.or((said != 0).then_some(said))
     }
 
-    /// Whether it is bound, and (if asked for) how many connections wait.
-    pub(crate) fn state(&self, app: AppId, spec: &ListenSpec, queue: bool) -> (bool, Option<u32>) {
-        match self.get(app, &spec.key()) {
-            Some(listener) => (true, queue.then(|| socket::queued(&listener.fd)).flatten()),
-            None => (false, None),
+    /// Nothing is left of a run.
+    pub(crate) fn forget(&mut self, run: RunId) {
+        self.elsewhere.remove(&run);
+        self.emptying.remove(&run);
+        for group in self.groups.values_mut().flat_map(BTreeMap::values_mut) {
+            if let Some(asked) = &mut group.asked {
+                asked.remove(&run);
+            }
         }
     }
 
-    /// Of an app: those that no spec in force names any more are listed, too.
-    pub(crate) fn specs_of(&self, app: &App) -> Vec<ListenSpec> {
-        let mut list = app.spec().listen.clone();
-        let held = self.held.get(&app.id).into_iter().flat_map(BTreeMap::values);
-        for listener in held {
-            if !list.iter().any(|known| known.key() == listener.spec.key()) {
-                list.push(listener.spec.clone());
-            }
+    /// The slot whose socket of this group a run accepts from.
+    fn seat_of(&self, app: &App, key: &str, group: &Group, run: RunId) -> Option<Slot> {
+        let record = app.runs.get(&run)?;
+        if let Some(slot) = self.elsewhere.get(&run).and_then(|keys| keys.get(key)) {
+            return Some(*slot);
         }
-        list
+        let spec = app.spec_of(record);
+        let own = if is_per_slot(spec, &group.spec) { record.slot } else { 0 };
+        match &group.asked {
+            Some(asked) => asked.contains(&run).then_some(own),
+            None => spec.listen.iter().any(|entry| entry.key() == key).then_some(own),
+        }
     }
 }
 
 impl Daemon {
     /// Takes a bound socket into the books, and gives the keeper a copy.
-    fn keep_socket(&mut self, app: AppId, spec: &ListenSpec, fd: Arc<OwnedFd>) {
-        let key = spec.key();
-        self.keeper_send(
-            &ToKeeper::Store {
-                name: stored_name(app, &key),
-            },
-            vec![Arc::clone(&fd)],
-        );
-        self.enter_socket(app, spec.clone(), fd);
+    fn keep_socket(&mut self, app: AppId, spec: &ListenSpec, dynamic: bool, slot: Slot, fd: Arc<OwnedFd>) {
+        self.enter_socket(app, spec, dynamic, slot, fd);
+        self.store_socket(app, &spec.key(), slot);
     }
 
-    fn enter_socket(&mut self, app: AppId, spec: ListenSpec, fd: Arc<OwnedFd>) {
+    fn store_socket(&mut self, app: AppId, key: &str, slot: Slot) {
+        let Some(group) = self.listeners.get(app, key) else {
+            return;
+        };
+        if let Some(member) = group.members.get(&slot) {
+            let name = names::stored(app, group, slot);
+            let fd = Arc::clone(&member.fd);
+            self.keeper_send(&ToKeeper::Store { name }, vec![fd]);
+        }
+    }
+
+    fn enter_socket(&mut self, app: AppId, spec: &ListenSpec, dynamic: bool, slot: Slot, fd: Arc<OwnedFd>) {
         let key = spec.key();
         let port = spec.address.inet().and_then(|_| socket::port(&fd));
         let chosen = spec.address.inet().is_some_and(|address| address.port() == 0);
-        if let (Some(port), true, Some(app)) = (port, chosen, self.core.apps.get_mut(&app)) {
-            app.ports.insert(key.clone(), port);
+        if let Some(record) = self.core.apps.get_mut(&app) {
+            if let (Some(port), true) = (port, chosen) {
+                record.ports.insert(key.clone(), port);
+            }
+            if dynamic {
+                record.ports.insert(names::record(spec), port.unwrap_or(0));
+            }
         }
-        let listener = Listener {
-            inode: fds::inode(&fd).unwrap_or(0),
-            port,
-            fd,
-            spec,
-        };
-        self.listeners.held.entry(app).or_default().insert(key, listener);
+        let groups = self.listeners.groups.entry(app).or_default();
+        let group = groups.entry(key).or_insert_with(|| Group::new(spec.clone(), dynamic));
+        group.port = port;
+        group.enter(slot, fd);
     }
 
     /// Closes what an app needs no more.
     pub(crate) fn tend_listeners(&mut self, app: AppId) {
-        let Some(held) = self.listeners.held.get(&app) else {
+        let Some(groups) = self.listeners.groups.get(&app) else {
             return;
         };
         let known = self.core.apps.get(&app);
-        let mut needed = known.map(needed).unwrap_or_default();
-        if known.is_some_and(|app| app.wanted_slots().next().is_some() || !app.runs.is_empty()) {
-            needed.extend(
-                self.listeners
-                    .dynamic
-                    .get(&app)
-                    .into_iter()
-                    .flat_map(BTreeMap::keys)
-                    .cloned(),
-            );
-        } else {
-            self.listeners.dynamic.remove(&app);
+        let needed = known.map(needed).unwrap_or_default();
+        let runs = known.and_then(|app| app.runs.values().map(|run| run.slot + 1).max());
+        let wanted = known.filter(|app| app.wanted_slots().next().is_some());
+        let cluster = wanted.map(|app| app.desired).max(runs);
+        let size = |(key, group): (&String, &Group)| {
+            let slots = match group.asked {
+                Some(_) => cluster,
+                None => needed.get(key).copied(),
+            };
+            (key.clone(), slots)
+        };
+        let sizes: Vec<(String, Option<Slot>)> = groups.iter().map(size).collect();
+        for (key, slots) in sizes {
+            match slots {
+                None => self.close_group(app, &key),
+                Some(slots) => self.close_above(app, &key, slots.max(1)),
+            }
         }
-        let idle: Vec<String> = held.keys().filter(|key| !needed.contains(*key)).cloned().collect();
-        for key in idle {
-            self.close_socket(app, &key);
+        self.follow_rotation(app);
+    }
+
+    fn close_group(&mut self, app: AppId, key: &str) {
+        let Some(groups) = self.listeners.groups.get_mut(&app) else {
+            return;
+        };
+        let Some(group) = groups.remove(key) else { return };
+        if groups.is_empty() {
+            self.listeners.groups.remove(&app);
+        }
+        remove_file(&group.spec.address);
+        if let (Some(record), Some(_)) = (self.core.apps.get_mut(&app), &group.asked) {
+            record.ports.remove(&names::record(&group.spec));
+        }
+        self.end_rescues(app, key);
+        for slot in group.members.keys() {
+            let name = names::stored(app, &group, *slot);
+            self.keeper_send(&ToKeeper::Drop { name }, Vec::new());
+        }
+        self.listeners.closing = true;
+    }
+
+    /// Closes the sockets of slots from `slots` on, the highest first, that have been of no use for long enough.
+    fn close_above(&mut self, app: AppId, key: &str, slots: Slot) {
+        let now = clock::monotonic();
+        loop {
+            let Some(group) = self.listeners.group_mut(app, key) else {
+                return;
+            };
+            for (_, member) in group.members.range_mut(..slots) {
+                member.idle_since = None;
+            }
+            let Some(slot) = group.members.keys().next_back().copied().filter(|slot| *slot >= slots) else {
+                return;
+            };
+            let waits = group.queued(slot).is_some_and(|queued| queued > 0);
+            let Some(member) = group.members.get_mut(&slot) else {
+                return;
+            };
+            if waits {
+                member.idle_since = None;
+                self.tend_later(app);
+                return;
+            }
+            let since = *member.idle_since.get_or_insert(now);
+            if now < since.after(LINGER) {
+                self.tend_later(app);
+                return;
+            }
+            self.close_slot(app, key, slot);
         }
     }
 
-    fn close_socket(&mut self, app: AppId, key: &str) {
-        let Some(held) = self.listeners.held.get_mut(&app) else {
+    fn tend_later(&mut self, app: AppId) {
+        if !self.listeners.lingering.insert(app) {
+            return;
+        }
+        let mail = self.mail.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LINGER.to_std() + Duration::from_millis(10)).await;
+            mail.post(move |daemon| {
+                daemon.listeners.lingering.remove(&app);
+                daemon.tend_listeners(app);
+            });
+        });
+    }
+
+    /// Closes the socket of a slot.
+    fn close_slot(&mut self, app: AppId, key: &str, slot: Slot) {
+        let Some(group) = self.listeners.group_mut(app, key) else {
             return;
         };
-        if let Some(listener) = held.remove(key) {
-            remove_file(&listener.spec.address);
-        }
-        if held.is_empty() {
-            self.listeners.held.remove(&app);
-        }
-        self.keeper_send(
-            &ToKeeper::Drop {
-                name: stored_name(app, key),
-            },
-            Vec::new(),
+        let Some(member) = group.members.get(&slot) else { return };
+        // Whoever has a copy: it leaves the kernel's group now, and not when the last copy is gone.
+        socket::unlisten(&member.fd);
+        let mut old = vec![names::stored(app, group, slot)];
+        let last = group.order.as_ref().and_then(|order| order.last().copied());
+        old.extend(
+            last.filter(|last| *last != slot)
+                .map(|last| names::stored(app, group, last)),
         );
+        let moved = group.leave(slot);
         self.listeners.closing = true;
+        for name in old {
+            self.keeper_send(&ToKeeper::Drop { name }, Vec::new());
+        }
+        if let Some(moved) = moved {
+            self.store_socket(app, key, moved);
+        }
     }
 
     /// Gives a new keeper copies of all.
     pub(crate) fn store_sockets(&mut self) {
         let all: Vec<(String, Arc<OwnedFd>)> = self
             .listeners
-            .held
+            .groups
             .iter()
-            .flat_map(|(app, held)| {
-                held.iter()
-                    .map(|(key, listener)| (stored_name(*app, key), Arc::clone(&listener.fd)))
+            .flat_map(|(app, groups)| groups.values().map(move |group| (*app, group)))
+            .flat_map(|(app, group)| {
+                let named = move |slot: &Slot| names::stored(app, group, *slot);
+                group
+                    .members
+                    .iter()
+                    .map(move |(slot, member)| (named(slot), Arc::clone(&member.fd)))
             })
             .collect();
         for (name, fd) in all {

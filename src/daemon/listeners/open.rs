@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{Listener, remove_file};
+use super::{is_per_slot, remove_file};
 use crate::daemon::Daemon;
 use crate::daemon::runs::Handle;
 use crate::daemon::text::cause;
@@ -46,6 +46,9 @@ pub(crate) fn validate(spec: &AppSpec) -> Result<(), String> {
             "{} sockets are too many; {MAX_LISTENERS} are possible",
             list.len()
         ));
+    }
+    if list.iter().filter(|entry| entry.stdin).count() > 1 {
+        return Err("two sockets cannot both be descriptor 0 (`stdin`)".into());
     }
     for (at, spec) in list.iter().enumerate() {
         if list.iter().take(at).any(|other| other.address == spec.address) {
@@ -126,64 +129,69 @@ impl Daemon {
         }
     }
 
-    /// The socket that a worker of a Node cluster asked for, made when the first one asks: it belongs to the app as
-    /// those of `listen` do.
-    ///
-    /// # Errors
-    /// The system's own.
-    pub(crate) fn cluster_socket(&mut self, app: AppId, slot: Slot, wanted: &ListenSpec) -> io::Result<Arc<OwnedFd>> {
-        let _ = slot;
-        let key = wanted.key();
-        if let Some(held) = self.listeners.get(app, &key) {
-            return Ok(Arc::clone(&held.fd));
-        }
-        let fd = Arc::new(self.bind_socket(Some(app), wanted)?);
-        self.listeners
-            .dynamic
-            .entry(app)
-            .or_default()
-            .insert(key, wanted.clone());
-        self.keep_socket(app, wanted, Arc::clone(&fd));
-        Ok(fd)
-    }
-
     /// The sockets of a process that is about to start, in the order of its spec.
     ///
     /// # Errors
     /// One cannot be bound; a sentence for people.
-    pub(crate) fn sockets_for(&mut self, app: AppId, spec: &AppSpec) -> Result<Vec<Arc<OwnedFd>>, String> {
+    pub(crate) fn sockets_for(&mut self, app: AppId, slot: Slot, spec: &AppSpec) -> Result<Vec<Arc<OwnedFd>>, String> {
         let mut list = Vec::with_capacity(spec.listen.len());
         for wanted in &spec.listen {
-            list.push(
-                self.socket_for(app, &spec.name, wanted)
-                    .map_err(|trouble| trouble.why)?,
-            );
+            let slot = if is_per_slot(spec, wanted) { slot } else { 0 };
+            let made = self.socket_for(app, slot, wanted, false);
+            list.push(made.map_err(|error| self.trouble(&spec.name, wanted, &error).why)?);
+        }
+        if !list.is_empty() {
+            self.follow_rotation(app);
         }
         Ok(list)
     }
 
-    fn socket_for(&mut self, app: AppId, name: &AppName, wanted: &ListenSpec) -> Result<Arc<OwnedFd>, Trouble> {
+    /// The socket of a slot, and before it those of all slots below. The caller has the rotation followed.
+    pub(super) fn socket_for(
+        &mut self,
+        app: AppId,
+        slot: Slot,
+        wanted: &ListenSpec,
+        dynamic: bool,
+    ) -> io::Result<Arc<OwnedFd>> {
         let key = wanted.key();
-        let held = self.listeners.held.get_mut(&app).and_then(|held| held.get_mut(&key));
-        if let Some(Listener { fd, spec, .. }) = held {
-            if spec != wanted {
-                if let Err(error) = socket::adjust(&*fd, wanted) {
-                    tracing::warn!("{}: {}", wanted.address, cause(&error));
-                }
-                spec.clone_from(wanted);
-            }
-            return Ok(Arc::clone(fd));
+        self.first_socket(app, &key, wanted, dynamic)?;
+        let group = self.listeners.group_mut(app, &key).ok_or(io::ErrorKind::NotFound)?;
+        let first = group.any().map(Arc::clone).ok_or(io::ErrorKind::NotFound)?;
+        let missing: Vec<Slot> = (0..=slot).filter(|slot| !group.members.contains_key(slot)).collect();
+        if !missing.is_empty() {
+            group.pin();
         }
-        let reserved = self.listeners.reserved.remove(&(name.clone(), key));
+        for slot in missing {
+            let fd = Arc::new(socket::join(wanted, &first)?);
+            self.keep_socket(app, wanted, dynamic, slot, fd);
+        }
+        let group = self.listeners.get(app, &key).ok_or(io::ErrorKind::NotFound)?;
+        let member = group.members.get(&slot).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::clone(&member.fd))
+    }
+
+    /// Has at least one socket of an entry, as the entry wants it.
+    fn first_socket(&mut self, app: AppId, key: &str, wanted: &ListenSpec, dynamic: bool) -> io::Result<()> {
+        if let Some(group) = self.listeners.group_mut(app, key) {
+            if group.spec != *wanted && !dynamic {
+                for member in group.members.values() {
+                    if let Err(error) = socket::adjust(&member.fd, wanted) {
+                        tracing::warn!("{}: {}", wanted.address, cause(&error));
+                    }
+                }
+                group.spec.clone_from(wanted);
+            }
+            return Ok(());
+        }
+        let name = self.core.apps.get(&app).map(|app| app.name().clone());
+        let reserved = name.and_then(|name| self.listeners.reserved.remove(&(name, key.to_owned())));
         let fd = match reserved.and_then(|reserved| reserved.upgrade()) {
             Some(fd) => fd,
-            None => Arc::new(
-                self.bind_socket(Some(app), wanted)
-                    .map_err(|error| self.trouble(name, wanted, &error))?,
-            ),
+            None => Arc::new(self.bind_socket(Some(app), wanted)?),
         };
-        self.keep_socket(app, wanted, Arc::clone(&fd));
-        Ok(fd)
+        self.keep_socket(app, wanted, dynamic, 0, fd);
+        Ok(())
     }
 
     /// With the port that the kernel chose for this app before, if that is still free.
@@ -250,6 +258,11 @@ impl Daemon {
                 "this machine has no IPv6".to_owned(),
                 "use an IPv4 address, such as 0.0.0.0".to_owned(),
             ),
+            (io::ErrorKind::InvalidInput, Address::Unix(_)) => (
+                cause(error),
+                "`owner` and `group` are names or numbers; `getent passwd` and `getent group` list the names"
+                    .to_owned(),
+            ),
             (_, Address::Unix(path)) => (
                 cause(error),
                 format!("check the folder of {path}: clmgr must be able to write to it"),
@@ -307,8 +320,8 @@ impl Daemon {
 
     /// The app whose socket excludes this one, and that socket's address.
     fn owner_of(&self, wanted: &ListenSpec) -> Option<(AppName, Address)> {
-        for (id, held) in &self.listeners.held {
-            for Listener { spec, port, .. } in held.values() {
+        for (id, groups) in &self.listeners.groups {
+            for super::group::Group { spec, port, .. } in groups.values() {
                 if bound(spec, *port).collides(wanted) {
                     let name = self.core.apps.get(id).map(|app| app.name().clone())?;
                     return Some((name, bound(spec, *port).address));

@@ -1,92 +1,114 @@
 //! Taking the sockets over: from the keeper, or from a living instance where keeper and daemon died together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{remove_file, stored_name};
+use super::{is_per_slot, names, remove_file};
 use crate::daemon::Daemon;
 use crate::daemon::text::cause;
 use crate::keeper::protocol::ToKeeper;
 use crate::model::event::EventKind;
-use crate::model::listen::{Address, FIRST_FD, ListenSpec};
-use crate::model::names::{AppId, RunId};
-use crate::os::{clock, pidfd, socket};
+use crate::model::listen::{Address, ListenSpec, numbers};
+use crate::model::names::{AppId, RunId, Slot};
+use crate::os::{clock, fds, listening, pidfd, socket};
 
 /// Sockets the keeper had, by their stored names.
 pub(crate) type Stored = BTreeMap<String, OwnedFd>;
 
-/// How the stored names of sockets begin.
-pub(crate) const PREFIX: &str = "listen/";
+/// What is found out on the way.
+#[derive(Debug, Default)]
+struct Found {
+    /// The places that slots had in the kernel's order.
+    places: BTreeMap<(AppId, String), BTreeMap<Slot, Option<u32>>>,
+    /// What the keeper has.
+    stored: BTreeSet<String>,
+    /// Why some could not be taken back.
+    lost: BTreeMap<(AppId, String), String>,
+}
 
 impl Daemon {
     /// Before anything is started, so that nothing is bound that exists. `fresh`: the keeper is new, and what is
     /// missing was not missed before.
     pub(crate) fn recover_sockets(&mut self, stored: Stored, fresh: bool) {
+        let mut found = Found::default();
         for (name, fd) in stored {
-            self.recover_stored(&name, fd);
+            self.recover_stored(name, fd, &mut found);
         }
-        let living: Vec<(RunId, AppId)> = self
+        let living: Vec<(RunId, AppId, Slot)> = self
             .handles
             .iter()
             .filter(|(_, handle)| handle.exit.is_none() && pidfd::alive(&handle.pidfd))
-            .map(|(run, handle)| (*run, handle.app))
+            .map(|(run, handle)| (*run, handle.app, handle.slot))
             .collect();
-        let mut lost = BTreeMap::new();
-        for (run, app) in living {
-            self.recover_from(run, app, &mut lost);
+        for (run, app, slot) in living {
+            self.recover_from(run, app, slot, &mut found);
+            self.recover_asked(run, app, slot, &mut found);
         }
-        for ((app, key), why) in lost {
+        self.settle(&found);
+        for ((app, key), why) in found.lost {
             if fresh && self.listeners.get(app, &key).is_none() {
                 tracing::warn!("{why}");
                 self.hub.announce(clock::wall(), EventKind::ListenerLost, why);
             }
         }
-        let apps: Vec<AppId> = self.listeners.held.keys().copied().collect();
+        let apps: Vec<AppId> = self.listeners.groups.keys().copied().collect();
         for app in apps {
             self.tend_listeners(app);
         }
     }
 
-    fn recover_stored(&mut self, name: &str, fd: OwnedFd) {
-        let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'));
-        let Some((id, key)) = parts.and_then(|(id, key)| Some((AppId(id.parse().ok()?), key))) else {
-            return;
-        };
-        let app = self.core.apps.get(&id);
-        let mut specs = app.into_iter().flat_map(|app| app.specs.values());
-        let spec = specs
-            .find_map(|spec| spec.listen.iter().find(|entry| entry.key() == key))
-            .cloned();
+    fn recover_stored(&mut self, name: String, fd: OwnedFd, found: &mut Found) {
+        let Some(parsed) = names::parse(&name) else { return };
+        let (key, slot, place) = names::split(parsed.rest);
+        let spec = self
+            .spec_stored(&parsed, parsed.rest)
+            .map(|spec| (spec, 0, Some(0)))
+            .filter(|(spec, _, _)| socket::is(&fd, spec))
+            .or_else(|| Some((self.spec_stored(&parsed, key)?, slot, place)));
         match spec {
-            Some(spec) if socket::is(&fd, &spec) => self.enter_socket(id, spec, Arc::new(fd)),
+            Some((spec, slot, place)) if socket::is(&fd, &spec) => {
+                self.enter_socket(parsed.app, &spec, parsed.backlog.is_some(), slot, Arc::new(fd));
+                let places = found.places.entry((parsed.app, spec.key())).or_default();
+                places.insert(slot, place);
+                found.stored.insert(name);
+            }
             Some(_) | None => {
                 if spec.is_none()
-                    && let Ok(address @ Address::Unix(_)) = key.parse::<Address>()
+                    && let Ok(address @ Address::Unix(_)) = parsed.rest.parse::<Address>()
                 {
                     remove_file(&address);
                 }
-                self.keeper_send(&ToKeeper::Drop { name: name.to_owned() }, Vec::new());
+                self.keeper_send(&ToKeeper::Drop { name }, Vec::new());
             }
         }
     }
 
-    /// The sockets that a living process has and we have not.
-    fn recover_from(&mut self, run: RunId, app: AppId, lost: &mut BTreeMap<(AppId, String), String>) {
+    /// What a stored socket was made for, if it is still known.
+    fn spec_stored(&self, name: &names::Name<'_>, key: &str) -> Option<ListenSpec> {
+        let app = self.core.apps.get(&name.app)?;
+        if let Some(backlog) = name.backlog {
+            return names::rebuilt(backlog, key);
+        }
+        let mut entries = app.specs.values().flat_map(|spec| &spec.listen);
+        entries.find(|entry| entry.key() == key).cloned()
+    }
+
+    /// The sockets of `listen` that a living process has and we have not.
+    fn recover_from(&mut self, run: RunId, app: AppId, slot: Slot, found: &mut Found) {
         let Some(spec) = self.spec_of(run) else { return };
-        for (number, wanted) in (FIRST_FD..).zip(&spec.listen) {
+        for (number, wanted) in numbers(&spec.listen).into_iter().zip(&spec.listen) {
             let key = wanted.key();
-            if self.listeners.get(app, &key).is_some() {
-                continue;
-            }
+            let slot = if is_per_slot(&spec, wanted) { slot } else { 0 };
             let Some(handle) = self.handles.get(&run) else { return };
             let pid = handle.pid;
             match take_back(&handle.pidfd, number, wanted) {
                 Ok(fd) => {
-                    self.keep_socket(app, wanted, Arc::new(fd));
-                    let message = format!("{} of {} was taken back from process {pid}", wanted.address, spec.name);
-                    tracing::info!(name = stored_name(app, &key), "{message}");
-                    self.hub.announce(clock::wall(), EventKind::Adopted, message);
+                    if self.take_in_socket(run, app, slot, wanted, false, fd, found) {
+                        let message = format!("{} of {} was taken back from process {pid}", wanted.address, spec.name);
+                        tracing::info!("{message}");
+                        self.hub.announce(clock::wall(), EventKind::Adopted, message);
+                    }
                 }
                 Err(why) => {
                     let message = format!(
@@ -94,9 +116,109 @@ impl Daemon {
                          instance cannot listen there before the old ones have stopped",
                         wanted.address, spec.name
                     );
-                    lost.insert((app, key), message);
+                    found.lost.insert((app, key), message);
                 }
             }
+        }
+    }
+
+    /// The sockets that a worker of a Node cluster has asked for.
+    fn recover_asked(&mut self, run: RunId, app: AppId, slot: Slot, found: &mut Found) {
+        let recorded: Vec<(ListenSpec, u16)> = self
+            .core
+            .apps
+            .get(&app)
+            .into_iter()
+            .flat_map(|app| &app.ports)
+            .filter_map(|(name, port)| Some((names::recorded(name)?, *port)))
+            .collect();
+        let (Some(handle), false) = (self.handles.get(&run), recorded.is_empty()) else {
+            return;
+        };
+        let pidfd = Arc::clone(&handle.pidfd);
+        let held = listening::sockets_by_number(handle.pid);
+        for (wanted, port) in recorded {
+            let mut bound = wanted.clone();
+            if let Address::Tcp(address) | Address::Udp(address) = &mut bound.address {
+                address.set_port(port);
+            }
+            let fd = held.iter().find_map(|number| take_back(&pidfd, *number, &bound).ok());
+            let Some(fd) = fd else { continue };
+            let per_slot = self
+                .core
+                .apps
+                .get(&app)
+                .is_some_and(|app| is_per_slot(app.spec(), &wanted));
+            let own = if per_slot && matches!(wanted.address, Address::Tcp(_)) {
+                slot
+            } else {
+                0
+            };
+            if self.take_in_socket(run, app, own, &wanted, true, fd, found) {
+                tracing::info!("{} was taken back from process {run}", bound.address);
+            }
+            let group = self.listeners.group_mut(app, &wanted.key());
+            if let Some(asked) = group.and_then(|group| group.asked.as_mut()) {
+                asked.insert(run);
+            }
+        }
+    }
+
+    /// Takes a socket in that a process has; false if it is one of ours already.
+    #[expect(clippy::too_many_arguments, reason = "each says whose it is, or what")]
+    fn take_in_socket(
+        &mut self,
+        run: RunId,
+        app: AppId,
+        slot: Slot,
+        wanted: &ListenSpec,
+        dynamic: bool,
+        fd: OwnedFd,
+        found: &mut Found,
+    ) -> bool {
+        let key = wanted.key();
+        let inode = fds::inode(&fd).unwrap_or(0);
+        if let Some(group) = self.listeners.get(app, &key) {
+            let known = group.members.iter().find(|(_, member)| member.inode == inode);
+            if let Some(held) = known.map(|(held, _)| *held) {
+                if held != slot {
+                    // It was started when all had one socket.
+                    let elsewhere = self.listeners.elsewhere.entry(run).or_default();
+                    elsewhere.insert(key, held);
+                }
+                return false;
+            }
+            if group.members.contains_key(&slot) {
+                return false;
+            }
+        }
+        self.enter_socket(app, wanted, dynamic, slot, Arc::new(fd));
+        found.places.entry((app, key)).or_default().insert(slot, Some(slot));
+        true
+    }
+
+    /// Everything is there: the kernel's order, and with it the keeper's names.
+    fn settle(&mut self, found: &Found) {
+        let mut named = BTreeSet::new();
+        for ((app, key), places) in &found.places {
+            let Some(group) = self.listeners.group_mut(*app, key) else {
+                continue;
+            };
+            group.reorder(places);
+            let slots: Vec<Slot> = group.members.keys().copied().collect();
+            for slot in slots {
+                let name = self
+                    .listeners
+                    .get(*app, key)
+                    .map(|group| names::stored(*app, group, slot));
+                if let Some(name) = name.filter(|name| named.insert(name.clone()) && !found.stored.contains(name)) {
+                    tracing::debug!("{name} is given to the keeper");
+                    self.store_socket(*app, key, slot);
+                }
+            }
+        }
+        for name in found.stored.difference(&named) {
+            self.keeper_send(&ToKeeper::Drop { name: name.clone() }, Vec::new());
         }
     }
 }
