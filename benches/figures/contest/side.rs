@@ -104,7 +104,7 @@ impl<'b> Side<'b> {
                 thread::sleep(Duration::from_millis(50));
                 continue;
             }
-            let tally = self.load(Pattern::Close(BUSY), Duration::from_millis(200), &[])?;
+            let tally = self.load(Pattern::Close(BUSY), Duration::from_millis(200), &addresses())?;
             seen.extend(tally.workers());
             if seen.len() == WORKERS {
                 return Ok(());
@@ -129,6 +129,11 @@ impl Drop for Hold<'_> {
             Self::Home(_) => {}
         }
     }
+}
+
+/// Enough client addresses for every worker to have some.
+pub(crate) fn addresses() -> Vec<Ipv4Addr> {
+    (1..=200).map(|last| Ipv4Addr::new(127, 1, 0, last)).collect()
 }
 
 /// A file of `benches/contest`.
