@@ -120,6 +120,17 @@ pub struct InstanceStatus {
     /// How the last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<Exit>,
+    /// What it tells of itself: `STATUS=` of `sd_notify(3)`; after a bad end, its last words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_text: Option<String>,
+    /// Descriptors that it, or one before it, has left with clmgr (`FDSTORE=1`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stored_descriptors: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// `GET /v1/describe?target=…`.

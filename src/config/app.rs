@@ -5,6 +5,7 @@ use crate::config::command;
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::environment::{Inherited, Scope};
 use crate::config::events::on_event;
+use crate::config::fd_store::fd_store;
 use crate::config::fields::Fields;
 use crate::config::instances::{instances, variable};
 use crate::config::listen::{Listen, check, gives_port, listen};
@@ -41,6 +42,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     let restart = restart(fields);
     let listen = listen(fields, &scope);
     let readiness = readiness(fields, &scope, gives_port(&listen));
+    let fd_store = fd_store(fields, &listen, &readiness.ready);
     let stop = stop(fields, &scope);
     let rollout = rollout(fields);
     let max_memory_restart = max_memory(fields);
@@ -66,6 +68,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         ready: readiness.ready,
         listen_timeout: readiness.timeout,
         ready_on_timeout: readiness.ready_on_timeout,
+        fd_store,
         stop,
         rollout,
         max_memory_restart,

@@ -20,6 +20,7 @@ mod document;
 mod environment;
 mod events;
 mod expand;
+mod fd_store;
 mod fields;
 mod init;
 mod instances;

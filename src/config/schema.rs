@@ -1,6 +1,7 @@
 //! The table of keys: the single source for checking, for the documentation and for the JSON schema.
 
 use crate::config::balance::BALANCES;
+use crate::config::fd_store::MAX_FD_STORE;
 use crate::config::tables::{BACKOFF, LOG_ROTATE, REQUIRE, ROLLOUT};
 
 /// What a value may be.
@@ -278,6 +279,12 @@ pub(super) const GROUPS: &[(&str, &[Key])] = &[
                 Kind::Choice(&["fail", "ready"]),
                 "\"fail\"",
                 "What running out of `listen_timeout` means.",
+            ),
+            key(
+                "fd_store",
+                Kind::Number(0.0, MAX_FD_STORE),
+                "0",
+                "Descriptors that an instance may leave with clmgr by `FDSTORE=1` for the next process in its slot.",
             ),
         ],
     ),

@@ -49,7 +49,8 @@ impl Daemon {
             self.tell_service();
             let unwritten = self.core.is_dirty() || self.hub.has_notes();
             match self.keeper.get_mut().flush() {
-                Ok(_) => {}
+                Ok(true) => self.notify.lift_barriers(),
+                Ok(false) => {}
                 Err(error) => return End::KeeperLost(LinkError::Io(error)),
             }
             if self.leaving {

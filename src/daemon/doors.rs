@@ -19,7 +19,6 @@ use crate::daemon::ready::pipe_name;
 use crate::daemon::start::DaemonError;
 use crate::daemon::{Daemon, http};
 use crate::keeper::protocol::ToKeeper;
-use crate::os::notify::NotifySocket;
 use crate::os::running;
 
 /// The name of the readiness socket in the keeper.
@@ -137,20 +136,15 @@ impl Daemon {
     }
 
     fn listen_for_readiness(&mut self, path: &Path, stored: Option<OwnedFd>) -> io::Result<()> {
-        let socket = match stored {
-            Some(fd) if path.exists() => {
-                let copy = Arc::new(fd.try_clone()?);
-                self.doors.kept.push((NOTIFY.to_owned(), copy));
-                NotifySocket::from_fd(fd)
-            }
-            Some(_) | None => {
-                let socket = NotifySocket::bind_path(path)?.leave_path();
-                self.keep(NOTIFY.to_owned(), socket.as_fd())?;
-                socket
-            }
-        };
-        tokio::spawn(crate::daemon::ready::NotifyServer::run(socket, self.mail.clone()));
-        Ok(())
+        // What nobody can send to any more is of no use.
+        let stored = stored.filter(|_| path.exists());
+        let is_stored = stored.is_some();
+        let socket = self.listen_for_notices(path, stored)?;
+        if is_stored {
+            self.doors.kept.push((NOTIFY.to_owned(), Arc::new(socket)));
+            return Ok(());
+        }
+        self.keep(NOTIFY.to_owned(), socket)
     }
 
     /// Stores a copy in this keeper, and in every later one.
@@ -161,11 +155,13 @@ impl Daemon {
         Ok(())
     }
 
-    /// Gives a new keeper what the one that died has kept: both sockets, and pipes that say readiness.
+    /// Gives a new keeper what the one that died has kept: both sockets, pipes that say readiness, and what apps
+    /// have stored.
     pub(crate) fn store_again(&mut self) {
         let mut kept = self.doors.kept.clone();
         let ready = self.ready_pipes.iter();
         kept.extend(ready.map(|(run, pipe)| (pipe_name(*run), Arc::clone(pipe))));
+        kept.extend(self.notify.store.all());
         for (name, fd) in kept {
             self.keeper_send(&ToKeeper::Store { name }, vec![fd]);
         }

@@ -66,13 +66,15 @@ impl Daemon {
                     self.input(Input::SpawnFailed(run, why));
                 }
             }
-            FromKeeper::Exited { seq, run, exit, .. } => {
+            FromKeeper::Exited {
+                seq, run, pid, exit, ..
+            } => {
                 self.unacked = Some(self.unacked.map_or(seq, |known| known.max(seq)));
                 let run = RunId(run);
                 if is_helper(run) {
                     self.helper_ended(run, Ok(exit));
                 } else {
-                    self.exited(run, exit);
+                    self.leader_ended(run, pid, exit);
                 }
             }
             FromKeeper::Terminate => {
@@ -183,7 +185,7 @@ impl Daemon {
     }
 
     /// Makes the process known to the next daemon even if the keeper dies, too; when it began.
-    fn note_run(&self, run: RunId, app: AppId, slot: Slot, pid: i32) -> u64 {
+    pub(crate) fn note_run(&self, run: RunId, app: AppId, slot: Slot, pid: i32) -> u64 {
         let process = procfs::identity(pid).unwrap_or_else(|| ProcessId {
             pid,
             start_ticks: 0,
@@ -202,6 +204,15 @@ impl Daemon {
             started_at: clock::wall(),
         }));
         born
+    }
+
+    /// A process that led a run when the keeper said so has ended. First what it has sent before that is heard: that
+    /// it has handed over to another, above all.
+    pub(crate) fn leader_ended(&mut self, run: RunId, pid: i32, exit: Exit) {
+        self.hear_all();
+        if self.handles.get(&run).is_none_or(|handle| handle.pid == pid) {
+            self.exited(run, exit);
+        }
     }
 
     /// A leader has ended: first its last words, then the news.

@@ -15,6 +15,7 @@
 mod alerts;
 mod daemon_loop;
 mod doors;
+mod fdstore;
 mod former;
 mod handshake;
 mod hello;
@@ -24,6 +25,7 @@ mod hub;
 mod keeper_side;
 mod listeners;
 mod mail;
+mod notify;
 mod perform;
 mod ready;
 mod recover;
@@ -108,6 +110,7 @@ pub(crate) struct Daemon {
     pub(crate) helpers: BTreeMap<RunId, Helper>,
     pub(crate) next_helper: u64,
     pub(crate) listeners: Listeners,
+    pub(crate) notify: notify::Notify,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,
     pub(crate) doors: Doors,
     pub(crate) pump: Pump,

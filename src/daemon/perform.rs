@@ -201,6 +201,7 @@ impl Daemon {
         self.store.note(Note::RunEnded { run });
         self.drop_ready_pipe(run);
         self.listeners.forget(run);
+        self.forget_notices(run);
         if let Some(mut handle) = self.handles.remove(&run) {
             handle.end_tasks();
             self.pump.detach(run);
@@ -236,6 +237,7 @@ impl Daemon {
     fn export_dirty(&mut self, notes: &mut Vec<Note>) {
         for id in self.core.take_dirty() {
             self.tend_listeners(id);
+            self.tend_fd_store(id);
             let Some(app) = self.core.apps.get(&id) else { continue };
             match app.export() {
                 Ok(json) => notes.push(Note::Runtime(crate::store::RuntimeRow {

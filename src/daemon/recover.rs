@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::fdstore;
 use crate::daemon::handshake::Range;
 use crate::daemon::listeners::recover::Stored;
 use crate::daemon::listeners::{CLUSTER, LISTEN, channel_number};
@@ -49,6 +50,8 @@ pub(crate) struct Table {
     pub last_exit: Option<u64>,
     /// Listening sockets.
     pub sockets: Stored,
+    /// What apps have left for their next processes.
+    pub stored: BTreeMap<String, OwnedFd>,
     /// Ends of pipes and channels that the service manager has kept, as `run/7/stdin`.
     pub kept: BTreeMap<String, OwnedFd>,
     /// What the keeper of a runtime holds for us.
@@ -87,6 +90,8 @@ impl Table {
             self.kept.insert(name, fd);
         } else if name.starts_with(LISTEN) || name.starts_with(CLUSTER) {
             self.sockets.insert(name, fd);
+        } else if name.starts_with(fdstore::recover::PREFIX) {
+            self.stored.insert(name, fd);
         }
     }
 
@@ -140,6 +145,8 @@ pub(crate) fn recover(
 ) -> Result<(), String> {
     daemon.unacked = table.last_exit;
     let fresh = table.children.is_empty();
+    let sockets = std::mem::take(&mut table.sockets);
+    let stored = std::mem::take(&mut table.stored);
     load(daemon, &state);
     if let Some(seen) = table.trial.as_ref().and_then(|order| order.seen.as_ref()) {
         let living = table.children.iter().filter(|(_, (child, _))| child.exited.is_none());
@@ -162,12 +169,13 @@ pub(crate) fn recover(
         .values()
         .flat_map(|app| app.runs.keys().copied())
         .collect();
+    let mut ended = Vec::new();
     for run in known {
         if daemon.handles.contains_key(&run) {
             continue;
         }
         match table.children.remove(&run) {
-            Some((child, pipes)) => rejoin(daemon, run, child, pipes),
+            Some((child, pipes)) => ended.extend(rejoin(daemon, run, child, pipes)),
             None => lost(daemon, run),
         }
     }
@@ -180,7 +188,13 @@ pub(crate) fn recover(
         }
     }
     daemon.note_running();
-    daemon.recover_sockets(std::mem::take(&mut table.sockets), fresh);
+    daemon.recover_sockets(sockets, fresh);
+    daemon.recover_fd_store(stored);
+    // What was sent while nobody listened, and only then who has ended since: it may have handed over to another.
+    daemon.hear_all();
+    for (run, pid, exit) in ended {
+        daemon.leader_ended(run, pid, exit);
+    }
     daemon.core.resume(clock::monotonic());
     Ok(())
 }
@@ -200,11 +214,10 @@ fn load(daemon: &mut Daemon, state: &LoadedState) {
     }
 }
 
-fn rejoin(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
-    let Some(app) = daemon.core.owner(run) else { return };
-    let (id, Some(record)) = (app.id, app.runs.get(&run)) else {
-        return;
-    };
+/// Takes a child back into the books; if its process has ended, that is still to be told.
+fn rejoin(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) -> Option<(RunId, i32, Exit)> {
+    let app = daemon.core.owner(run)?;
+    let (id, record) = (app.id, app.runs.get(&run)?);
     let (slot, phase) = (record.slot, record.phase);
     if let (None, Some(report)) = (&pipes.pidfd, &child.exited) {
         // Its descriptors were given back by a daemon that died before this was written.
@@ -218,18 +231,20 @@ fn rejoin(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes) {
                 Input::Exited(run, report.exit, Vec::new())
             }
         });
-        return;
+        return None;
     }
     if !daemon.attach(run, id, slot, child.pid, pipes, true) {
-        return;
+        return None;
     }
     if phase == Phase::Spawning {
         daemon.input(Input::Spawned(run, child.pid));
+    } else {
+        // It may have become another process that no record was written of.
+        daemon.core.lead(run, child.pid);
     }
-    if let Some(report) = child.exited {
-        daemon.unacked = Some(daemon.unacked.map_or(report.seq, |known| known.max(report.seq)));
-        daemon.exited(run, report.exit);
-    }
+    let report = child.exited?;
+    daemon.unacked = Some(daemon.unacked.map_or(report.seq, |known| known.max(report.seq)));
+    Some((run, child.pid, report.exit))
 }
 
 /// A run that the keeper does not know: its order never arrived, or keeper and process are gone.

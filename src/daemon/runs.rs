@@ -9,8 +9,9 @@ use tokio::task::AbortHandle;
 use crate::keeper::protocol::Held;
 use crate::model::exit::Exit;
 use crate::model::names::{AppId, RunId, Slot};
-use crate::os::fds;
+use crate::os::pidfd::Scope;
 use crate::os::tree::Member;
+use crate::os::{fds, procfs};
 use crate::supervise::run::Generation;
 
 /// What a run carries through the keeper, so that a new daemon knows whose it is.
@@ -46,6 +47,12 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// Who gets a signal for the whole group: a process that a run became later (`MAINPID`) may lead none.
+    pub(crate) fn scope(&self) -> Scope {
+        let follows = procfs::stat(self.pid).is_some_and(|stat| stat.pgrp != self.pid);
+        if follows { Scope::Process } else { Scope::Group }
+    }
+
     /// Ends what watches it.
     pub(crate) fn end_tasks(&mut self) {
         for task in self.tasks.drain(..) {

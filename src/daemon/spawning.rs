@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::daemon::Daemon;
 use crate::daemon::listeners::channel_number;
+use crate::daemon::notify::wants_notify;
 use crate::daemon::ready::pipe_name;
 use crate::daemon::runs::Label;
 use crate::keeper::protocol::{SpawnRequest, ToKeeper};
 use crate::model::env::EnvMap;
-use crate::model::listen::{counted, numbers};
+use crate::model::listen::{counted, next_number, numbers};
 use crate::model::names::{AppId, RunId, Slot};
 use crate::model::ostext::OsText;
 use crate::model::spec::{AppSpec, Ready};
@@ -97,7 +98,7 @@ impl Daemon {
             env.insert("NODE_CHANNEL_FD".into(), channel_number(spec).to_string().into());
             env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
         }
-        if spec.ready == Ready::Notify {
+        if wants_notify(spec) {
             env.insert("NOTIFY_SOCKET".into(), self.home.notify_socket().into());
         }
         env
@@ -151,9 +152,11 @@ impl Daemon {
                 return;
             }
         };
+        let stored = self.stored_for(app, slot, spec);
         let mut env = self.run_environment(run, slot, spec);
         env.insert(PLACE.into(), place(app, slot, generation).into());
         Self::socket_numbers(spec, &mut env);
+        self.stored_numbers(app, slot, spec, &mut env);
         let mut request = SpawnRequest::new(
             run.0,
             strings(&self.arguments(spec)),
@@ -165,9 +168,11 @@ impl Daemon {
         request.stdin = !spec.listen.iter().any(|entry| entry.stdin);
         request.channel = wants_channel(spec).then(|| channel_number(spec));
         request.extra = numbers(&spec.listen);
-        if counted(&spec.listen).next().is_some() {
+        request.extra.extend((next_number(&spec.listen)..).take(stored.len()));
+        if counted(&spec.listen).next().is_some() || !stored.is_empty() {
             request.pid_vars.push("LISTEN_PID".to_owned());
         }
+        passed.extend(stored);
         if let Ready::Fd(number) = spec.ready {
             match fds::pipe() {
                 Ok((reader, writer)) => {

@@ -90,6 +90,11 @@ impl Daemon {
             memory_bytes: sample.map(|sample| sample.usage.memory),
             next_start_ms: waiting.map(|at| at.since(now).0),
             last_exit: record.and_then(|record| record.last_exit),
+            status_text: match living {
+                Some(run) => run.said.text(),
+                None => record.and_then(|record| record.last_words.clone()),
+            },
+            stored_descriptors: self.notify.store.count(app.id, slot),
         }
     }
 
@@ -126,6 +131,7 @@ impl Daemon {
                 let spec = self.spec_of(run).unwrap_or_else(|| Arc::clone(app.spec()));
                 let mut env = self.run_environment(run, slot, &spec);
                 Self::socket_numbers(&spec, &mut env);
+                self.stored_numbers(id, slot, &spec, &mut env);
                 if !reveal {
                     mask(&mut env);
                 }

@@ -50,7 +50,7 @@ impl Daemon {
             }
         }
         let scope = if spec.stop.treekill {
-            Scope::Group
+            handle.scope()
         } else {
             Scope::Process
         };
@@ -71,7 +71,7 @@ impl Daemon {
         };
         if treekill {
             handle.members.extend(tree::descendants(handle.pid));
-            let _gone = pidfd::signal(&handle.pidfd, 9, Scope::Group);
+            let _gone = pidfd::signal(&handle.pidfd, 9, handle.scope());
             for member in &handle.members {
                 let _gone = pidfd::signal(&member.fd, 9, Scope::Process);
             }

@@ -286,6 +286,10 @@ impl Daemon {
         if outcome.failed.is_none() {
             self.upgrades.keeper_version.clone_from(&outcome.keeper);
         }
+        if outcome.fresh && outcome.failed.is_none() {
+            // The keeper is of this build now.
+            self.upgrades.keeper = Some(Handshake::own().protocol);
+        }
         if outcome.fresh {
             let (kind, message) = match &outcome.failed {
                 None => (

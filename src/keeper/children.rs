@@ -124,6 +124,24 @@ impl Children {
         self.announcement(run)
     }
 
+    /// A run is another process from now on; what was told of the end of the one before is taken back. False if there
+    /// is no such run.
+    pub(super) fn follow(&mut self, run: u64, pid: i32, pidfd: Arc<OwnedFd>) -> bool {
+        let Some(child) = self.runs.get_mut(&run) else {
+            return false;
+        };
+        if let Some(report) = child.exit.take() {
+            self.unacked.remove(&report.seq);
+        }
+        if self.pids.get(&child.pid) == Some(&run) {
+            self.pids.remove(&child.pid);
+        }
+        child.pid = pid;
+        child.fds[0] = Some(pidfd);
+        self.pids.insert(pid, run);
+        true
+    }
+
     fn announcement(&self, run: u64) -> Option<FromKeeper> {
         let child = self.runs.get(&run)?;
         let report = child.exit.as_ref()?;
@@ -309,6 +327,29 @@ mod tests {
                 Some(FromKeeper::Exited { seq: 2, .. })
             ));
         }
+    }
+
+    #[test]
+    fn a_run_that_is_another_process_has_not_ended_with_the_first() {
+        let exit = Exit::bare(ExitStatus::Code(0));
+        let pidfd = || Arc::new(fds::null().unwrap());
+        for ended in [false, true] {
+            let mut children = Children::default();
+            children.insert(7, child(100));
+            if ended {
+                children.exited(7, exit, Moment(5)).unwrap();
+            }
+            assert!(children.follow(7, 200, pidfd()));
+            assert!(children.announcements().is_empty());
+            // The daemon may still acknowledge what was told.
+            children.ack(1);
+            assert_eq!((children.run_of(100), children.run_of(200)), (None, Some(7)));
+            assert!(matches!(
+                children.exited(7, exit, Moment(6)),
+                Some(FromKeeper::Exited { pid: 200, .. })
+            ));
+        }
+        assert!(!Children::default().follow(7, 200, pidfd()));
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(super) struct Keeper<'a> {
     pub(super) writing: bool,
     pub(super) daemon: Option<Daemon>,
     pub(super) restart: Restart,
-    /// Living runs that are not our children.
+    /// Living runs whose process is not our child, or was not when we began to watch it.
     pub(super) foreign: BTreeSet<u64>,
     pub(super) upgrade: Option<Upgrade>,
     /// When to start the next daemon.
@@ -257,6 +257,9 @@ impl Keeper<'_> {
                 let Some(link) = self.link.as_mut() else { return };
                 match link.receive::<ToKeeper>() {
                     Ok(Some((message, fds))) => {
+                        if let ToKeeper::Follow { run, .. } = &message {
+                            self.unwatch(*run);
+                        }
                         let effect = self.state.handle(message, fds, &mut replies);
                         self.send(&mut replies);
                         match effect {
@@ -347,6 +350,7 @@ impl Keeper<'_> {
             } else if self.is_check(reaped.pid, &reaped.exit) {
                 // Its end was the answer.
             } else if let Some(run) = self.state.children.run_of(reaped.pid) {
+                self.unwatch(run);
                 let message = self.state.exited(run, reaped.exit);
                 self.announce(message);
             } else {
@@ -386,7 +390,18 @@ impl Keeper<'_> {
         }
     }
 
+    /// Ends the watch of a run's process, if there is one: a pidfd whose process has ended would be readable for ever.
+    fn unwatch(&mut self, run: u64) {
+        if self.foreign.remove(&run)
+            && let Some(fd) = self.state.children.get(run).and_then(|child| child.pidfd())
+        {
+            self.epoll.remove(&**fd);
+        }
+    }
+
     fn foreign_ended(&mut self, token: u64) {
+        // It may be our child all the same: then the whole truth is told to us alone.
+        self.reap();
         let run = i32::try_from(token & !FOREIGN)
             .ok()
             .and_then(|pid| self.state.children.run_of(pid));
@@ -394,8 +409,7 @@ impl Keeper<'_> {
         let Some(fd) = self.state.children.get(run).and_then(|child| child.pidfd()).cloned() else {
             return;
         };
-        self.epoll.remove(&*fd);
-        self.foreign.remove(&run);
+        self.unwatch(run);
         let message = self.state.exited(run, ended(&fd));
         self.announce(message);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::children::Children;
 use super::handover::{self, Saved, SavedFd};
-use super::launch::{Launcher, adopt};
+use super::launch::{KEPT, Launcher, adopt};
 use super::protocol::{
     FromKeeper, Held, MIN_VERSION, Restored, SpawnRequest, ToKeeper, UpgradeOrder, UpgradeOutcome, VERSION, agree,
 };
@@ -122,6 +122,15 @@ impl State {
                 }
             }
             ToKeeper::Table => replies.extend(self.children.parts()),
+            ToKeeper::Follow { run, pid } => {
+                let process = attached.into_iter().next().map(|fd| Arc::new(fds::lift(fd, KEPT)));
+                if process.is_some_and(|process| self.children.follow(run, pid, process)) {
+                    return Effect::Watch(vec![run]);
+                }
+                say(refused(&format!(
+                    "run {run} does not follow process {pid}: one of them is not known"
+                )));
+            }
             ToKeeper::Restore { children } => return self.restore(children, attached, replies),
             ToKeeper::Exit { force } => {
                 let living = self.children.living();

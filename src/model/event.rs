@@ -98,6 +98,9 @@ kinds! {
     Adopted = "adopted",
     /// A connection of another user was refused.
     AccessRefused = "access_refused",
+    /// An instance said something of itself that is worth recording: it stops, reloads, is another process now; or it
+    /// asked for something that it does not get.
+    Notified = "notified",
     /// An alert command failed.
     AlertFailed = "alert_failed",
 }

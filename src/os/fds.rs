@@ -241,6 +241,38 @@ pub fn inode(fd: impl AsFd) -> io::Result<u64> {
     Ok(rustix::fs::fstat(fd)?.st_ino)
 }
 
+/// Two descriptors of one open file: what one of them reads or writes moves both. Where the kernel does not tell (no
+/// `kcmp`), two of one inode.
+#[must_use]
+pub fn same_file(one: impl AsFd, other: impl AsFd) -> bool {
+    const KCMP_FILE: libc::c_int = 0;
+    let (left, right) = (one.as_fd().as_raw_fd(), other.as_fd().as_raw_fd());
+    // SAFETY: takes numbers only: our own pid twice, and two open descriptors.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, libc::getpid(), libc::getpid(), KCMP_FILE, left, right) };
+    if order >= 0 {
+        return order == 0;
+    }
+    let of = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    of(one.as_fd()).is_some_and(|this| of(other.as_fd()) == Some(this))
+}
+
+/// Device and inode number of an open file.
+///
+/// # Errors
+/// As `fstat`.
+pub fn file_id(fd: impl AsFd) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Its other end is gone, or it has failed.
+#[must_use]
+pub fn is_hung_up(fd: impl AsFd) -> bool {
+    use rustix::event::PollFlags;
+    let events = crate::os::poll::events(fd, PollFlags::empty(), crate::model::duration::Millis::ZERO);
+    events.is_ok_and(|events| events.intersects(PollFlags::HUP | PollFlags::ERR))
+}
+
 /// A file in memory with this name (for people only), empty, close-on-exec.
 ///
 /// # Errors
@@ -292,7 +324,9 @@ fn reopen(pid: i32, number: i32, direction: OFlags) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use super::{inherited, lift, null, peer_cred, pipe, receive, send, set_nonblocking, socketpair};
+    use super::{
+        inherited, is_hung_up, lift, null, peer_cred, pipe, receive, same_file, send, set_nonblocking, socketpair,
+    };
     use std::io;
     use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -325,6 +359,16 @@ mod tests {
         assert_eq!((fds.len(), got.lost), (super::MAX_PASSED, false));
         let too_many = vec![null.as_fd(); 300];
         assert!(send(&left, b"x", &too_many).is_err());
+    }
+
+    #[test]
+    fn tells_one_file_from_another_and_what_has_ended() {
+        let (left, right) = socketpair().unwrap();
+        assert!(same_file(&left, left.try_clone().unwrap()));
+        assert!(!same_file(&left, &right));
+        assert!(!is_hung_up(&left) && !is_hung_up(null().unwrap()));
+        drop(right);
+        assert!(is_hung_up(&left));
     }
 
     #[test]

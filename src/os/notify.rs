@@ -1,22 +1,36 @@
 //! The manager's end of `NOTIFY_SOCKET` (`sd_notify(3)`), with senders named by the kernel.
 
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind, recvmsg, setsockopt, socket,
-    sockopt,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt};
 
 use crate::os::fsx;
 
-/// Longest message; longer ones are cut, as systemd does.
+/// Longest message; longer ones are no messages, as with systemd.
 const MAX_MESSAGE: usize = 4096;
+/// As in `<asm-generic/socket.h>` and `<linux/socket.h>`, since Linux 6.5.
+const SO_PASSPIDFD: libc::c_int = 76;
+const SCM_PIDFD: libc::c_int = 4;
+/// Room for what may come beside a message: credentials, a pidfd, 253 descriptors, each with its header.
+const CONTROL_WORDS: usize = 160;
 
-/// A message: assignments such as `("READY", "1")`, in order.
-pub type Assignments = Vec<(String, String)>;
+/// One datagram.
+#[derive(Debug)]
+pub struct Message {
+    /// The process that sent it: a number only, it may be gone.
+    pub pid: i32,
+    /// The same process, where the kernel tells (Linux 6.5 and later).
+    pub process: Option<OwnedFd>,
+    /// Assignments, one a line.
+    pub text: Vec<u8>,
+    /// It was longer than a message may be, and is cut.
+    pub cut: bool,
+    /// Descriptors that came along. Whoever drops the message closes them, which is what a barrier waits for.
+    pub fds: Vec<OwnedFd>,
+}
 
 /// A bound datagram socket.
 #[derive(Debug)]
@@ -51,7 +65,8 @@ impl NotifySocket {
 
     /// A socket that was bound earlier, by this process or another.
     #[must_use]
-    pub const fn from_fd(fd: OwnedFd) -> Self {
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        name_senders_by_process(&fd);
         Self { fd, path: None }
     }
 
@@ -66,58 +81,112 @@ impl NotifySocket {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
         setsockopt(&fd, sockopt::PassCred, &true)?;
+        name_senders_by_process(&fd);
         bind(fd.as_raw_fd(), address)?;
         Ok(fd)
     }
 
-    /// The next message and the process that sent it; `None` if there is none. Descriptors that came
-    /// along (`FDSTORE=1`, `BARRIER=1`) are closed, which is what a barrier waits for.
+    /// The next message; `None` if there is none. Never waits. What was sent without credentials is dropped.
     ///
     /// # Errors
     /// As `recvmsg`.
-    pub fn recv(&self) -> io::Result<Option<(i32, Assignments)>> {
+    pub fn recv(&self) -> io::Result<Option<Message>> {
         loop {
-            let mut buffer = [0; MAX_MESSAGE];
-            let mut space = nix::cmsg_space!(nix::sys::socket::UnixCredentials, [std::os::fd::RawFd; 253]);
-            let mut slices = [IoSliceMut::new(&mut buffer)];
-            let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-            let received = recvmsg::<UnixAddr>(self.fd.as_raw_fd(), &mut slices, Some(&mut space), flags);
-            let message = match received {
-                Ok(message) => message,
-                Err(nix::errno::Errno::EAGAIN) => return Ok(None),
-                Err(nix::errno::Errno::EINTR) => continue,
-                Err(errno) => return Err(errno.into()),
-            };
-            let mut sender = None;
-            for item in message.cmsgs()? {
-                if let ControlMessageOwned::ScmCredentials(credentials) = item {
-                    sender = Some(credentials.pid());
-                } else if let ControlMessageOwned::ScmRights(fds) = item {
-                    close_all(&fds);
-                }
-            }
-            let length = message.bytes.min(MAX_MESSAGE);
-            if let Some(pid) = sender {
-                return Ok(Some((pid, parse(&buffer[..length]))));
+            match receive(&self.fd) {
+                Ok(Some(message)) => return Ok(Some(message)),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }
 }
 
-fn close_all(fds: &[i32]) {
-    use std::os::fd::FromRawFd;
-    for fd in fds {
-        // SAFETY: the kernel has just made this descriptor for us and nothing else knows it.
-        drop(unsafe { OwnedFd::from_raw_fd(*fd) });
-    }
+/// From now on messages come with a pidfd of their sender. Before Linux 6.5 the kernel has no such option.
+fn name_senders_by_process(socket: &OwnedFd) {
+    let on: libc::c_int = 1;
+    // SAFETY: an open descriptor and a pointer to a live integer of the size given.
+    let _refused = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSPIDFD,
+            (&raw const on).cast(),
+            libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(0),
+        )
+    };
 }
 
-fn parse(message: &[u8]) -> Assignments {
-    String::from_utf8_lossy(message)
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+/// One datagram, or nothing if its sender is not known.
+fn receive(socket: &OwnedFd) -> io::Result<Option<Message>> {
+    let mut buffer = vec![0_u8; MAX_MESSAGE];
+    // Words, because control messages are aligned like them.
+    let mut control = [0_u64; CONTROL_WORDS];
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: all-zero bytes are a valid `msghdr`: no pointers, no lengths.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of_val(&control);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the header points to buffers of the lengths it names, which outlive the call.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    buffer.truncate(length);
+    let (mut sender, mut process, mut fds) = (None, None, Vec::new());
+    // SAFETY: `recvmsg` has filled the header in and `control` lives; the macros stay within its length.
+    let mut item = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
+    while !item.is_null() {
+        // SAFETY: not null, so it points to a whole control message within `control`, which is aligned for it.
+        let (level, kind, data, bytes) = unsafe {
+            let data = libc::CMSG_DATA(item);
+            let skipped = data.offset_from(item.cast()).unsigned_abs();
+            (
+                (*item).cmsg_level,
+                (*item).cmsg_type,
+                data,
+                (*item).cmsg_len.saturating_sub(skipped),
+            )
+        };
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if bytes >= size_of::<libc::ucred>() => {
+                // SAFETY: the kernel has put credentials there; they need not be aligned.
+                sender = Some(unsafe { data.cast::<libc::ucred>().read_unaligned() }.pid);
+            }
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS | SCM_PIDFD) => {
+                for at in 0..bytes / size_of::<libc::c_int>() {
+                    // SAFETY: the kernel has put that many numbers there; they need not be aligned.
+                    let number = unsafe { data.cast::<libc::c_int>().add(at).read_unaligned() };
+                    // In place of the pidfd of a process that is gone there may be an error.
+                    if number < 0 {
+                        continue;
+                    }
+                    // SAFETY: the kernel has just made this descriptor for us and nothing else knows it.
+                    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+                    if kind == SCM_PIDFD {
+                        process = Some(fd);
+                    } else {
+                        fds.push(fd);
+                    }
+                }
+            }
+            _ => {}
+        }
+        // SAFETY: as for the first one.
+        item = unsafe { libc::CMSG_NXTHDR(&raw const header, item) };
+    }
+    Ok(sender.map(|pid| Message {
+        pid,
+        process,
+        text: buffer,
+        cut: header.msg_flags & libc::MSG_TRUNC != 0,
+        fds,
+    }))
 }
 
 impl AsFd for NotifySocket {
@@ -143,6 +212,8 @@ impl Drop for NotifySocket {
 #[cfg(test)]
 mod tests {
     use super::NotifySocket;
+    use crate::os::{fds, pidfd};
+    use std::os::fd::AsFd;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixDatagram};
 
@@ -154,20 +225,38 @@ mod tests {
         let server = NotifySocket::bind_path(&path).unwrap();
         assert!(server.recv().unwrap().is_none());
         let client = UnixDatagram::unbound().unwrap();
-        client
-            .send_to(b"READY=1\nSTATUS=a=b\nrubbish\n\xff=\xfe", &path)
-            .unwrap();
+        client.send_to(b"READY=1\n\xff=\xfe", &path).unwrap();
         client.send_to(b"", &path).unwrap();
-        let (pid, pairs) = server.recv().unwrap().unwrap();
-        assert_eq!(u32::try_from(pid).unwrap(), std::process::id());
-        assert_eq!(pairs[0], ("READY".to_owned(), "1".to_owned()));
-        assert_eq!(pairs[1], ("STATUS".to_owned(), "a=b".to_owned()));
-        assert_eq!(pairs.len(), 3);
-        assert_eq!(server.recv().unwrap().unwrap().1.len(), 0);
+        let message = server.recv().unwrap().unwrap();
+        let me = i32::try_from(std::process::id()).unwrap();
+        assert_eq!((message.pid, message.cut), (me, false));
+        assert_eq!(message.text, b"READY=1\n\xff=\xfe");
+        if let Some(process) = &message.process {
+            assert_eq!(pidfd::pid_of(process).unwrap(), me);
+        }
+        assert_eq!(server.recv().unwrap().unwrap().text.len(), 0);
         client.send_to(&[b'x'; 6000], &path).unwrap();
-        assert!(server.recv().unwrap().is_some());
+        let long = server.recv().unwrap().unwrap();
+        assert_eq!((long.cut, long.text.len()), (true, 4096));
         drop(server);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn descriptors_come_along_and_none_is_left_open() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("n");
+        let server = NotifySocket::bind_path(&path).unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        client.connect(&path).unwrap();
+        let (reader, writer) = fds::pipe().unwrap();
+        fds::send(&client, b"FDSTORE=1", &vec![writer.as_fd(); 250]).unwrap();
+        drop(writer);
+        let message = server.recv().unwrap().unwrap();
+        assert_eq!(message.fds.len(), 250);
+        drop(message);
+        // Nobody can write any more.
+        assert_eq!(rustix::io::read(&reader, &mut [0; 1]).unwrap(), 0);
     }
 
     #[test]

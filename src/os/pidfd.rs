@@ -159,9 +159,22 @@ pub fn pid_of(fd: impl AsFd) -> io::Result<i32> {
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
 }
 
+/// Names the process behind the descriptor, and never another one until the next boot. `None` before Linux 6.9, and
+/// on machines of 32 bits.
+#[must_use]
+pub fn identity(fd: impl AsFd) -> Option<u64> {
+    const PIDFS: i64 = 0x5049_4446;
+    let kind = rustix::fs::fstatfs(&fd).ok()?.f_type;
+    #[expect(clippy::useless_conversion, reason = "the type differs between machines")]
+    let is_pidfs = i64::from(kind) == PIDFS;
+    (is_pidfs && cfg!(target_pointer_width = "64"))
+        .then(|| crate::os::fds::inode(&fd).ok())
+        .flatten()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Scope, alive, exit_info, exit_status, open, pid_of, signal};
+    use super::{Scope, alive, exit_info, exit_status, identity, open, pid_of, signal};
     use crate::model::duration::Millis;
     use crate::model::exit::ExitStatus;
     use crate::os::{poll, procfs};
@@ -177,6 +190,10 @@ mod tests {
         assert!(alive(&fd));
         assert_eq!(pid_of(&fd).unwrap(), pid);
         assert_eq!(exit_status(&fd), None);
+        assert_eq!(identity(&fd), identity(open(pid).unwrap()));
+        let own = open(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(identity(&own).is_none_or(|own| Some(own) != identity(&fd)));
+        assert_eq!(identity(crate::os::fds::null().unwrap()), None);
         signal(&fd, 0, Scope::Group).unwrap();
         super::signal_group_by_pid(&fd, 0).unwrap();
         signal(&fd, libc::SIGTERM, Scope::Group).unwrap();

@@ -153,8 +153,8 @@ mod tests {
         let mut next = 0;
         loop {
             let done = notifier.flush();
-            while let Some((_, pairs)) = server.recv().unwrap() {
-                assert_eq!(pairs, [("X".to_owned(), next.to_string())]);
+            while let Some(message) = server.recv().unwrap() {
+                assert_eq!(message.text, format!("X={next}").into_bytes());
                 next += 1;
             }
             if done {

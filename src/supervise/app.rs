@@ -14,6 +14,7 @@ use crate::supervise::policy::breaker::{Circuit, Window};
 use crate::supervise::rollout::Rollout;
 use crate::supervise::run::{Generation, Phase, Run};
 use crate::supervise::slot::SlotState;
+use crate::supervise::stored::StoredFd;
 
 /// One app. Serialisable, so that the next daemon goes on where this one stopped.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub struct App {
     /// Ports that the kernel chose for its listening sockets: one that is bound again gets the same.
     #[serde(default)]
     pub ports: BTreeMap<String, u16>,
+    /// Descriptors that its instances have left with the manager.
+    #[serde(default)]
+    pub stored: BTreeMap<Slot, Vec<StoredFd>>,
     /// Why the circuit is open, for people.
     pub reason: Option<String>,
     /// A replacement of generations under way.
@@ -79,6 +83,7 @@ impl App {
             circuit: Circuit::Closed,
             window: Window::default(),
             ports: BTreeMap::new(),
+            stored: BTreeMap::new(),
             reason: None,
             rollout: None,
             checking: false,

@@ -352,6 +352,7 @@ impl App {
             record.current = None;
             if run.pid.is_some() {
                 record.last_exit = run.exit.map(|(_, exit)| exit);
+                record.last_words = run.last_words();
             }
         }
         if was_incoming {

@@ -33,7 +33,9 @@ mod resume;
 mod rolling;
 pub mod rollout;
 pub mod run;
+pub mod said;
 pub mod slot;
+pub mod stored;
 
 #[cfg(test)]
 mod sim;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::exit::Exit;
 use crate::model::names::{RunId, Slot};
 use crate::model::time::Moment;
+use crate::supervise::said::Said;
 
 /// Counts the specs an app has had.
 pub type Generation = u32;
@@ -89,6 +90,9 @@ pub struct Run {
     /// It could not be started because the machine lacked something: not the app's failure.
     #[serde(default)]
     pub starved: bool,
+    /// What it tells of itself.
+    #[serde(default)]
+    pub said: Said,
 }
 
 impl Run {
@@ -110,6 +114,7 @@ impl Run {
             exit: None,
             stderr: Vec::new(),
             starved: false,
+            said: Said::nothing(),
         }
     }
 
@@ -132,6 +137,13 @@ impl Run {
                 Phase::Sweeping => true,
                 Phase::Spawning | Phase::Starting | Phase::Online | Phase::PreStop | Phase::Stopping => false,
             }
+    }
+
+    /// What it said of itself, if it has ended badly.
+    #[must_use]
+    pub fn last_words(&self) -> Option<String> {
+        let badly = self.exit.as_ref().is_some_and(|(_, exit)| !exit.is_success());
+        if badly { self.said.text() } else { None }
     }
 
     /// A process of it may exist.

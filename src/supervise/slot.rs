@@ -35,6 +35,9 @@ pub struct SlotState {
     pub memory_rest: Option<Moment>,
     /// How the last run ended.
     pub last_exit: Option<Exit>,
+    /// What the last run said of itself, if it ended badly.
+    #[serde(default)]
+    pub last_words: Option<String>,
     /// Why it is not running, for people.
     pub reason: Option<String>,
     /// The last stderr lines of the run that failed.

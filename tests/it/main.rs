@@ -24,6 +24,7 @@ mod listen;
 mod log_kills;
 mod logs;
 mod memory;
+mod notify;
 mod offtheshelf;
 mod readiness;
 mod records;

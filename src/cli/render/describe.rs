@@ -33,6 +33,11 @@ pub fn page(app: &AppDescription, width: usize, coloured: bool) -> String {
     for (exit, instances) in last_exits(&status.instances) {
         page.line(&format!("{DIM}last end of {instances}: {exit}{DIM:#}"));
     }
+    for instance in &status.instances {
+        if let Some(text) = &instance.status_text {
+            page.line(&format!("{DIM}instance {} says:{DIM:#} {}", instance.slot, safe(text)));
+        }
+    }
     crashes(&mut page, &app.crashes);
     if !app.logs.is_empty() {
         page.title("logs");
@@ -62,6 +67,18 @@ fn facts(page: &mut Page, app: &AppDescription) {
         page.fact("listens on", &listener(socket));
     }
     page.fact("ready", &ready(&spec.ready));
+    if spec.fd_store > 0 {
+        let stored: u32 = app
+            .status
+            .instances
+            .iter()
+            .map(|instance| instance.stored_descriptors)
+            .sum();
+        page.fact(
+            "keeps",
+            &format!("{stored} descriptors; {} per instance are possible", spec.fd_store),
+        );
+    }
     page.fact("restart", &restart(spec));
     page.fact(
         "stop",

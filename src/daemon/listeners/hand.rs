@@ -8,9 +8,10 @@ use crate::model::ostext::OsText;
 use crate::model::placeholder;
 use crate::model::spec::{AppSpec, Ready};
 
-/// The number after the app's sockets, which the IPC channel gets.
+/// The number after the app's sockets and the descriptors that it may have stored, which the IPC channel gets. It is
+/// the same however many are stored: a survivor's channel is found by it.
 pub(crate) fn channel_number(spec: &AppSpec) -> i32 {
-    let next = next_number(&spec.listen);
+    let next = next_number(&spec.listen) + i32::try_from(spec.fd_store).unwrap_or(0);
     if spec.ready == Ready::Fd(next) { next + 1 } else { next }
 }
 

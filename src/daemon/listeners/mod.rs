@@ -150,18 +150,22 @@ impl Listeners {
         }
     }
 
-    /// The slot whose socket of this group a run accepts from.
+    /// The slot whose socket of this group a run accepts from; none if it does not, or has not asked for it yet.
     fn seat_of(&self, app: &App, key: &str, group: &Group, run: RunId) -> Option<Slot> {
+        let asked = group.asked.as_ref().is_none_or(|asked| asked.contains(&run));
+        self.place_of(app, key, group, run).filter(|_| asked)
+    }
+
+    /// The same for one that may still ask.
+    fn place_of(&self, app: &App, key: &str, group: &Group, run: RunId) -> Option<Slot> {
         let record = app.runs.get(&run)?;
         if let Some(slot) = self.elsewhere.get(&run).and_then(|keys| keys.get(key)) {
             return Some(*slot);
         }
         let spec = app.spec_of(record);
         let own = if is_per_slot(spec, &group.spec) { record.slot } else { 0 };
-        match &group.asked {
-            Some(asked) => asked.contains(&run).then_some(own),
-            None => spec.listen.iter().any(|entry| entry.key() == key).then_some(own),
-        }
+        let has = group.asked.is_some() || spec.listen.iter().any(|entry| entry.key() == key);
+        has.then_some(own)
     }
 }
 

@@ -43,7 +43,8 @@ impl Listeners {
             }
         };
         let accepts = |slot: Slot| {
-            let served = |run: &Run| seat(&run.id) == Some(slot) && self.will_accept(run);
+            let place = |run: &Run| self.place_of(app, key, group, run.id);
+            let served = |run: &Run| place(run) == Some(slot) && self.will_accept(run);
             app.runs.values().any(|run| served(run)) || starts_soon(app, slot, now)
         };
         let slots = group.members.keys().copied();

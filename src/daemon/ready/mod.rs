@@ -3,10 +3,8 @@
 mod channel;
 mod commands;
 mod network;
-mod notify;
 mod pipe;
 
-pub(crate) use notify::NotifyServer;
 pub(crate) use pipe::name as pipe_name;
 
 use std::os::fd::OwnedFd;

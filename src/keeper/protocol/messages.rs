@@ -122,6 +122,18 @@ pub enum ToKeeper {
         #[n(0)]
         text: String,
     },
+    /// From now on the run is another process of its tree: the end of that is the run's end. Descriptor: its pidfd.
+    /// An end of the run that was told before, of the process it was until now, is taken back. No answer. Since
+    /// version 3.
+    #[n(17)]
+    Follow {
+        /// Which run.
+        #[n(0)]
+        run: u64,
+        /// The process.
+        #[n(1)]
+        pid: i32,
+    },
 }
 
 /// A child of a keeper that has died.

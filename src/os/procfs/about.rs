@@ -67,6 +67,25 @@ pub fn environ(pid: i32) -> Option<Vec<u8>> {
     std::fs::read(format!("/proc/{pid}/environ")).ok()
 }
 
+/// The numbers of a process's open descriptors, as far as this user may look.
+#[must_use]
+pub fn descriptors(pid: i32) -> Vec<i32> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+    let mut numbers: Vec<i32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Device and inode number of what a process has open under a number.
+#[must_use]
+pub fn file_of(pid: i32, number: i32) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::metadata(format!("/proc/{pid}/fd/{number}")).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
 /// One variable of an environment as [`environ`] returns it.
 #[must_use]
 pub fn variable(environ: &[u8], name: &str) -> Option<OsString> {
