@@ -41,16 +41,20 @@ fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// One request on a connection of its own; true for the whole answer 200 with this body.
-fn answers(port: u16, body: &str) -> bool {
-    let Some(mut stream) = connect(port) else { return false };
+/// One request on a connection of its own: the whole answer must be 200 with this body.
+fn ask(port: u16, body: &str) -> Result<(), String> {
+    let mut stream = connect(port).ok_or("refused")?;
     let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).map_err(|error| format!("request: {error}"))?;
     let mut text = String::new();
-    stream.write_all(request).is_ok()
-        && stream.read_to_string(&mut text).is_ok()
-        && text.starts_with("HTTP/1.1 200 ")
-        && text.contains("\r\n\r\n")
-        && text.trim_end().ends_with(body)
+    let read = stream.read_to_string(&mut text);
+    read.map_err(|error| format!("answer: {error} after {text:?}"))?;
+    let good = text.starts_with("HTTP/1.1 200 ") && text.trim_end().ends_with(body);
+    good.then_some(()).ok_or_else(|| format!("answer: {text:?}"))
+}
+
+fn answers(port: u16, body: &str) -> bool {
+    ask(port, body).is_ok()
 }
 
 /// Starts the app, asks it, replaces it while it is asked, and kills it.
@@ -70,23 +74,25 @@ fn serves_on(world: &World, port: u16, command: &str, more: &str, body: &str) {
     let port = port_of(world, "a");
     world.until("an answer", || answers(port, body));
     let before = world.pids("a");
-    let (done, asked, failed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
-    let reloaded = std::thread::scope(|scope| {
-        scope.spawn(|| {
+    let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (failed, more) = std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut failed = Vec::new();
             while !done.load(Ordering::Relaxed) {
-                failed.fetch_add(usize::from(!answers(port, body)), Ordering::Relaxed);
+                failed.extend(ask(port, body).err());
                 asked.fetch_add(1, Ordering::Relaxed);
             }
+            failed
         });
         let said = world.run(&["reload", "a"]);
         let sofar = asked.load(Ordering::Relaxed);
         let more = crate::harness::eventually(&mut || asked.load(Ordering::Relaxed) > sofar + 5);
         done.store(true, Ordering::Relaxed);
         said.ok();
-        more
+        (load.join().unwrap(), more)
     });
-    assert!(reloaded, "no requests after the reload\n{}", world.report());
-    assert_eq!(failed.load(Ordering::Relaxed), 0, "failed requests\n{}", world.report());
+    assert!(more, "no requests after the reload\n{}", world.report());
+    assert!(failed.is_empty(), "{failed:?}\n{}", world.report());
     let after = world.pids("a");
     assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} {after:?}");
     world.run(&["signal", "a", "KILL"]).ok();
