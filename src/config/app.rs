@@ -1,6 +1,7 @@
 //! One app, from its fields.
 
 use crate::config::balance;
+use crate::config::cluster::mode;
 use crate::config::command;
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::environment::{Inherited, Scope};
@@ -29,7 +30,6 @@ pub(super) struct Built {
 
 /// Reads everything, whatever is wrong in between. `place` is where the app begins.
 pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) -> Option<Built> {
-    exec_mode(fields);
     let scope = Scope::read(fields, inherited);
     let cwd = command::cwd(fields, &scope);
     let command = command::read(fields, &scope, &cwd, place);
@@ -41,7 +41,8 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     let require = require(fields, &scope);
     let restart = restart(fields);
     let listen = listen(fields, &scope);
-    let readiness = readiness(fields, &scope, gives_port(&listen));
+    let mode = mode(fields, command.as_ref().map(|command| command.argv.as_slice()));
+    let readiness = readiness(fields, &scope, gives_port(&listen), mode.ready());
     let fd_store = fd_store(fields, &listen, &readiness.ready);
     let stop = stop(fields, &scope);
     let rollout = rollout(fields);
@@ -64,6 +65,9 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         env_base: scope.base,
         require,
         listen,
+        exec_mode: mode.exec,
+        preload: mode.preload,
+        max_requests: mode.max_requests,
         restart,
         ready: readiness.ready,
         listen_timeout: readiness.timeout,
@@ -149,25 +153,4 @@ fn namespace(fields: &Fields<'_>) -> Namespace {
         fields.reader.bad("namespace", span, error.to_string());
         Namespace::default()
     })
-}
-
-fn exec_mode(fields: &Fields<'_>) {
-    let Some((text, span)) = fields.text("exec_mode") else {
-        return;
-    };
-    match text {
-        "fork" | "fork_mode" => {}
-        "cluster" | "cluster_mode" => fields.reader.sink.push(
-            Diagnostic::error(
-                span.clone(),
-                "exec_mode",
-                "`exec_mode = \"cluster\"` is not supported by this version",
-            )
-            .hint("remove it; `listen` gives all instances one port, `increment_var = \"PORT\"` each its own")
-            .list_keys(),
-        ),
-        _ => fields
-            .reader
-            .bad("exec_mode", span, format!("`exec_mode` must be \"fork\", not {text:?}")),
-    }
 }

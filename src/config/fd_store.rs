@@ -2,7 +2,7 @@
 
 use crate::config::fields::Fields;
 use crate::config::listen::Listen;
-use crate::model::listen::FIRST_FD;
+use crate::model::listen::{FIRST_FD, next_number};
 use crate::model::spec::Ready;
 
 /// Most descriptors of one instance: with its sockets they must fit one message to the keeper.
@@ -35,7 +35,7 @@ pub(super) fn fd_store(fields: &Fields<'_>, listen: &Listen, ready: &Ready) -> u
             format!("`fd_store = {count}` and {sockets} sockets are too many together; {TOGETHER} are possible");
         reader.bad("fd_store", &entry.node.span, message);
     }
-    let end = FIRST_FD + i32::try_from(all).unwrap_or(0);
+    let end = next_number(&listen.list) + i32::try_from(count).unwrap_or(0);
     if let Ready::Fd(number) = ready
         && count > 0
         && (FIRST_FD..end).contains(number)

@@ -92,7 +92,7 @@ impl<'a> Fields<'a> {
         let span = entry.key_span.clone();
         let diagnostic = if let Some((_, instead)) = refused::REPLACED.iter().find(|(name, _)| *name == entry.key) {
             Diagnostic::error(span, &path, format!("clmgr has no key `{path}`")).hint(*instead)
-        } else if refused::LATER.contains(&entry.key.as_str()) && self.prefix.is_empty() != (entry.key == "canary") {
+        } else if refused::LATER.contains(&entry.key.as_str()) && self.prefix.is_empty() {
             Diagnostic::error(span, &path, format!("`{path}` is not supported by this version"))
                 .hint("remove it: it would have no effect")
                 .list_keys()

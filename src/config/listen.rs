@@ -8,6 +8,7 @@ use crate::config::fields::Fields;
 use crate::config::paths::absolute;
 use crate::config::tables::LISTEN;
 use crate::config::tree::{Node, Value};
+use crate::model::balance::ExecMode;
 use crate::model::listen::{
     Address, AddressError, FIRST_FD, ListenSpec, MAX_LISTENERS, MAX_PATH, next_number, only_tcp, separate_families,
 };
@@ -294,6 +295,7 @@ pub(super) fn check(fields: &Fields<'_>, spec: &AppSpec, place: &Span) {
             })
     };
     let problem = match &spec.ready {
+        Ready::Listen if spec.exec_mode == ExecMode::Cluster => return,
         Ready::Listen => {
             "`ready = \"listen\"` says nothing beside `listen`: the sockets listen before the program begins"
         }

@@ -12,6 +12,7 @@
 mod adhoc;
 mod app;
 mod balance;
+mod cluster;
 mod command;
 mod context;
 mod diagnostic;

@@ -17,8 +17,8 @@ pub(super) struct Readiness {
 }
 
 /// Reads it.
-/// `has_port`: `PORT` is set because the app has one socket.
-pub(super) fn readiness(fields: &Fields<'_>, scope: &Scope<'_>, has_port: bool) -> Readiness {
+/// `has_port`: `PORT` is set because the app has one socket. `default`: where nothing is said.
+pub(super) fn readiness(fields: &Fields<'_>, scope: &Scope<'_>, has_port: bool, default: Ready) -> Readiness {
     let wait = fields.boolean("wait_ready");
     let given = fields
         .get("ready")
@@ -34,7 +34,7 @@ pub(super) fn readiness(fields: &Fields<'_>, scope: &Scope<'_>, has_port: bool) 
             "`wait_ready = true` is `ready = \"ipc\"`; keep only `ready`",
         );
     }
-    let from_wait = if wait == Some(true) { Ready::Ipc } else { Ready::Spawn };
+    let from_wait = if wait == Some(true) { Ready::Ipc } else { default };
     Readiness {
         ready: given.unwrap_or(from_wait),
         timeout: fields.span_of_time("listen_timeout").unwrap_or(Millis::from_secs(30)),

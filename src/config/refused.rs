@@ -56,7 +56,6 @@ pub(super) const LATER: &[&str] = &[
     "post_start",
     "post_stop",
     "post_update",
-    "canary",
     "deploy",
     "filter_env",
 ];

@@ -111,6 +111,18 @@ pub(super) const GROUPS: &[(&str, &[Key])] = &[
             )
             .or(&["exec_interpreter"]),
             key(
+                "node_preload",
+                Kind::Bool,
+                "true",
+                "With `exec_mode = \"cluster\"`: a small file is loaded before the app (by `NODE_OPTIONS`) that closes keep-alive connections without losing a request, and ends a worker that has served everything.",
+            ),
+            key(
+                "max_requests",
+                Kind::Count,
+                "",
+                "With `exec_mode = \"cluster\"`: a worker that has answered so many HTTP/1 requests, a tenth more or less, is replaced.",
+            ),
+            key(
                 "interpreter_args",
                 Kind::Words,
                 "[]",
@@ -131,9 +143,9 @@ pub(super) const GROUPS: &[(&str, &[Key])] = &[
             ),
             key(
                 "exec_mode",
-                Kind::Choice(&["fork"]),
+                Kind::Choice(&["fork", "cluster", "fork_mode", "cluster_mode"]),
                 "\"fork\"",
-                "`\"cluster\"` is not supported by this version.",
+                "`\"cluster\"`: a Node program that calls `server.listen(3000)` shares the port between its instances. The default for a Node `script` with `instances` and without `listen` and `increment_var`.",
             ),
         ],
     ),
@@ -260,7 +272,7 @@ pub(super) const GROUPS: &[(&str, &[Key])] = &[
                 "ready",
                 Kind::Ready,
                 "\"spawn\"",
-                "When an instance counts as ready: `\"spawn\"`, `\"listen\"`, `\"ipc\"`, `\"notify\"`, `\"fd:3\"`, or a table with one of `http`, `tcp`, `exec`, `log`.",
+                "When an instance counts as ready: `\"spawn\"`, `\"listen\"` (the default with `exec_mode = \"cluster\"`), `\"ipc\"`, `\"notify\"`, `\"fd:3\"`, or a table with one of `http`, `tcp`, `exec`, `log`.",
             ),
             key(
                 "wait_ready",

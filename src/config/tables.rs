@@ -1,5 +1,6 @@
 //! The keys of the tables inside an app.
 
+use crate::config::rollout::MOST_CANARIES;
 use crate::config::schema::{Key, Kind, key};
 
 /// `require`.
@@ -41,6 +42,12 @@ pub(super) const ROLLOUT: &[Key] = &[
         "Whether the new instance starts before the old one stops. Without it: start-first, unless the instances would collide on a listening socket.",
     ),
     key("parallel", Kind::Count, "1", "Instances replaced at a time."),
+    key(
+        "canary",
+        Kind::Number(0.0, MOST_CANARIES),
+        "0",
+        "So many instances are replaced first and watched in service for `min_healthy` before the others follow. 0: none.",
+    ),
     key(
         "min_healthy",
         Kind::Duration,

@@ -55,6 +55,7 @@ impl Daemon {
             app: None,
             slot: 0,
             generation: 0,
+            second: false,
         })
         .unwrap_or_default();
         request.capture = false;

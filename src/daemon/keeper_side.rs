@@ -124,7 +124,7 @@ impl Daemon {
         else {
             // Forgotten meanwhile; nobody wants it.
             if let Some(fd) = pipes.pidfd {
-                let _gone = crate::os::pidfd::signal(&fd, 9, crate::os::pidfd::Scope::Group);
+                crate::os::pidfd::kill(&fd);
             }
             self.keeper_send(&ToKeeper::Release { run: run.0 }, Vec::new());
             return;
@@ -172,6 +172,7 @@ impl Daemon {
             pidfd: Arc::new(pidfd),
             stdin: pipes.stdin.map(Arc::new),
             channel: pipes.channel.map(Arc::new),
+            wire: None,
             born,
             pipes: inodes,
             members: Vec::new(),

@@ -13,6 +13,8 @@
 //! `recover` for how the next one goes on.
 
 mod alerts;
+mod channel;
+mod cluster;
 mod daemon_loop;
 mod doors;
 mod fdstore;
@@ -110,6 +112,7 @@ pub(crate) struct Daemon {
     pub(crate) helpers: BTreeMap<RunId, Helper>,
     pub(crate) next_helper: u64,
     pub(crate) listeners: Listeners,
+    pub(crate) workers: cluster::Workers,
     pub(crate) notify: notify::Notify,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,
     pub(crate) doors: Doors,

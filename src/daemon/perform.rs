@@ -198,6 +198,8 @@ impl Daemon {
     fn release(&mut self, run: RunId) {
         self.core.release(run);
         self.samples.remove(&run);
+        self.connections_back(run);
+        self.workers.forget(run);
         self.store.note(Note::RunEnded { run });
         self.drop_ready_pipe(run);
         self.listeners.forget(run);

@@ -32,8 +32,7 @@ use crate::model::event::EventKind;
 use crate::model::exit::{Exit, ExitStatus};
 use crate::model::names::{AppId, RunId, Slot};
 use crate::model::spec::AppSpec;
-use crate::os::pidfd::{self, Scope};
-use crate::os::{clock, fds, procfs, spare};
+use crate::os::{clock, fds, pidfd, procfs, spare};
 use crate::store::{LoadedState, Note, RunRow};
 use crate::supervise::Input;
 use crate::supervise::app::App;
@@ -155,6 +154,10 @@ pub(crate) fn recover(
     // Before anything else is said: a replacement that runs already must be in its slot when the end of the one
     // before it, or another slot's good news, asks for a start.
     seat_strangers(daemon, &table);
+    for (run, (child, _)) in &table.children {
+        let label: Option<Label> = serde_json::from_slice(&child.label).ok();
+        daemon.enter_lane(*run, label.is_some_and(|label| label.second));
+    }
     let seated = survivors::seat(daemon, &table, &state, hunt);
     let mut kept = std::mem::take(&mut table.kept);
     let names: Vec<String> = kept.keys().cloned().collect();
@@ -277,6 +280,7 @@ fn seat_strangers(daemon: &mut Daemon, table: &Table) {
                 app: Some(id),
                 slot,
                 generation,
+                ..
             }),
             true,
         ) = (label, unheard)
@@ -324,7 +328,7 @@ fn turn_away(daemon: &mut Daemon, run: RunId, child: ChildEntry, pipes: Pipes, s
             tracing::warn!(%run, pid = child.pid, "stopping a process that belongs to no app any more");
         }
         // It may have ended meanwhile. Its exit, when it comes, releases what the keeper holds of it.
-        let _gone = pidfd::signal(&fd, 9, Scope::Group);
+        pidfd::kill(&fd);
     }
 }
 
@@ -369,7 +373,7 @@ fn adopt_survivors(
                     survivors::spare(daemon, &pid.to_string());
                 } else {
                     tracing::warn!(pid, "stopping a survivor that belongs to no app any more");
-                    let _gone = pidfd::signal(&pidfd, 9, Scope::Group);
+                    pidfd::kill(&pidfd);
                 }
                 continue;
             }
@@ -385,6 +389,7 @@ fn adopt_survivors(
 
 pub(crate) fn take_in(daemon: &mut Daemon, row: &RunRow, pidfd: OwnedFd, kept: &mut BTreeMap<String, OwnedFd>) {
     let pid = row.process.pid;
+    daemon.enter_lane(row.run, daemon.is_second(row.run));
     // One that ended without being reaped is taken in as well: the kernel may still tell how.
     let survived = pidfd::alive(&pidfd);
     let mut keep = |what: &str| kept.remove(&format!("run/{}/{what}", row.run));
@@ -488,6 +493,7 @@ impl Daemon {
             app: Some(app),
             slot,
             generation,
+            second: self.is_second(run),
         })
         .unwrap_or_default();
         let mut held = Held::default();

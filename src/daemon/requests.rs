@@ -279,7 +279,7 @@ impl Daemon {
         for (run, mut line) in self.living(&request.targets)? {
             let Some(handle) = self.handles.get(&run) else { continue };
             let treekill = self.spec_of(run).is_none_or(|spec| spec.stop.treekill);
-            let scope = if treekill { Scope::Group } else { Scope::Process };
+            let scope = if treekill { handle.scope() } else { Scope::Process };
             if treekill && request.signal == 9 {
                 for member in tree::descendants(handle.pid) {
                     let _gone = pidfd::signal(&member.fd, 9, Scope::Process);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::task::AbortHandle;
 
+use crate::daemon::channel::Wire;
 use crate::keeper::protocol::Held;
 use crate::model::exit::Exit;
 use crate::model::names::{AppId, RunId, Slot};
@@ -23,6 +24,9 @@ pub(crate) struct Label {
     pub slot: Slot,
     /// The spec it was started from.
     pub generation: Generation,
+    /// It is on the second lane of its slot.
+    #[serde(default)]
+    pub second: bool,
 }
 
 /// One run.
@@ -34,13 +38,15 @@ pub(crate) struct Handle {
     pub pidfd: Arc<OwnedFd>,
     pub stdin: Option<Arc<OwnedFd>>,
     pub channel: Option<Arc<OwnedFd>>,
+    /// The way to the task that reads and writes the channel, until the app closes it.
+    pub wire: Option<Wire>,
     /// When it began, in clock ticks since boot; the time it was attached if it was gone by then.
     pub born: u64,
     /// Inode numbers of its pipes.
     pub pipes: Vec<u64>,
     /// Descendants seen when it was told to stop: those that leave its session are found by this.
     pub members: Vec<Member>,
-    /// The readiness watch and the channel reader.
+    /// The readiness watch.
     pub tasks: Vec<AbortHandle>,
     /// Known, but its last output is still being written.
     pub exit: Option<Exit>,

@@ -54,6 +54,7 @@ pub(crate) fn salvage(store: &Store, state: &mut LoadedState, table: &mut Table,
             app: Some(id),
             slot: survivor.slot,
             generation: 0,
+            second: false,
         };
         if !table.relabel(survivor.run, &label)
             && let Some(process) = procfs::identity(survivor.pid)

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::cluster::is_worker;
+use crate::daemon::listeners::Lane;
 use crate::daemon::listeners::channel_number;
 use crate::daemon::notify::wants_notify;
 use crate::daemon::ready::pipe_name;
@@ -66,7 +68,7 @@ pub(crate) fn environment(env: &EnvMap) -> CStrings {
 
 /// The app talks to us over an IPC channel.
 pub(crate) fn wants_channel(spec: &AppSpec) -> bool {
-    spec.ready == Ready::Ipc || spec.stop.message
+    spec.ready == Ready::Ipc || spec.stop.message || is_worker(spec)
 }
 
 impl Daemon {
@@ -85,6 +87,7 @@ impl Daemon {
             "LISTEN_FDNAMES",
             "NOTIFY_SOCKET",
             "NODE_CHANNEL_FD",
+            "NODE_CHANNEL_SERIALIZATION_MODE",
             "NODE_UNIQUE_ID",
             "WATCHDOG_PID",
             "WATCHDOG_USEC",
@@ -94,10 +97,6 @@ impl Daemon {
             }
         }
         self.socket_variables(spec, &mut env);
-        if wants_channel(spec) {
-            env.insert("NODE_CHANNEL_FD".into(), channel_number(spec).to_string().into());
-            env.insert("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into());
-        }
         if wants_notify(spec) {
             env.insert("NOTIFY_SOCKET".into(), self.home.notify_socket().into());
         }
@@ -139,13 +138,15 @@ impl Daemon {
             .owner(run)
             .and_then(|app| app.runs.get(&run))
             .map_or(0, |run| run.generation);
+        let second = self.choose_lane(run, app, slot);
         let label = serde_json::to_vec(&Label {
             app: Some(app),
             slot,
             generation,
+            second,
         })
         .unwrap_or_default();
-        let mut passed = match self.sockets_for(app, slot, spec) {
+        let mut passed = match self.sockets_for(app, Lane { slot, second }, spec) {
             Ok(sockets) => sockets,
             Err(why) => {
                 self.mail.input(Input::SpawnFailed(run, why));
@@ -156,6 +157,7 @@ impl Daemon {
         let mut env = self.run_environment(run, slot, spec);
         env.insert(PLACE.into(), place(app, slot, generation).into());
         Self::socket_numbers(spec, &mut env);
+        self.channel_variables(run, slot, spec, &mut env);
         self.stored_numbers(app, slot, spec, &mut env);
         let mut request = SpawnRequest::new(
             run.0,

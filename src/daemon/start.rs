@@ -116,6 +116,15 @@ pub fn run(home: Home, link: OwnedFd, ready: Option<OwnedFd>) -> Result<(), Daem
     result
 }
 
+fn start_pump(home: &Home, mail: Mail) -> Result<Pump, DaemonError> {
+    Pump::start(
+        clock::wall,
+        Box::new(move |notice| mail.post(move |daemon| daemon.noticed(notice))),
+        log_journal(home),
+    )
+    .map_err(DaemonError::system("start the log thread"))
+}
+
 async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(), DaemonError> {
     let mut link = Link::new(link).map_err(DaemonError::system("use the keeper's link"))?;
     let mut table = hello(&mut link, &home.socket())?;
@@ -144,13 +153,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         salvage::salvage(&store, &mut state, &mut table, &home_tag);
     }
     let runtime = Runtime::begin(&mut table, &store, &mut state).await;
-    let notice_mail = mail.clone();
-    let pump = Pump::start(
-        clock::wall,
-        Box::new(move |notice| notice_mail.post(move |daemon| daemon.noticed(notice))),
-        log_journal(&home),
-    )
-    .map_err(DaemonError::system("start the log thread"))?;
+    let pump = start_pump(&home, mail.clone())?;
     let keeper_link = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
     let mut hub = Hub::new(state.last_event_seq);
     runtime::open(runtime.as_ref(), &pump, &mut hub);
@@ -173,6 +176,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         helpers: BTreeMap::new(),
         next_helper: Daemon::first_helper(),
         listeners: crate::daemon::listeners::Listeners::default(),
+        workers: crate::daemon::cluster::Workers::default(),
         notify: crate::daemon::notify::Notify::default(),
         ready_pipes: BTreeMap::new(),
         doors: Doors::default(),

@@ -131,6 +131,7 @@ impl Daemon {
                 let spec = self.spec_of(run).unwrap_or_else(|| Arc::clone(app.spec()));
                 let mut env = self.run_environment(run, slot, &spec);
                 Self::socket_numbers(&spec, &mut env);
+                self.channel_variables(run, slot, &spec, &mut env);
                 self.stored_numbers(id, slot, &spec, &mut env);
                 if !reveal {
                     mask(&mut env);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::daemon::Daemon;
+use crate::daemon::cluster::by_message;
 use crate::daemon::helper::HelperPlan;
 use crate::daemon::mail::Mail;
 use crate::daemon::spawning::MARKER;
@@ -12,9 +13,9 @@ use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::model::names::RunId;
 use crate::model::time::Moment;
+use crate::os::clock;
 use crate::os::pidfd::{self, Scope};
 use crate::os::tree::{self, LeftoverQuery, Member};
-use crate::os::{clock, fds};
 use crate::supervise::Input;
 
 /// How long to wait for killed processes before looking again for new ones.
@@ -33,21 +34,15 @@ impl Daemon {
     /// Asks a run to stop: by its message, or by its signal to the group and to descendants outside it.
     pub(crate) fn stop_now(&mut self, run: RunId) {
         let Some(spec) = self.spec_of(run) else { return };
+        let told = self.ask_by_message(run, &spec);
         let Some(handle) = self.handles.get_mut(&run) else {
             return;
         };
         if spec.stop.treekill {
             handle.members = tree::descendants(handle.pid);
         }
-        if spec.stop.message {
-            let line = crate::node::channel::line(&serde_json::Value::from("shutdown"));
-            let told = handle
-                .channel
-                .as_ref()
-                .is_some_and(|channel| fds::send(channel, &line, &[]).is_ok());
-            if told {
-                return;
-            }
+        if told {
+            return;
         }
         let scope = if spec.stop.treekill {
             handle.scope()
@@ -90,7 +85,7 @@ impl Daemon {
             .unwrap_or_default();
         let spec = self.spec_of(run);
         // A message goes to the leader alone.
-        let by_signal = spec.as_ref().is_some_and(|spec| !spec.stop.message);
+        let by_signal = spec.as_ref().is_some_and(|spec| !by_message(spec));
         let asked = members.iter().filter(|_| by_signal).map(|member| member.pid).collect();
         // A run that died with its keeper has no handle, and its pid may be another's by now: only the marker tells.
         let (leader, pipes, born) = match self.handles.get(&run) {
@@ -112,6 +107,7 @@ impl Daemon {
             self.input(Input::Swept(run));
             return;
         }
+        self.input(Input::LeftBehind(run));
         let mail = self.mail.clone();
         tokio::spawn(async move { search.empty(found, until, run, &mail).await });
     }

@@ -409,6 +409,10 @@ impl Keeper<'_> {
         let Some(fd) = self.state.children.get(run).and_then(|child| child.pidfd()).cloned() else {
             return;
         };
+        if pidfd::alive(&fd) {
+            // The pid was given to another run since.
+            return;
+        }
         self.unwatch(run);
         let message = self.state.exited(run, ended(&fd));
         self.announce(message);

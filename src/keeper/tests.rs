@@ -2,6 +2,8 @@
 //! [`keeper_process`] alone. Whenever that keeper wants a daemon, it sends the daemon's end of a link over
 //! descriptor 3.
 
+mod follow;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -76,6 +76,12 @@ kinds! {
     Scaled = "scaled",
     /// An instance passed `max_memory_restart`.
     MemoryLimit = "memory_limit",
+    /// An instance that was ready does not work any more.
+    Unhealthy = "unhealthy",
+    /// An instance that did not work works again.
+    Healthy = "healthy",
+    /// An instance is replaced though nothing is wrong with it: for its age, or because it asked.
+    Recycled = "recycled",
     /// Log lines could not be written.
     LogLost = "log_lost",
     /// Log lines can be written again.
@@ -86,6 +92,8 @@ kinds! {
     StateResumed = "state_resumed",
     /// A daemon took up its work.
     DaemonStarted = "daemon_started",
+    /// A worker of a Node cluster asked for a listening socket that it cannot have.
+    ListenFailed = "listen_failed",
     /// A listening socket could not be recovered.
     ListenerLost = "listener_lost",
     /// The keeper died and was replaced.

@@ -16,6 +16,7 @@ pub mod ostext;
 pub mod outcome;
 pub mod placeholder;
 pub mod process;
+pub mod progress;
 pub mod runtime;
 pub mod size;
 pub mod spec;

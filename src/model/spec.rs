@@ -175,6 +175,17 @@ impl AppSpec {
         env
     }
 
+    /// What may be the matter when readiness takes too long, for people; empty if nothing is known.
+    #[must_use]
+    pub const fn unready_hint(&self) -> &'static str {
+        match (self.exec_mode, &self.ready) {
+            (ExecMode::Cluster, Ready::Listen) => {
+                ": it has not called listen; for workers that never do, write `ready = \"spawn\"`"
+            }
+            (ExecMode::Cluster | ExecMode::Fork, _) => "",
+        }
+    }
+
     /// The value a variable will have, whichever part it comes from.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&OsText> {

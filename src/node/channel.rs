@@ -13,59 +13,84 @@ pub fn line(message: &serde_json::Value) -> Vec<u8> {
     bytes
 }
 
-/// Cuts a byte stream into messages.
+/// One line without its end, as the value that it is; `None` for what is no JSON. Bun begins its own with byte 2.
+#[must_use]
+pub fn value(line: &[u8]) -> Option<serde_json::Value> {
+    serde_json::from_slice(line.strip_prefix(&[2]).unwrap_or(line)).ok()
+}
+
+/// The complete lines at the beginning of `bytes`, and how many bytes they have with their ends.
+#[must_use]
+pub fn complete(bytes: &[u8]) -> (Vec<&[u8]>, usize) {
+    let mut lines = Vec::new();
+    let mut at = 0;
+    while let Some(length) = bytes.get(at..).and_then(|rest| memchr(b'\n', rest)) {
+        lines.extend(bytes.get(at..at + length));
+        at += length + 1;
+    }
+    (lines, at)
+}
+
+/// The beginning of a line that was too long to be left where it was until its end came.
 #[derive(Debug, Default)]
-pub struct Messages {
-    pending: Vec<u8>,
+pub struct Carry {
+    bytes: Vec<u8>,
     skipping: bool,
 }
 
-impl Messages {
-    /// Takes what was read and gives the messages that are complete now. Lines that are no JSON are ignored.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Vec<serde_json::Value> {
-        let mut found = Vec::new();
-        while let Some(end) = memchr(b'\n', bytes) {
-            if !self.skipping {
-                self.pending.extend_from_slice(&bytes[..end]);
-                let text = self.pending.strip_prefix(&[2]).unwrap_or(&self.pending);
-                found.extend(serde_json::from_slice(text));
-            }
-            self.pending.clear();
-            self.skipping = false;
-            bytes = &bytes[end + 1..];
-        }
-        if self.pending.len() + bytes.len() > MAX_LINE {
-            self.pending = Vec::new();
+impl Carry {
+    /// There is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && !self.skipping
+    }
+
+    /// Takes more of the line; past [`MAX_LINE`] the rest of it is passed over.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.skipping || self.bytes.len() + bytes.len() > MAX_LINE {
+            self.bytes = Vec::new();
             self.skipping = true;
-        } else if !self.skipping {
-            self.pending.extend_from_slice(bytes);
+        } else {
+            self.bytes.extend_from_slice(bytes);
         }
-        found
+    }
+
+    /// The end of the line has come: all of it, or nothing if it was too long.
+    pub fn finish(&mut self, end: &[u8]) -> Vec<u8> {
+        self.push(end);
+        self.skipping = false;
+        std::mem::take(&mut self.bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_LINE, Messages};
+    use super::{Carry, MAX_LINE, complete, line, value};
+    use serde_json::json;
 
     #[test]
-    fn cuts_wherever_the_bytes_are_split() {
-        let mut messages = Messages::default();
-        assert!(messages.push(b"\"rea").is_empty());
-        assert_eq!(
-            messages.push(b"dy\"\n{\"a\":1}\nnonsense\n\x02{\"b\""),
-            [serde_json::json!("ready"), serde_json::json!({"a": 1})]
-        );
-        assert_eq!(messages.push(b":2}\n"), [serde_json::json!({"b": 2})]);
+    fn lines_are_cut_where_they_end() {
+        let (lines, length) = complete(b"\"ready\"\n{\"a\":1}\n\n{\"b\"");
+        assert_eq!(lines, [&b"\"ready\""[..], b"{\"a\":1}", b""]);
+        assert_eq!(length, 17);
+        assert_eq!(complete(b"abc"), (vec![], 0));
+        assert_eq!(value(b"\x02{\"b\":2}"), Some(json!({"b": 2})));
+        assert_eq!((value(b"nonsense"), value(b"")), (None, None));
+        assert_eq!(line(&json!("a\nb")), b"\"a\\nb\"\n");
     }
 
     #[test]
-    fn drops_a_line_without_end() {
-        let mut messages = Messages::default();
+    fn a_long_line_is_put_together_and_an_endless_one_passed_over() {
+        let mut carry = Carry::default();
+        carry.push(b"\"ab");
+        assert!(!carry.is_empty());
+        assert_eq!(carry.finish(b"c\""), b"\"abc\"");
+        assert!(carry.is_empty());
         for _ in 0..3 {
-            assert!(messages.push(&vec![b'x'; MAX_LINE]).is_empty());
+            carry.push(&vec![b'x'; MAX_LINE]);
         }
-        assert!(messages.push(b"still the same line\n").is_empty());
-        assert_eq!(messages.push(b"1\n"), [serde_json::json!(1)]);
+        assert!(!carry.is_empty() && carry.bytes.is_empty());
+        assert_eq!(carry.finish(b"still the same line"), b"");
+        assert_eq!(carry.finish(b"1"), b"1");
     }
 }

@@ -26,6 +26,23 @@ pub struct Epoll {
     events: Vec<Event>,
 }
 
+/// A descriptor that becomes readable when one of these sockets does. Each wakes it once at most, whatever happens to
+/// it later.
+///
+/// # Errors
+/// No descriptors left, or one of them cannot be waited for.
+pub fn bell<'a>(sockets: impl Iterator<Item = &'a OwnedFd>) -> io::Result<OwnedFd> {
+    let fd = epoll::create(CreateFlags::CLOEXEC)?;
+    for socket in sockets {
+        // Two workers may have one queue.
+        match epoll::add(&fd, socket, EventData::new_u64(0), EventFlags::IN | EventFlags::ONESHOT) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(fd)
+}
+
 impl std::fmt::Debug for Epoll {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Epoll").field("fd", &self.fd).finish_non_exhaustive()

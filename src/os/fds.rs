@@ -207,6 +207,25 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8], fds: &mut impl Extend<Owned
     })
 }
 
+/// Reads bytes of a stream socket and leaves them where they are; 0 at the end of the stream. Never waits. What came
+/// with a descriptor ends what can be seen before it is received.
+///
+/// # Errors
+/// As `recv`; `WouldBlock` when there is nothing.
+pub fn peek(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let (bytes, _) = rustix::net::recv(socket, buffer, flags)?;
+    Ok(bytes)
+}
+
+/// How many bytes wait in a stream socket.
+///
+/// # Errors
+/// As `ioctl`.
+pub fn waiting(socket: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::io::ioctl_fionread(socket)?)
+}
+
 /// Who connected.
 ///
 /// # Errors
@@ -346,6 +365,29 @@ mod tests {
         drop(left);
         assert_eq!(receive(&right, &mut buffer, &mut fds).unwrap().bytes, 0);
         assert_eq!(send(&right, b"x", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn what_is_peeked_at_stays() {
+        let (left, right) = socketpair().unwrap();
+        let null = null().unwrap();
+        send(&left, b"ab", &[]).unwrap();
+        send(&left, b"c", &[null.as_fd()]).unwrap();
+        send(&left, b"d", &[]).unwrap();
+        let mut buffer = [0; 8];
+        for _ in 0..2 {
+            assert_eq!(
+                (super::peek(&right, &mut buffer).unwrap(), &buffer[..3]),
+                (3, &b"abc"[..])
+            );
+        }
+        assert_eq!(super::waiting(&right).unwrap(), 4);
+        let mut fds: Vec<OwnedFd> = Vec::new();
+        assert_eq!(receive(&right, &mut buffer[..3], &mut fds).unwrap().bytes, 3);
+        assert_eq!(super::peek(&right, &mut buffer).unwrap(), 1);
+        drop(left);
+        receive(&right, &mut buffer, &mut fds).unwrap();
+        assert_eq!((super::peek(&right, &mut buffer).unwrap(), fds.len()), (0, 1));
     }
 
     #[test]

@@ -50,6 +50,13 @@ pub fn signal(fd: impl AsFd, signal: i32, scope: Scope) -> io::Result<()> {
     }
 }
 
+/// SIGKILL to the group that a process leads; if it leads none, to the process. One that is gone is no error.
+pub fn kill(fd: impl AsFd) {
+    if signal(&fd, libc::SIGKILL, Scope::Group).is_err() {
+        let _gone = signal(&fd, libc::SIGKILL, Scope::Process);
+    }
+}
+
 fn send(fd: &impl AsFd, signal: i32, flags: libc::c_uint) -> io::Result<()> {
     let raw = fd.as_fd().as_raw_fd();
     // SAFETY: an open descriptor, a number, no siginfo and flags; the kernel checks all of them.

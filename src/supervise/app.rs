@@ -25,6 +25,9 @@ pub struct App {
     pub desired: u32,
     /// Whether it is to run at all.
     pub wanted: bool,
+    /// Started on demand, and somebody has connected since it was last idle.
+    #[serde(default)]
+    pub demanded: bool,
     /// Instances the user stopped one by one.
     #[serde(default)]
     pub held: BTreeSet<Slot>,
@@ -75,6 +78,7 @@ impl App {
             id,
             desired,
             wanted,
+            demanded: false,
             held: BTreeSet::new(),
             generation: 0,
             specs: BTreeMap::from([(0, spec)]),
@@ -129,8 +133,8 @@ impl App {
     }
 
     /// True if anything of it may be started at all.
-    const fn may_run(&self) -> bool {
-        self.wanted && !self.deleting && !self.draining
+    fn may_run(&self) -> bool {
+        self.wanted && !self.deleting && !self.draining && !self.is_dormant()
     }
 
     /// Slots of which anything is left.
@@ -163,29 +167,31 @@ impl App {
         self.runs.values().map(|run| &**run).filter(move |run| run.slot == slot)
     }
 
-    /// Runs that may be given new connections: those in service that are ready and not on their way out. One that
-    /// still has to prove itself gets none, unless nobody else is ready. Empty: nobody is; what arrives waits.
+    /// Runs that may be given new connections: those in service that are ready, work, and are not on their way out.
+    /// If none works, those that do not; one that still has to prove itself only if nobody else is ready. Empty:
+    /// nobody is; what arrives waits.
     #[must_use]
     pub fn rotation(&self) -> BTreeSet<RunId> {
-        let ready = |run: &RunId| {
-            let run = self.runs.get(run);
-            run.is_some_and(|run| run.phase == Phase::Online && run.cause.is_none())
-        };
-        let current: BTreeSet<RunId> = self
+        let online = |run: &RunId| self.runs.get(run).is_some_and(|run| run.is_online());
+        let works = |run: &RunId| self.runs.get(run).is_some_and(|run| run.unhealthy.is_none());
+        let mut serving: BTreeSet<RunId> = self
             .slots
             .iter()
             .filter_map(|slot| slot.current)
-            .filter(ready)
+            .filter(online)
             .collect();
-        if current.is_empty() {
-            return self
+        if serving.is_empty() {
+            serving = self
                 .slots
                 .iter()
                 .filter_map(|slot| slot.incoming)
-                .filter(ready)
+                .filter(online)
                 .collect();
         }
-        current
+        if serving.iter().any(works) {
+            serving.retain(works);
+        }
+        serving
     }
 
     /// Any instance has proved itself and is still there.
@@ -204,7 +210,8 @@ impl App {
         if let Some(run) = record.current.and_then(|run| self.runs.get(&run)) {
             return match run.phase {
                 Phase::Spawning | Phase::Starting if run.cause.is_none() => State::Starting,
-                Phase::Online if rolling => State::Reloading,
+                Phase::Online if run.unhealthy.is_some() => State::Unhealthy,
+                Phase::Online if rolling || run.reload_until.is_some() => State::Reloading,
                 Phase::Online => State::Online,
                 Phase::Spawning
                 | Phase::Starting
@@ -230,6 +237,9 @@ impl App {
         if self.runs_in(slot).next().is_some() {
             return State::Stopping;
         }
+        if self.is_dormant() && slot < self.desired && !self.held.contains(&slot) {
+            return State::Waiting;
+        }
         if !self.is_wanted(slot) {
             return State::Stopped;
         }
@@ -249,7 +259,7 @@ impl App {
     /// The most pressing state of its instances.
     #[must_use]
     pub fn state(&self) -> State {
-        if self.wanted && !self.deleting && self.circuit.is_tripped() {
+        if self.wanted && !self.deleting && !self.is_dormant() && self.circuit.is_tripped() {
             return State::Errored;
         }
         let pressing = |state: State| match state {
@@ -281,7 +291,10 @@ impl App {
     pub fn next_deadline(&self) -> Option<Moment> {
         let runs = self.runs.values().filter_map(|run| run.deadline);
         let rollout = self.rollout.as_ref().and_then(Rollout::next_deadline);
-        runs.chain(self.next_launch()).chain(rollout).min()
+        runs.chain(self.next_launch())
+            .chain(self.next_replacement())
+            .chain(rollout)
+            .min()
     }
 
     /// When the restart law next starts something. A slot that is not wanted has no say, and no slot has

@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::model::names::{AppId, AppName, RunId};
 use crate::model::outcome::{ErrorBody, ErrorKind};
-use crate::model::size::Bytes;
 use crate::model::time::Moment;
 use crate::supervise::app::App;
 use crate::supervise::cx::Cx;
 use crate::supervise::input::{Command, Input, Ticket};
 use crate::supervise::output::{Change, Output};
 use crate::supervise::plan::{Plan, Step};
-use crate::supervise::rollout::{Failure, Purpose};
-use crate::supervise::run::Phase;
+use crate::supervise::rollout::Failure;
 
 /// What waits to become durable.
 #[derive(Debug)]
@@ -103,17 +101,18 @@ impl Core {
             Input::SpawnStarved(run, why) => self.touch_run(run, |app, cx| app.on_spawn_starved(cx, run, &why)),
             Input::Ready(run) => self.touch_run(run, |app, cx| app.on_ready(cx, run)),
             Input::Exited(run, exit, stderr) => self.touch_run(run, |app, cx| app.on_exited(cx, run, exit, stderr)),
+            Input::LeftBehind(run) => self.touch_run(run, |app, _| app.on_left_behind(run)),
             Input::Swept(run) => self.touch_run(run, |app, cx| app.on_swept(cx, run)),
             Input::PreStopped(run) => self.touch_run(run, |app, cx| app.on_pre_stopped(cx, run)),
             Input::Inspected(run, exclusive) => self.touch_run(run, |app, cx| app.on_inspected(cx, run, exclusive)),
             Input::Memory(run, bytes) => self.touch_run(run, |app, cx| app.on_memory(cx, run, bytes)),
-            Input::Healthy(_)
-            | Input::Unhealthy(..)
-            | Input::Recycle(..)
-            | Input::Extend(..)
-            | Input::Reloading(_)
-            | Input::Demand(_)
-            | Input::Idle(_) => {}
+            Input::Healthy(run) => self.touch_run(run, |app, cx| app.on_healthy(cx, run)),
+            Input::Unhealthy(run, why) => self.touch_run(run, |app, cx| app.on_unhealthy(cx, run, why)),
+            Input::Recycle(run, why) => self.touch_run(run, |app, _| app.on_recycle(run, why)),
+            Input::Extend(run, time) => self.touch_run(run, |app, cx| app.on_extend(cx, run, time)),
+            Input::Reloading(run) => self.touch_run(run, |app, cx| app.on_reloading(cx, run)),
+            Input::Demand(id) => self.touch(id, App::on_demand),
+            Input::Idle(id) => self.touch(id, App::on_idle),
             Input::Tick => self.tick(),
         }
         self.queue_finished_rollouts();
@@ -210,11 +209,13 @@ impl Core {
             app.stop_strays(&mut self.cx);
         }
         app.mend(&mut self.cx);
+        app.replace_next(&mut self.cx);
         for run in app.runs.range(RunId(first_new)..).map(|(run, _)| *run) {
             self.owners.insert(run, id);
         }
         self.dirty.insert(id);
         app.settle(&mut self.cx);
+        app.rest_when_completed();
         app.prune();
         let next = app.next_deadline();
         if self.timer_of.get(&id).copied() != next {
@@ -251,6 +252,7 @@ impl Core {
         self.cx.skip_run(number);
         self.owners.insert(number, id);
         if let Some(app) = self.apps.get_mut(&id) {
+            app.demanded |= app.spec().on_demand.is_some();
             let record = app.slot_mut(slot);
             record.current = Some(number);
             record.newest = Some(number);
@@ -376,43 +378,5 @@ impl App {
                 None => self.goals.push(goal),
             }
         }
-    }
-
-    /// Memory was measured.
-    fn on_memory(&mut self, cx: &mut Cx, id: RunId, bytes: Bytes) {
-        let Some(run) = self
-            .runs
-            .get(&id)
-            .filter(|run| run.phase == Phase::Online && run.cause.is_none())
-        else {
-            return;
-        };
-        let slot = run.slot;
-        let (generation, pid) = (run.generation, run.pid);
-        let Some(limit) = self.spec_of(run).max_memory_restart.filter(|limit| bytes > *limit) else {
-            return;
-        };
-        let in_service = self
-            .slots
-            .get(slot as usize)
-            .is_some_and(|record| record.current == Some(id));
-        let resting = self
-            .slots
-            .get(slot as usize)
-            .and_then(|record| record.memory_rest)
-            .is_some_and(|until| cx.now < until);
-        if self.rollout.is_some() || !in_service || resting || generation != self.generation || !self.is_wanted(slot) {
-            return;
-        }
-        cx.event(
-            self,
-            crate::model::event::EventKind::MemoryLimit,
-            Some(slot),
-            pid,
-            format!("{bytes} used, more than {limit}: it is being replaced"),
-        );
-        let record = self.slot_mut(slot);
-        record.restarts = record.restarts.saturating_add(1);
-        self.begin_rollout(cx, Purpose::Memory, generation, vec![slot], false);
     }
 }

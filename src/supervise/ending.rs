@@ -46,11 +46,11 @@ impl App {
                 None,
                 format!("{} replaced", instances(rollout.done.len())),
             ),
-            (None, Purpose::Memory) => {}
+            (None, Purpose::Memory | Purpose::Health | Purpose::Recycle) => {
+                self.rest_after(cx, rollout.purpose, rollout.done.first().copied(), false);
+            }
             (Some(failure), purpose) => {
-                if purpose == Purpose::Memory {
-                    self.rest_after(cx, failure.slot);
-                }
+                self.rest_after(cx, purpose, rollout.only.or(failure.slot), true);
                 let (kind, kept) = if rollout.rolling_back {
                     (EventKind::ReloadRolledBack, self.serving())
                 } else {
@@ -155,15 +155,6 @@ impl App {
             if let Some(reply) = cx.tickets.settle(goal.ticket) {
                 cx.emit(reply);
             }
-        }
-    }
-
-    /// A replacement because of memory has failed: trying again with every sample would be a crash loop.
-    fn rest_after(&mut self, cx: &Cx, slot: Option<Slot>) {
-        let law = &self.spec().restart;
-        let until = cx.now.after(law.cooldown.unwrap_or(law.cooldown_max));
-        if let Some(slot) = slot {
-            self.slot_mut(slot).memory_rest = Some(until);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::model::spec::AppSpec;
 use crate::supervise::app::App;
 use crate::supervise::core::Core;
 use crate::supervise::cx::Cx;
+use crate::supervise::demand::WAITS;
 use crate::supervise::goal::{Goal, GoalKind};
 use crate::supervise::input::Ticket;
 use crate::supervise::plan::Step;
@@ -89,6 +90,7 @@ impl App {
     }
 
     fn up(&mut self, cx: &mut Cx, ticket: Ticket, slots: &[Slot]) {
+        let was_wanted = self.wanted && slots.iter().all(|slot| !self.held.contains(slot));
         if !self.wanted {
             self.held = (0..self.desired).filter(|slot| !slots.contains(slot)).collect();
             self.wanted = true;
@@ -98,6 +100,19 @@ impl App {
         }
         if self.circuit.is_tripped() {
             self.absolve();
+        }
+        if self.is_dormant() {
+            for slot in slots {
+                let record = self.slot_mut(*slot);
+                record.absolve();
+                let outcome = if was_wanted && record.newest.is_some() {
+                    Outcome::Unchanged
+                } else {
+                    Outcome::Started
+                };
+                cx.tickets.note(ticket, self.waits(*slot, outcome));
+            }
+            return;
         }
         let mut idle = Vec::new();
         for slot in slots.iter().copied() {
@@ -170,6 +185,7 @@ impl App {
     fn down(&mut self, cx: &mut Cx, ticket: Ticket, slots: &[Slot], whole: bool) {
         if whole {
             self.wanted = false;
+            self.demanded = false;
             self.held.clear();
             self.abort_rollout(cx, "stopped by another command meanwhile");
         } else {
@@ -220,9 +236,17 @@ impl App {
             self.wanted = true;
         }
         self.pardon(slots);
+        for slot in slots {
+            self.held.remove(slot);
+        }
+        if self.is_dormant() {
+            for slot in slots {
+                cx.tickets.note(ticket, self.waits(*slot, Outcome::Unchanged));
+            }
+            return;
+        }
         let mut idle = Vec::new();
         for slot in slots.iter().copied() {
-            self.held.remove(&slot);
             let newest = self.slot_mut(slot).newest;
             match self.current(slot).map(|run| run.id) {
                 Some(run) => {
@@ -249,6 +273,9 @@ impl App {
     fn respec(&mut self, cx: &mut Cx, spec: Arc<AppSpec>, desired: u32) {
         self.abort_rollout(cx, "the app was changed meanwhile");
         self.recheck = self.checking;
+        // What runs goes on to run; what ran without a connection before must not count as asked for by one.
+        self.demanded &= self.spec().on_demand.is_some();
+        self.demanded |= spec.on_demand.is_some() && self.is_serving();
         let same_but_count = AppSpec {
             instances: self.spec().instances,
             ..AppSpec::clone(&spec)
@@ -298,6 +325,8 @@ impl App {
         if self.circuit.is_tripped() {
             self.absolve();
         }
+        // What runs now goes on to run, also where only a connection starts it from now on.
+        self.demanded |= spec.on_demand.is_some() && self.spec().on_demand.is_none();
         let to = if *spec == **self.spec() {
             self.generation
         } else {
@@ -344,6 +373,10 @@ impl App {
         if !self.wanted {
             let mut line = self.line(None, Outcome::Scaled);
             line.message = Some(format!("stopped; it will start with {desired}"));
+            cx.tickets.note(ticket, line);
+        } else if self.is_dormant() {
+            let mut line = self.line(None, Outcome::Scaled);
+            line.message = Some(format!("{WAITS}; it will start with {desired}"));
             cx.tickets.note(ticket, line);
         } else if self.circuit.is_tripped() {
             let mut line = self.line(None, Outcome::Scaled);

@@ -33,9 +33,9 @@ impl App {
         let not_spawned = spawn_error.is_some();
         let reason = spawn_error.unwrap_or_else(|| {
             if not_ready {
-                format!("not ready after {}", spec.listen_timeout)
+                format!("not ready after {}", self.patience(run))
             } else {
-                exit.to_string()
+                run.ending("")
             }
         });
         if !stable {

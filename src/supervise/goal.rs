@@ -185,6 +185,9 @@ impl App {
         if self.draining {
             return Some(self.failed(Some(slot), "clmgr is shutting down", Vec::new()));
         }
+        if self.is_dormant() {
+            return Some(self.waits(slot, outcome));
+        }
         if !self.is_wanted(slot) {
             return Some(self.failed(Some(slot), "stopped by another command meanwhile", Vec::new()));
         }

@@ -33,6 +33,8 @@ pub enum Input {
     Ready(RunId),
     /// The leader process of the run is gone. The last stderr lines of the run.
     Exited(RunId, Exit, Vec<String>),
+    /// When the leader was gone, processes that it had started went on. They are being ended.
+    LeftBehind(RunId),
     /// Nothing of the run's process tree is left.
     Swept(RunId),
     /// The `pre_stop` command of the run ended, however.

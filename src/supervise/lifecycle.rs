@@ -1,8 +1,7 @@
-//! Starting and stopping runs, and what follows from what becomes of them.
+//! Starting runs, until they are ready and stable.
 
 use std::sync::Arc;
 
-use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::model::exit::{Exit, ExitStatus};
 use crate::model::names::{RunId, Slot};
@@ -11,10 +10,7 @@ use crate::supervise::app::App;
 use crate::supervise::cx::Cx;
 use crate::supervise::output::Output;
 use crate::supervise::policy::stability;
-use crate::supervise::run::{Cause, Generation, Phase, Run};
-
-/// How long after SIGKILL a process may still be there before waiting commands are told.
-const KILL_PATIENCE: Millis = Millis::from_secs(10);
+use crate::supervise::run::{Generation, Phase, Run};
 
 impl App {
     /// Starts the slots that should run and do not; checks `require` first if there is one.
@@ -209,6 +205,10 @@ impl App {
 
     /// It is ready.
     pub fn on_ready(&mut self, cx: &mut Cx, id: RunId) {
+        if self.runs.get(&id).is_some_and(|run| run.is_online()) {
+            self.on_reloaded(cx, id);
+            return;
+        }
         let Some(run) = self.runs.get(&id).filter(|run| run.phase == Phase::Starting) else {
             return;
         };
@@ -220,11 +220,12 @@ impl App {
             run.deadline = Some(began.after(min_uptime));
         }
         cx.event(self, EventKind::Online, Some(slot), pid, "ready");
-        self.rollout_ready(cx, id);
+        self.monitor(cx, id);
+        self.rollout_proven(cx, id);
         self.check_stable(cx, id);
     }
 
-    fn check_stable(&mut self, cx: &mut Cx, id: RunId) {
+    pub(super) fn check_stable(&mut self, cx: &mut Cx, id: RunId) {
         let Some(run) = self
             .runs
             .get(&id)
@@ -247,186 +248,6 @@ impl App {
             .is_some_and(|record| record.current == Some(id))
         {
             self.became_stable(cx, slot);
-        }
-    }
-
-    /// Asks a run to stop. Harmless if that is under way; a stronger cause replaces a weaker one.
-    pub fn stop_run(&mut self, cx: &mut Cx, id: RunId, cause: Cause) {
-        let now = cx.now;
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        if run.cause.is_some() {
-            if run.cause != Some(Cause::Unwanted) {
-                run.cause = Some(cause);
-            }
-            return;
-        }
-        let (phase, slot, pid) = (run.phase, run.slot, run.pid);
-        run.cause = Some(cause);
-        match phase {
-            Phase::Spawning | Phase::Sweeping => return,
-            Phase::Starting => cx.emit(Output::EndProbe(id)),
-            Phase::Online | Phase::PreStop | Phase::Stopping | Phase::Killing => {}
-        }
-        let Some(run) = self.runs.get(&id) else { return };
-        let stop = self.spec_of(run).stop.clone();
-        cx.event(self, EventKind::Stopping, Some(slot), pid, "stopping");
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        run.deadline = Some(now.after(stop.kill_timeout));
-        if stop.pre_stop.is_empty() {
-            run.phase = Phase::Stopping;
-            cx.emit(Output::Stop(id));
-        } else {
-            run.phase = Phase::PreStop;
-            cx.emit(Output::PreStop(id));
-        }
-    }
-
-    /// `pre_stop` is over.
-    pub fn on_pre_stopped(&mut self, cx: &mut Cx, id: RunId) {
-        let Some(run) = self.runs.get(&id).filter(|run| run.phase == Phase::PreStop) else {
-            return;
-        };
-        let kill_timeout = self.spec_of(run).stop.kill_timeout;
-        if let Some(run) = self.runs.get_mut(&id) {
-            run.phase = Phase::Stopping;
-            run.deadline = Some(cx.now.after(kill_timeout));
-            cx.emit(Output::Stop(id));
-        }
-    }
-
-    /// Its leader process is gone.
-    pub fn on_exited(&mut self, cx: &mut Cx, id: RunId, exit: Exit, stderr: Vec<String>) {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| run.exit.is_none()) else {
-            return;
-        };
-        run.exit = Some((cx.now, exit));
-        run.stderr = stderr;
-        let grace = match run.phase {
-            Phase::Stopping => run.deadline.unwrap_or(cx.now),
-            Phase::Spawning | Phase::Starting | Phase::Online | Phase::PreStop | Phase::Killing | Phase::Sweeping => {
-                cx.now
-            }
-        };
-        if run.phase == Phase::Starting {
-            cx.emit(Output::EndProbe(id));
-        }
-        run.phase = Phase::Sweeping;
-        // What is left is killed then, and may be blocked inside the kernel.
-        run.deadline = Some(grace.after(KILL_PATIENCE));
-        run.grace = Some(grace);
-        let (slot, pid) = (run.slot, run.pid);
-        let lived = run.began.map_or(Millis::ZERO, |began| cx.now.since(began));
-        let treekill = self.runs.get(&id).is_some_and(|run| self.spec_of(run).stop.treekill);
-        let mut draft = Cx::draft(
-            self,
-            EventKind::Exited,
-            Some(slot),
-            pid,
-            format!("{exit} after {lived}"),
-        );
-        draft.exit = Some(exit);
-        cx.emit(Output::Event(Box::new(draft)));
-        if treekill {
-            cx.emit(Output::Sweep(id, grace));
-        } else {
-            self.on_swept(cx, id);
-        }
-    }
-
-    /// Nothing of its tree is left.
-    pub fn on_swept(&mut self, cx: &mut Cx, id: RunId) {
-        if self.runs.get(&id).is_some_and(|run| run.phase == Phase::Sweeping) {
-            self.conclude(cx, id, None);
-        }
-    }
-
-    /// A run is over: takes it out of the books and decides what follows.
-    fn conclude(&mut self, cx: &mut Cx, id: RunId, spawn_error: Option<String>) {
-        let Some(run) = self.runs.remove(&id) else { return };
-        cx.emit(Output::Release(id));
-        let (slot, cause) = (run.slot, run.cause.clone());
-        let record = self.slot_mut(slot);
-        let was_current = record.current == Some(id);
-        let was_incoming = record.incoming == Some(id);
-        if was_current {
-            record.current = None;
-            if run.pid.is_some() {
-                record.last_exit = run.exit.map(|(_, exit)| exit);
-                record.last_words = run.last_words();
-            }
-        }
-        if was_incoming {
-            record.incoming = None;
-        }
-        match cause {
-            Some(Cause::Unwanted | Cause::Replaced) => {
-                if was_current && !self.is_wanted(slot) {
-                    cx.event(self, EventKind::Stopped, Some(slot), run.pid, "stopped");
-                }
-            }
-            Some(Cause::Restart) => {
-                if was_current && self.is_wanted(slot) {
-                    self.bring_up(cx, &[slot]);
-                }
-            }
-            None | Some(Cause::NotReady) if was_incoming => {}
-            None | Some(Cause::NotReady) => {
-                if was_current && !self.rollout_owns_failure(slot, &run) {
-                    self.after_failure(cx, &run, spawn_error.clone());
-                }
-            }
-        }
-        self.rollout_concluded(cx, &run, was_current, was_incoming, spawn_error);
-    }
-
-    /// What is due by now.
-    pub fn on_tick(&mut self, cx: &mut Cx) {
-        let due: Vec<RunId> = self
-            .runs
-            .values()
-            .filter(|run| run.deadline.is_some_and(|at| at <= cx.now))
-            .map(|run| run.id)
-            .collect();
-        for id in due {
-            self.run_due(cx, id);
-        }
-        self.circuits_due(cx);
-        self.rollout_due(cx);
-    }
-
-    fn run_due(&mut self, cx: &mut Cx, id: RunId) {
-        let Some(run) = self.runs.get(&id) else { return };
-        match run.phase {
-            Phase::Starting => {
-                let spec = Arc::clone(self.spec_of(run));
-                if spec.ready_on_timeout {
-                    cx.emit(Output::EndProbe(id));
-                    self.on_ready(cx, id);
-                } else {
-                    let message = format!("not ready after {}", spec.listen_timeout);
-                    cx.event(self, EventKind::ReadyTimeout, Some(run.slot), run.pid, message);
-                    self.stop_run(cx, id, Cause::NotReady);
-                }
-            }
-            Phase::Online => self.check_stable(cx, id),
-            Phase::PreStop => self.on_pre_stopped(cx, id),
-            Phase::Stopping => {
-                let message = format!(
-                    "killed: still there {} after being asked to stop",
-                    self.spec_of(run).stop.kill_timeout
-                );
-                cx.event(self, EventKind::Killed, Some(run.slot), run.pid, message);
-                cx.emit(Output::Kill(id));
-                if let Some(run) = self.runs.get_mut(&id) {
-                    run.phase = Phase::Killing;
-                    run.deadline = Some(cx.now.after(KILL_PATIENCE));
-                }
-            }
-            Phase::Spawning | Phase::Killing | Phase::Sweeping => {
-                if let Some(run) = self.runs.get_mut(&id) {
-                    run.deadline = None;
-                }
-            }
         }
     }
 }

@@ -22,11 +22,13 @@ impl App {
             self.slot_mut(desired - 1);
         }
         self.wanted = wanted;
+        self.demanded &= wanted;
         self.held = held.into_iter().collect::<BTreeSet<Slot>>();
     }
 
     /// Asks again for everything that is under way.
     pub(super) fn resume(&mut self, cx: &mut Cx) {
+        self.forget_demand();
         if self.checking {
             self.checking = false;
             self.recheck = false;
@@ -79,7 +81,7 @@ impl App {
                 spec: Arc::clone(self.spec_of(run)),
             }),
             Phase::Starting => Some(Output::Probe(run.id)),
-            Phase::Online => None,
+            Phase::Online => self.is_monitored(run).then_some(Output::Monitor(run.id)),
             Phase::PreStop => Some(Output::PreStop(run.id)),
             Phase::Stopping => Some(Output::Stop(run.id)),
             Phase::Killing => Some(Output::Kill(run.id)),

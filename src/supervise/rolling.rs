@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::balance::ExecMode;
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
 use crate::model::names::{RunId, Slot};
-use crate::model::spec::Order;
+use crate::model::spec::{AppSpec, Order};
+use crate::model::time::Moment;
 use crate::supervise::app::App;
 use crate::supervise::cx::Cx;
 use crate::supervise::output::Output;
@@ -23,11 +25,13 @@ impl App {
             .find_map(|slot| self.current(*slot))
             .filter(|run| run.is_serving())
             .map(|run| run.id);
-        let order = spec.rollout.order.or(if running.is_none() {
-            Some(Order::StartFirst)
-        } else {
-            None
-        });
+        // Sockets that the manager holds are no one instance's: nothing collides.
+        let owns = |spec: &AppSpec| !spec.listen.is_empty() || spec.exec_mode == ExecMode::Cluster;
+        let shared = owns(&spec) && owns(self.spec());
+        let order = spec
+            .rollout
+            .order
+            .or((running.is_none() || shared).then_some(Order::StartFirst));
         if let (None, Some(run)) = (order, running) {
             cx.emit(Output::Inspect(run));
         }
@@ -47,6 +51,13 @@ impl App {
             inspecting: if order.is_none() { running } else { None },
             order,
             parallel: spec.rollout.parallel.max(1),
+            canary: if purpose == Purpose::Reload {
+                spec.rollout.canary
+            } else {
+                0
+            },
+            watch_until: None,
+            only: slots.first().copied().filter(|_| purpose != Purpose::Reload),
             queue: slots.into(),
             active: BTreeMap::new(),
             done: Vec::new(),
@@ -110,6 +121,17 @@ impl App {
                 }
                 return;
             }
+            if rollout.waits_for_canaries() {
+                if rollout.done.len() < rollout.canary as usize || rollout.watch_until.is_some() {
+                    return;
+                }
+                let wait = self.specs.get(&rollout.to).map(|spec| spec.rollout.min_healthy);
+                if wait.is_some_and(|wait| wait > Millis::ZERO) {
+                    rollout.watch_until = wait.map(|wait| cx.now.after(wait));
+                    return;
+                }
+                rollout.canary = 0;
+            }
             if rollout.active.len() >= rollout.parallel as usize {
                 return;
             }
@@ -148,24 +170,42 @@ impl App {
         }
     }
 
-    /// A run became ready; perhaps one of ours.
-    pub fn rollout_ready(&mut self, cx: &mut Cx, id: RunId) {
-        let Some(run) = self.runs.get(&id) else { return };
-        let slot = run.slot;
-        let min_healthy = self.spec_of(run).rollout.min_healthy;
-        let Some(rollout) = self.rollout.as_mut() else { return };
-        let patience = if rollout.rolling_back {
-            Millis::ZERO
-        } else {
-            min_healthy
+    /// A run became ready, or was seen to work; perhaps one of ours.
+    pub fn rollout_proven(&mut self, cx: &mut Cx, id: RunId) {
+        let Some(run) = self.runs.get(&id).filter(|run| run.is_online()) else {
+            return;
         };
+        let slot = run.slot;
+        let Some(proven) = self.proven_at(run) else { return };
+        let Some(rollout) = self.rollout.as_mut() else { return };
         if let Some(Step::Proving { run, healthy_at }) = rollout.active.get_mut(&slot)
             && *run == id
         {
-            *healthy_at = Some(cx.now.after(patience));
-            if patience == Millis::ZERO {
+            *healthy_at = Some(proven);
+            if proven <= cx.now {
                 self.promote(cx, slot);
             }
+        }
+    }
+
+    /// When a new instance has proved itself: it has been ready for `min_healthy`, and its health probe, if it has
+    /// one, has succeeded, or has had the time in which it would have failed for good. On the way back to what worked
+    /// before readiness is enough. `None` while it reloads.
+    fn proven_at(&self, run: &Run) -> Option<Moment> {
+        let ready = run.ready.filter(|_| run.reload_until.is_none())?;
+        if self.rollout.as_ref().is_some_and(|rollout| rollout.rolling_back) {
+            return Some(ready);
+        }
+        let spec = self.spec_of(run);
+        let proven = ready.after(spec.rollout.min_healthy);
+        match &spec.health {
+            Some(health) if !run.worked => {
+                let once = health.interval.0.saturating_add(health.timeout.0);
+                let all = once.saturating_mul(u64::from(health.retries) + 1);
+                let verdict = ready.after(Millis(health.start_period.0.saturating_add(all)));
+                Some(proven.max(verdict))
+            }
+            Some(_) | None => Some(proven),
         }
     }
 
@@ -173,9 +213,13 @@ impl App {
     fn promote(&mut self, cx: &mut Cx, slot: Slot) {
         let record = self.slot_mut(slot);
         let old = std::mem::replace(&mut record.current, record.incoming.take());
-        let restarts = record.restarts;
+        let (futile, rest, given_up) = (record.futile, record.rest, record.given_up);
         record.absolve();
-        record.restarts = restarts;
+        if self.user_rollout().is_none() {
+            let record = self.slot_mut(slot);
+            (record.futile, record.rest, record.given_up) = (futile, rest, given_up);
+        }
+        let record = self.slot_mut(slot);
         let new_is_stable = record
             .current
             .is_some_and(|run| self.runs.get(&run).is_some_and(|run| run.stable));
@@ -256,145 +300,13 @@ impl App {
             Some(Step::Clearing(_) | Step::Retiring(_) | Step::Abandoning(_) | Step::Proving { .. }) | None => {}
         }
         if owns {
-            let message = run
-                .exit
-                .map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
             self.keep_crash_of(cx, run);
             let why = Failure {
                 slot: Some(slot),
-                message: format!("the new instance ended: {message}"),
+                message: format!("the new instance ended: {}", run.ending("")),
                 stderr: run.stderr.clone(),
             };
             self.fail_rollout(cx, why);
-        }
-        self.advance(cx);
-    }
-
-    fn incoming_failed(&mut self, cx: &mut Cx, run: &Run, spawn_error: Option<String>) {
-        let slot = run.slot;
-        let timeout = self.spec_of(run).listen_timeout;
-        let exit = run
-            .exit
-            .map_or_else(|| "it ended".to_owned(), |(_, exit)| exit.to_string());
-        let message = match (&run.cause, &spawn_error) {
-            (_, Some(error)) => error.clone(),
-            (Some(Cause::NotReady), None) => format!("not ready after {timeout}"),
-            (Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) | None, None) if run.ready.is_some() => {
-                format!("{exit} after it was ready, before it had been healthy for min_healthy")
-            }
-            (Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) | None, None) => {
-                format!("{exit} before it was ready")
-            }
-        };
-        let Some(rollout) = self.rollout.as_mut() else { return };
-        if rollout.rolling_back || rollout.keep {
-            // The last resort: the slot goes back to the restart law.
-            if !rollout.rolling_back {
-                rollout.done.push(slot);
-            }
-            let failure = Failure {
-                slot: Some(slot),
-                message,
-                stderr: run.stderr.clone(),
-            };
-            let first = rollout.failure.is_none();
-            if first {
-                rollout.failure = Some(failure);
-            }
-            let goal = rollout.goal();
-            let current = self.current(slot).map(|run| (run.id, run.generation));
-            if let Some((old, _)) = current.filter(|(_, generation)| *generation != goal) {
-                self.keep_crash_of(cx, run);
-                if let Some(rollout) = self.rollout.as_mut() {
-                    rollout.active.insert(slot, Step::Retiring(old));
-                }
-                self.stop_run(cx, old, Cause::Replaced);
-            } else if self.current(slot).is_none() && self.is_wanted(slot) {
-                self.after_failure(cx, run, spawn_error);
-            } else {
-                self.keep_crash_of(cx, run);
-            }
-            return;
-        }
-        self.keep_crash_of(cx, run);
-        if self.current(slot).is_none() {
-            self.requeue(slot);
-        }
-        self.fail_rollout(
-            cx,
-            Failure {
-                slot: Some(slot),
-                message,
-                stderr: run.stderr.clone(),
-            },
-        );
-    }
-
-    fn requeue(&mut self, slot: Slot) {
-        if let Some(rollout) = self.rollout.as_mut()
-            && !rollout.queue.contains(&slot)
-        {
-            rollout.queue.push_back(slot);
-        }
-    }
-
-    /// The new generation is no good: turn round.
-    pub fn fail_rollout(&mut self, cx: &mut Cx, why: Failure) {
-        let Some(rollout) = self.rollout.as_mut() else { return };
-        if rollout.rolling_back {
-            return;
-        }
-        if rollout.keep {
-            rollout.failure.get_or_insert(why);
-            return;
-        }
-        rollout.failure.get_or_insert(why);
-        // If the answer about the running instance never came, the way back does not wait for it.
-        rollout.inspecting = None;
-        self.recheck |= std::mem::take(&mut rollout.checking) && self.checking;
-        rollout.order.get_or_insert(Order::StartFirst);
-        rollout.rolling_back = true;
-        rollout.finishing = false;
-        rollout.deadline = None;
-        let to = rollout.to;
-        let untouched: Vec<Slot> = rollout.queue.drain(..).collect();
-        let proving: Vec<(Slot, RunId)> = rollout
-            .active
-            .iter()
-            .filter_map(|(slot, step)| match step {
-                Step::Proving { run, .. } => Some((*slot, *run)),
-                Step::Clearing(_) | Step::Retiring(_) | Step::Abandoning(_) => None,
-            })
-            .collect();
-        let same_generation = rollout.from == to;
-        let mut back: Vec<Slot> = std::mem::take(&mut rollout.done);
-        if same_generation {
-            // Nothing to go back to for slots that were replaced and work.
-            back.clear();
-        }
-        for (slot, run) in proving {
-            if let Some(rollout) = self.rollout.as_mut() {
-                rollout.active.insert(slot, Step::Abandoning(run));
-            }
-            self.stop_run(cx, run, Cause::Replaced);
-        }
-        back.extend(untouched.into_iter().filter(|slot| self.current(*slot).is_none()));
-        let empty: Vec<Slot> = self
-            .wanted_slots()
-            .filter(|slot| self.runs_in(*slot).next().is_none())
-            .filter(|slot| self.slots.get(*slot as usize).is_none_or(|record| !record.completed))
-            .collect();
-        back.extend(empty);
-        back.sort_unstable();
-        back.dedup();
-        for slot in back {
-            let restarting = self
-                .slots
-                .get(slot as usize)
-                .is_some_and(|record| record.next_start.is_some() || record.circuit.is_tripped());
-            if !restarting {
-                self.requeue(slot);
-            }
         }
         self.advance(cx);
     }
@@ -413,13 +325,20 @@ impl App {
             .specs
             .get(&rollout.to)
             .map_or_else(Millis::default, |spec| spec.rollout.deadline);
+        if rollout.watch_until.is_some_and(|at| at <= cx.now) {
+            if let Some(rollout) = self.rollout.as_mut() {
+                rollout.watch_until = None;
+                rollout.canary = 0;
+            }
+            self.advance(cx);
+        }
         for slot in healthy {
             let ready = self
                 .slots
                 .get(slot as usize)
                 .and_then(|record| record.incoming)
                 .and_then(|run| self.runs.get(&run))
-                .is_some_and(|run| run.phase == Phase::Online);
+                .is_some_and(|run| run.phase == Phase::Online && run.reload_until.is_none());
             if ready {
                 self.promote(cx, slot);
             } else if let Some(Step::Proving { healthy_at, .. }) =

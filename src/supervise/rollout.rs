@@ -32,6 +32,10 @@ pub enum Purpose {
     Reload,
     /// An instance passed `max_memory_restart`. Gives way to anything a user asks for.
     Memory,
+    /// An instance does not work any more. Gives way, too.
+    Health,
+    /// An instance is old, or asked to be replaced. Gives way, too.
+    Recycle,
 }
 
 /// Where a slot is.
@@ -78,10 +82,19 @@ pub struct Rollout {
     pub inspecting: Option<RunId>,
     /// Slots at a time.
     pub parallel: u32,
+    /// So many are done first and watched in service before the others follow; 0: none, or not any more.
+    #[serde(default)]
+    pub canary: u32,
+    /// They are being watched until then.
+    #[serde(default)]
+    pub watch_until: Option<Moment>,
     /// Slots still to be done.
     pub queue: VecDeque<Slot>,
     /// Slots being done.
     pub active: BTreeMap<Slot, Step>,
+    /// The one slot that a replacement of the core's own is about.
+    #[serde(default)]
+    pub only: Option<Slot>,
     /// Slots that are done.
     pub done: Vec<Slot>,
     /// It fails if it is not over by then.
@@ -112,6 +125,19 @@ impl Rollout {
         self.active.contains_key(&slot) || self.queue.contains(&slot)
     }
 
+    /// Slots that were begun, in the direction it goes now.
+    #[must_use]
+    pub fn begun(&self) -> usize {
+        let under_way = self.active.keys().filter(|slot| !self.done.contains(slot)).count();
+        self.done.len() + under_way
+    }
+
+    /// The canaries have been begun, and the others may not be yet.
+    #[must_use]
+    pub fn waits_for_canaries(&self) -> bool {
+        !self.rolling_back && self.canary > 0 && self.begun() >= self.canary as usize
+    }
+
     /// What a slot is started from while this rollout is on.
     #[must_use]
     pub fn generation_for(&self, slot: Slot) -> Generation {
@@ -135,6 +161,6 @@ impl Rollout {
             Step::Proving { healthy_at, .. } => *healthy_at,
             Step::Clearing(_) | Step::Retiring(_) | Step::Abandoning(_) => None,
         });
-        healthy.chain(self.deadline).min()
+        healthy.chain(self.watch_until).chain(self.deadline).min()
     }
 }

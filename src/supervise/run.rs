@@ -90,6 +90,30 @@ pub struct Run {
     /// It could not be started because the machine lacked something: not the app's failure.
     #[serde(default)]
     pub starved: bool,
+    /// It does not work any more, though it was ready: why, for people.
+    #[serde(default)]
+    pub unhealthy: Option<String>,
+    /// It is unhealthy because it was not ready again in time.
+    #[serde(default)]
+    pub late: bool,
+    /// It was seen to work: its probe succeeded, its watchdog was fed.
+    #[serde(default)]
+    pub worked: bool,
+    /// Being replaced for its health, it was taken into account; see [`super::policy::replacement`].
+    #[serde(default)]
+    pub judged: bool,
+    /// To be replaced though nothing is wrong with it: why, for people.
+    #[serde(default)]
+    pub recycle: Option<String>,
+    /// It reloads its configuration, and has to be ready again by then.
+    #[serde(default)]
+    pub reload_until: Option<Moment>,
+    /// It was given more time than its spec says.
+    #[serde(default)]
+    pub extended: bool,
+    /// Processes that its leader had started went on when that was gone.
+    #[serde(default)]
+    pub left_behind: bool,
     /// What it tells of itself.
     #[serde(default)]
     pub said: Said,
@@ -114,6 +138,14 @@ impl Run {
             exit: None,
             stderr: Vec::new(),
             starved: false,
+            unhealthy: None,
+            late: false,
+            worked: false,
+            judged: false,
+            recycle: None,
+            reload_until: None,
+            extended: false,
+            left_behind: false,
             said: Said::nothing(),
         }
     }
@@ -126,6 +158,27 @@ impl Run {
                 Phase::Spawning | Phase::Starting | Phase::Online => true,
                 Phase::PreStop | Phase::Stopping | Phase::Killing | Phase::Sweeping => false,
             }
+    }
+
+    /// How it ended, for people, and in what part of its life. A leader that ends well while others go on has put
+    /// itself into the background, where nobody supervises it.
+    #[must_use]
+    pub fn ending(&self, when: &str) -> String {
+        let Some((_, exit)) = &self.exit else {
+            return format!("it ended{when}");
+        };
+        let hidden = if self.left_behind && self.cause.is_none() && exit.is_success() {
+            ", while processes that it had started went on: what clmgr runs has to stay in the foreground"
+        } else {
+            ""
+        };
+        format!("{exit}{when}{hidden}")
+    }
+
+    /// It is ready, and nobody has told it to stop.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.phase == Phase::Online && self.cause.is_none()
     }
 
     /// SIGKILL was sent long ago, and it, or what it left behind, is still there.

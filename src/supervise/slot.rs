@@ -7,6 +7,9 @@ use crate::model::names::RunId;
 use crate::model::time::Moment;
 use crate::supervise::policy::breaker::{Circuit, Window};
 
+/// A time that does not come.
+pub const NEVER: Moment = Moment(u64::MAX);
+
 /// A slot. It outlives its runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SlotState {
@@ -30,9 +33,16 @@ pub struct SlotState {
     pub completed: bool,
     /// Starts nobody asked for.
     pub restarts: u32,
-    /// No replacement because of memory before then: the last one failed.
+    /// Nothing in service here is replaced by the core's own decision before then: the last replacement was no good.
+    /// [`NEVER`]: until somebody acts.
     #[serde(default)]
-    pub memory_rest: Option<Moment>,
+    pub rest: Option<Moment>,
+    /// Replacements for health in a row that were no better.
+    #[serde(default)]
+    pub futile: u32,
+    /// So many that it was told, and is hardly tried any more.
+    #[serde(default)]
+    pub given_up: bool,
     /// How the last run ended.
     pub last_exit: Option<Exit>,
     /// What the last run said of itself, if it ended badly.
@@ -55,5 +65,8 @@ impl SlotState {
         self.completed = false;
         self.reason = None;
         self.stderr = Vec::new();
+        self.futile = 0;
+        self.rest = None;
+        self.given_up = false;
     }
 }

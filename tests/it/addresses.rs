@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 
 use crate::harness::{PATIENCE, free_port, lives};
-use crate::listen::{app, ask, connect, get, kill_both, listeners, port_of, world};
+use crate::listen::{app, ask, connect, get, listeners, port_of, world};
 
 #[test]
 fn an_address_that_is_taken_is_refused_with_its_holder() {
@@ -230,7 +230,7 @@ fn a_unix_socket_has_its_mode_and_replaces_what_is_stale() {
     assert_eq!(file.permissions().mode() & 0o7777, 0o662);
     let pid = world.pids("a")[0];
     assert_eq!(ask(UnixStream::connect(&path).unwrap()), Some((pid, "main".to_owned())));
-    kill_both(&world);
+    world.kill_both();
     assert_eq!(world.pids("a"), [pid]);
     assert!(world.kill9(pid));
     world.until("a successor", || ![0, pid].contains(&world.pids("a")[0]));
@@ -281,7 +281,7 @@ fn what_was_taken_while_nobody_held_it_fails_by_the_restart_law() {
     world.run(&["start"]).ok();
     let second = world.pids("a")[0];
     assert_ne!(pid, second);
-    kill_both(&world);
+    world.kill_both();
     assert!(world.kill9(second));
     world.until("its end", || !lives(second));
     let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();

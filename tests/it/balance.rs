@@ -7,11 +7,11 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{PATIENCE, World, free_port, lives};
-use crate::listen::{answer, app, ask, connect, get, kill_both, kill_daemon, kill_keeper, listeners, port_of, world};
+use crate::listen::{answer, app, ask, connect, get, kill_daemon, kill_keeper, listeners, port_of, world};
 
 /// Ends well: what it has accepted is answered before it goes.
 const GRACEFUL: &str = r#"
@@ -56,13 +56,6 @@ fn spread(port: u16, count: usize) -> BTreeMap<i64, usize> {
         *counts.entry(get(port).0).or_insert(0) += 1;
     }
     counts
-}
-
-fn signal(world: &World, pid: i64, signal: Signal) {
-    let number = i32::try_from(pid).unwrap();
-    assert!(world.processes().contains(&number));
-    let fd = pidfd_open(Pid::from_raw(number).unwrap(), PidfdFlags::empty()).unwrap();
-    pidfd_send_signal(fd, signal).unwrap();
 }
 
 /// Opens connections, each with a request, until so many wait for a slot.
@@ -180,7 +173,7 @@ fn what_waits_for_a_dead_instance_is_served_by_its_successor() {
     let port = start(&world, "instances = 2\nmin_uptime = \"1ms\"");
     let stuck = world.pids("a")[1];
     get(port);
-    signal(&world, stuck, Signal::STOP);
+    world.signal(stuck, Signal::STOP);
     let mut waiting = fill(&world, port, 1, 8);
     assert!(world.kill9(stuck));
     world.until("its end", || !lives(stuck));
@@ -199,7 +192,7 @@ fn what_waits_where_nobody_comes_is_passed_on() {
     let law = "min_uptime = \"1h\"\nbackoff = { first = \"1h\", max = \"1h\" }";
     let port = start(&world, &format!("instances = 2\n{law}"));
     let pids = world.pids("a");
-    signal(&world, pids[1], Signal::STOP);
+    world.signal(pids[1], Signal::STOP);
     let waiting = fill(&world, port, 1, 8);
     assert!(world.kill9(pids[1]));
     world.until("backoff", || world.states("a")[1] == "backoff");
@@ -270,7 +263,7 @@ fn sockets_and_their_selection_survive_every_death() {
     world.run(&["start", "a:3"]).ok();
     world.until("all in rotation", || in_rotation(&world) == [true; 4]);
     let last = world.pids("a")[3];
-    kill_both(&world);
+    world.kill_both();
     assert_eq!((port_of(&world, "a"), held(&world)), (port, slots));
     assert_eq!(
         spread(port, 100).into_keys().collect::<BTreeSet<i64>>(),
@@ -286,7 +279,7 @@ fn a_hole_that_the_death_of_both_leaves_is_filled() {
     world.run(&["stop", "a:1"]).ok();
     let others = BTreeSet::from([pids[0], pids[2], pids[3]]);
     // Nobody but the dead has held the socket of the slot 1: the kernel has moved another into its place.
-    kill_both(&world);
+    world.kill_both();
     assert_eq!(spread(port, 60).into_keys().collect::<BTreeSet<i64>>(), others);
     world.run(&["stop", "a:3"]).ok();
     assert_eq!(
@@ -366,7 +359,7 @@ fn a_socket_can_be_the_standard_input() {
     world
         .run(&["send", "a", "x"])
         .refused(1, "its standard input is a socket");
-    kill_both(&world);
+    world.kill_both();
     let mut text = String::new();
     let mut stream = connect(port).unwrap();
     stream.write_all(b"x").unwrap();

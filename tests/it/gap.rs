@@ -7,14 +7,6 @@ use rustix::process::Signal;
 
 use crate::harness::{PATIENCE, World, finish, lives};
 
-/// Sends a signal to a process of this world.
-#[track_caller]
-fn signal(world: &World, pid: i64, signal: Signal) {
-    let number = i32::try_from(pid).unwrap();
-    assert!(world.processes().contains(&number));
-    rustix::process::kill_process(rustix::process::Pid::from_raw(number).unwrap(), signal).unwrap();
-}
-
 fn ping(world: &World) -> UnixStream {
     let mut stream = UnixStream::connect(world.home().join("clmgr.sock")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -33,11 +25,11 @@ fn answer(mut stream: UnixStream) -> String {
 /// Kills the daemon while its keeper cannot start another; says its pid.
 fn without_daemon(world: &World, meanwhile: impl FnOnce()) -> i64 {
     let (daemon, keeper) = world.manager();
-    signal(world, keeper, Signal::STOP);
+    world.signal(keeper, Signal::STOP);
     assert!(world.kill9(daemon));
     world.until("the end of the daemon", || !lives(daemon));
     meanwhile();
-    signal(world, keeper, Signal::CONT);
+    world.signal(keeper, Signal::CONT);
     daemon
 }
 

@@ -5,10 +5,13 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 
 /// How long a condition may take before a test fails. Machines are slow and shared; nothing here measures time.
@@ -211,14 +214,48 @@ impl World {
     /// SIGKILL to a process of this world, and only of this world. False if it is gone already.
     pub fn kill9(&self, pid: i64) -> bool {
         let number = i32::try_from(pid).unwrap();
-        let Some(fd) = rustix::process::Pid::from_raw(number)
-            .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok())
-        else {
+        let Some(fd) = Pid::from_raw(number).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
             return false;
         };
         // The descriptor is open: the pid cannot be given to somebody else between this look and the signal.
-        self.processes().contains(&number)
-            && rustix::process::pidfd_send_signal(fd, rustix::process::Signal::KILL).is_ok()
+        self.processes().contains(&number) && pidfd_send_signal(fd, Signal::KILL).is_ok()
+    }
+
+    /// Signals a process of this world by its descriptor.
+    #[track_caller]
+    pub fn signal(&self, pid: i64, signal: Signal) {
+        pidfd_send_signal(self.process(pid), signal).unwrap();
+    }
+
+    /// A process of this world.
+    #[track_caller]
+    pub fn process(&self, pid: i64) -> OwnedFd {
+        let number = i32::try_from(pid).unwrap();
+        let fd = pidfd_open(Pid::from_raw(number).unwrap(), PidfdFlags::empty()).unwrap();
+        // The descriptor is open: from here on the pid cannot be given to somebody else.
+        assert!(self.processes().contains(&number), "{pid} is not of this world");
+        fd
+    }
+
+    /// Kills keeper and daemon so that neither can replace the other.
+    #[track_caller]
+    pub fn kill_both(&self) {
+        self.kill_manager(self.manager());
+    }
+
+    /// The same for these, daemon and keeper: they need not answer.
+    #[track_caller]
+    pub fn kill_manager(&self, (daemon, keeper): (i64, i64)) {
+        let both = [self.process(keeper), self.process(daemon)];
+        for signal in [Signal::STOP, Signal::KILL] {
+            for process in &both {
+                pidfd_send_signal(process, signal).unwrap();
+            }
+        }
+        self.until("the end of both", || !lives(keeper) && !lives(daemon));
+        // A thread that ends late keeps the socket open for a moment longer.
+        let socket = self.home().join("clmgr.sock");
+        self.until("the end of their socket", || UnixStream::connect(&socket).is_err());
     }
 
     /// A file's text; empty while there is none.
@@ -287,12 +324,11 @@ impl Drop for World {
         if !gone {
             // Only processes that carry this world's home, and only when clmgr could not end them. All are halted
             // first: keeper and daemon replace each other.
-            for signal in [rustix::process::Signal::STOP, rustix::process::Signal::KILL] {
+            for signal in [Signal::STOP, Signal::KILL] {
                 for pid in self.processes() {
-                    let fd = rustix::process::Pid::from_raw(pid)
-                        .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+                    let fd = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
                     if let Some(fd) = fd.filter(|_| self.processes().contains(&pid)) {
-                        let _gone = rustix::process::pidfd_send_signal(fd, signal);
+                        let _gone = pidfd_send_signal(fd, signal);
                     }
                 }
             }
@@ -305,6 +341,11 @@ impl Drop for World {
             assert!(gone, "processes were left: {} {}", said.out, said.err);
         }
     }
+}
+
+/// An argument for `sleep` that nobody else uses: every caller has a number of its own.
+pub fn unique(number: u32) -> String {
+    format!("{number}000.{:07}", std::process::id())
 }
 
 /// Living processes whose command line has this text. Ours is not one of them, nor is a clmgr.

@@ -4,7 +4,6 @@
 use std::process::{Child, Command, Stdio};
 
 use rusqlite::{Connection, params};
-use rustix::process::Signal;
 
 use crate::harness::{World, lives, rest};
 
@@ -44,17 +43,6 @@ fn pidfd(pid: i64) -> std::os::fd::OwnedFd {
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
 }
 
-/// Kills keeper and daemon so that neither can replace the other.
-fn kill_both(world: &World) {
-    let (daemon, keeper) = world.manager();
-    for signal in [Signal::STOP, Signal::KILL] {
-        for pid in [keeper, daemon] {
-            rustix::process::pidfd_send_signal(pidfd(pid), signal).unwrap();
-        }
-    }
-    world.until("the end of both", || !lives(keeper) && !lives(daemon));
-}
-
 /// Changes the state file; nothing of clmgr runs.
 fn edit(world: &World, sql: &str, values: impl rusqlite::Params) {
     let file = Connection::open(world.home().join("clmgr.db")).unwrap();
@@ -68,7 +56,7 @@ fn a_process_with_another_start_time_is_not_adopted_and_never_doubled() {
         world.run(&["start", "sleep 1000", "--name", name]).ok();
     }
     let (kept, other) = (world.pids("kept")[0], world.pids("other")[0]);
-    kill_both(&world);
+    world.kill_both();
     edit(
         &world,
         "UPDATE runs SET start_ticks = start_ticks + 1 WHERE pid = ?1",
@@ -90,7 +78,7 @@ fn a_process_of_another_boot_is_not_adopted() {
     let world = World::new();
     world.run(&["start", "sleep 1000", "--name", "a"]).ok();
     let old = world.pids("a")[0];
-    kill_both(&world);
+    world.kill_both();
     edit(
         &world,
         "UPDATE runs SET boot_id = '00000000-0000-0000-0000-000000000000' WHERE pid = ?1",
@@ -108,7 +96,7 @@ fn a_pid_that_was_given_to_somebody_else_is_never_signalled() {
     let mut bystander = Bystander::new();
     world.run(&["start", "sleep 1000", "--name", "a"]).ok();
     let old = world.pids("a")[0];
-    kill_both(&world);
+    world.kill_both();
     assert!(world.kill9(old));
     world.until("its end", || !lives(old));
     edit(
@@ -136,7 +124,7 @@ fn a_row_of_an_app_nobody_knows_is_no_licence_to_kill() {
     let world = World::new();
     let mut bystander = Bystander::new();
     world.run(&["start", "sleep 1000", "--name", "a"]).ok();
-    kill_both(&world);
+    world.kill_both();
     // No such app, no such start time; a start time of zero is one that could not be read.
     for (run, ticks) in [(900_001, 0), (900_002, 1), (900_003, i64::MAX)] {
         edit(

@@ -6,7 +6,6 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 
 use crate::harness::{PATIENCE, World, finish, free_port, lives};
@@ -104,23 +103,6 @@ pub fn kill_keeper(world: &World) {
     assert_eq!(world.manager().0, daemon);
 }
 
-/// Kills keeper and daemon so that neither can replace the other.
-pub fn kill_both(world: &World) {
-    let (daemon, keeper) = world.manager();
-    for signal in [Signal::STOP, Signal::KILL] {
-        for pid in [keeper, daemon] {
-            let pid = i32::try_from(pid).unwrap();
-            assert!(world.processes().contains(&pid) || signal == Signal::KILL);
-            let fd = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap();
-            pidfd_send_signal(fd, signal).unwrap();
-        }
-    }
-    world.until("the end of both", || !lives(keeper) && !lives(daemon));
-    // A thread that ends late keeps the socket open for a moment longer.
-    let socket = world.home().join("clmgr.sock");
-    world.until("the end of their socket", || UnixStream::connect(&socket).is_err());
-}
-
 #[test]
 fn an_app_learns_everything_about_its_sockets() {
     let world = world();
@@ -216,10 +198,10 @@ fn no_request_fails_while_daemon_and_keeper_are_killed() {
             kill_daemon,
             kill_keeper,
             kill_daemon,
-            kill_both,
+            World::kill_both,
             kill_daemon,
             kill_keeper,
-            kill_both,
+            World::kill_both,
         ] {
             kill(&world);
             let before = asked.load(Ordering::Relaxed);
@@ -289,7 +271,7 @@ fn a_queue_survives_the_death_of_both() {
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
     }
     let old = world.pids("a")[0];
-    kill_both(&world);
+    world.kill_both();
     // Taken back from the instance: it may go now.
     world.run(&["restart", "a"]).ok();
     std::fs::remove_file(world.path().join("stuck")).unwrap();
@@ -415,7 +397,7 @@ fn node_listens_on_its_descriptor() {
         text.contains("200 OK").then_some(())
     };
     asked().unwrap();
-    kill_both(&world);
+    world.kill_both();
     asked().unwrap();
     world.run(&["reload", "n"]).ok();
     asked().unwrap();
@@ -443,7 +425,7 @@ fn what_cannot_be_taken_back_is_said_once() {
         .ok();
     let (port, pid) = (port_of(&world, "a"), world.pids("a")[0]);
     assert_eq!(get(port).0, pid);
-    kill_both(&world);
+    world.kill_both();
     assert_eq!(world.pids("a"), [pid]);
     kill_daemon(&world);
     assert_eq!(get(port).0, pid);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{World, rest};
 use crate::logs::whole;
-use crate::survival::{daemon, kill_both, kill_daemon};
+use crate::survival::{daemon, kill_daemon};
 
 /// Writes numbered lines to both streams as fast as it can, in pieces that end anywhere, until the file `enough` is
 /// there. Then a last line, and a file that says how many there were.
@@ -179,7 +179,7 @@ fn every_line_is_there_once_after_thirty_deaths_of_the_daemon() {
 #[test]
 fn every_line_is_there_once_after_five_deaths_of_both() {
     every_line_once(5, |world| {
-        kill_both(world);
+        world.kill_both();
         // The first one may still reach the door of a daemon whose threads are about to end.
         world.until("the next manager", || world.run(&["status"]).code == 0);
     });

@@ -12,6 +12,8 @@ mod api;
 mod bad_days;
 mod bad_input;
 mod balance;
+mod cluster;
+mod cluster_kills;
 mod damage;
 mod disk;
 mod doctor;

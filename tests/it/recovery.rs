@@ -1,33 +1,9 @@
 //! Keeper, or keeper and daemon, are killed at the worst moments: processes of which no record was written, channels
 //! and pipes that only the dead held, homes that are removed.
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::Signal;
 
-use crate::harness::{World, eventually, lives, rest, tagged};
-
-/// Signals a process of this world by its descriptor.
-fn signal(world: &World, pid: i64, signal: Signal) {
-    let number = i32::try_from(pid).unwrap();
-    let fd = pidfd_open(Pid::from_raw(number).unwrap(), PidfdFlags::empty()).unwrap();
-    assert!(world.processes().contains(&number), "{pid} is not of this world");
-    pidfd_send_signal(fd, signal).unwrap();
-}
-
-/// Kills keeper and daemon so that neither can replace the other.
-fn kill_both(world: &World, (daemon, keeper): (i64, i64)) {
-    for pid in [keeper, daemon] {
-        signal(world, pid, Signal::STOP);
-    }
-    for pid in [keeper, daemon] {
-        signal(world, pid, Signal::KILL);
-    }
-    world.until("the end of both", || !lives(keeper) && !lives(daemon));
-}
-
-/// An argument for `sleep` that nobody else uses.
-fn unique(number: u32) -> String {
-    format!("2{number}000.{:07}", std::process::id())
-}
+use crate::harness::{World, eventually, lives, rest, tagged, unique};
 
 /// Sleepers with this tag, once no more of them appear.
 fn settled(world: &World, tag: &str) -> Vec<i32> {
@@ -49,7 +25,7 @@ fn interrupted_start(world: &World, tag: &str, count: &str) -> (std::process::Ch
     let manager = world.manager();
     let start = world.begin(&["start", &format!("sleep {tag}"), "--name", "a", "-i", count]);
     world.until("the first process", || !tagged(&format!("sleep\0{tag}")).is_empty());
-    signal(world, manager.0, Signal::STOP);
+    world.signal(manager.0, Signal::STOP);
     let started = settled(world, &format!("sleep\0{tag}"));
     (start, manager, started)
 }
@@ -63,9 +39,9 @@ fn pids(world: &World) -> Vec<i32> {
 #[test]
 fn what_was_started_without_a_record_is_found_when_both_die() {
     let world = World::new();
-    let tag = unique(1);
+    let tag = unique(21);
     let (mut start, manager, started) = interrupted_start(&world, &tag, "60");
-    kill_both(&world, manager);
+    world.kill_manager(manager);
     start.wait().unwrap();
     world.run(&["status"]).ok();
     world.until("all of them", || world.states("a") == ["online"; 60]);
@@ -80,12 +56,12 @@ fn what_was_started_without_a_record_is_found_when_both_die() {
 #[test]
 fn what_was_started_without_an_answer_is_found_when_the_keeper_dies() {
     let world = World::new();
-    let tag = unique(2);
+    let tag = unique(22);
     // More than the link holds: some answers die with the keeper.
     let (start, (daemon, keeper), started) = interrupted_start(&world, &tag, "400");
-    signal(&world, keeper, Signal::KILL);
+    world.signal(keeper, Signal::KILL);
     world.until("its end", || !lives(keeper));
-    signal(&world, daemon, Signal::CONT);
+    world.signal(daemon, Signal::CONT);
     crate::harness::finish(start, &["start"]);
     world.until("all of them", || world.states("a") == ["online"; 400]);
     let mut living = tagged(&format!("sleep\0{tag}"));
@@ -150,7 +126,7 @@ fn channel_and_input_survive_both() {
     world.run(&["send", "a", "one"]).ok();
     world.until("the first line", || world.text("heard") == "input one\n");
     for _ in 0..2 {
-        kill_both(&world, world.manager());
+        world.kill_manager(world.manager());
         world.run(&["status"]).ok();
         assert_eq!(world.pids("a")[0], pid, "{}", world.report());
     }
@@ -190,7 +166,7 @@ fn what_cannot_be_taken_back_is_said_once() {
     world.run(&["start"]).ok();
     world.until("it is alone", || world.path().join("closed").exists());
     let pid = world.pids("a")[0];
-    kill_both(&world, world.manager());
+    world.kill_manager(world.manager());
     world.run(&["status"]).ok();
     assert_eq!(world.pids("a")[0], pid);
     let lost = format!("a:0 (pid {pid}) survived and was taken over; lost: its IPC channel");
@@ -227,7 +203,7 @@ process.send('ready');
     assert!(std::fs::read_link(format!("/proc/{pid}/fd/15")).is_ok());
     let inherited = world.text("inherited");
     assert!(inherited.lines().all(|number| number != "15"), "{inherited}");
-    kill_both(&world, world.manager());
+    world.kill_manager(world.manager());
     rest(100);
     world.run(&["status"]).ok();
     assert_eq!(world.pids("a")[0], pid);
@@ -239,7 +215,7 @@ process.send('ready');
 #[test]
 fn status_brings_back_what_was_killed_but_not_what_was_ended() {
     let world = World::new();
-    let tag = unique(3);
+    let tag = unique(23);
     let sleepers = || tagged(&format!("sleep\0{tag}")).len();
     let nothing = |args: &[&str]| {
         let said = world.run(args).ok();
@@ -253,7 +229,7 @@ fn status_brings_back_what_was_killed_but_not_what_was_ended() {
         .ok();
     let before = world.pids("a");
     for _ in 0..2 {
-        kill_both(&world, world.manager());
+        world.kill_manager(world.manager());
         // Whoever comes first starts it; nobody is turned away.
         let asked: Vec<_> = (0..5).map(|_| world.begin(&["status", "--json"])).collect();
         for one in asked {
@@ -277,7 +253,7 @@ fn status_brings_back_what_was_killed_but_not_what_was_ended() {
 #[test]
 fn a_home_that_was_removed_is_not_started_beside_its_keeper() {
     let world = World::new();
-    let tag = unique(4);
+    let tag = unique(24);
     let sleepers = || tagged(&format!("sleep\0{tag}"));
     let start = ["start", &format!("sleep {tag}"), "--name", "a"];
     world.run(&start).ok();
@@ -297,14 +273,14 @@ fn a_home_that_was_removed_is_not_started_beside_its_keeper() {
             .refused(5, &format!("former home in this place still runs as process {keeper}"));
         assert_eq!(sleepers(), before);
     }
-    signal(&world, keeper, Signal::TERM);
+    world.signal(keeper, Signal::TERM);
     world.until("their end", || {
         !lives(keeper) && !lives(daemon) && sleepers().is_empty()
     });
     world.run(&start).ok();
     assert_eq!(sleepers().len(), 1);
     // Nobody is left who could tell, but the app carries the mark of a home that knows it no more.
-    kill_both(&world, world.manager());
+    world.kill_manager(world.manager());
     std::fs::remove_dir_all(world.home()).unwrap();
     world.run(&start).ok();
     world.until("one", || sleepers().len() == 1);

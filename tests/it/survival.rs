@@ -4,21 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Said, World, eventually, lives, rest, tagged};
+use crate::harness::{Said, World, eventually, lives, rest, tagged, unique};
 
 /// An app that ends with code 7 when the file `die` is there.
 const MORTAL: &str = "#!/bin/sh\nwhile [ ! -e die ]; do sleep 0.02; done\nrm die\nexit 7\n";
-
-/// Signals a process of this world by its descriptor.
-fn signal(world: &World, pid: i64, signal: Signal) {
-    let number = i32::try_from(pid).unwrap();
-    let fd = pidfd_open(Pid::from_raw(number).unwrap(), PidfdFlags::empty()).unwrap();
-    assert!(world.processes().contains(&number), "{pid} is not of this world");
-    pidfd_send_signal(fd, signal).unwrap();
-}
 
 /// The daemon, as the system shows it; none while there is none.
 pub fn daemon(world: &World) -> Option<i64> {
@@ -36,23 +28,6 @@ pub fn kill_daemon(world: &World, pid: i64) -> bool {
     killed
 }
 
-/// Kills keeper and daemon so that neither can replace the other.
-pub fn kill_both(world: &World) {
-    let (daemon, keeper) = world.manager();
-    for pid in [keeper, daemon] {
-        signal(world, pid, Signal::STOP);
-    }
-    for pid in [keeper, daemon] {
-        signal(world, pid, Signal::KILL);
-    }
-    world.until("the end of both", || !lives(keeper) && !lives(daemon));
-}
-
-/// An argument for `sleep` that nobody else uses.
-fn unique(number: u32) -> String {
-    format!("1{number}000.{:07}", std::process::id())
-}
-
 fn kinds(world: &World, kind: &str) -> usize {
     world.events().iter().filter(|event| event["kind"] == kind).count()
 }
@@ -64,7 +39,7 @@ fn at(event: &Value) -> i64 {
 #[test]
 fn apps_do_not_notice_the_death_of_the_daemon() {
     let world = World::new();
-    let tag = unique(1);
+    let tag = unique(11);
     world
         .run(&["start", &format!("sleep {tag}"), "--name", "a", "-i", "4"])
         .ok();
@@ -115,11 +90,11 @@ fn an_exit_while_the_daemon_is_away_keeps_its_code() {
     // Ended while even the keeper cannot look.
     let (daemon, keeper) = world.manager();
     let pid = world.pids("m")[0];
-    signal(&world, keeper, Signal::STOP);
+    world.signal(keeper, Signal::STOP);
     kill_daemon(&world, daemon);
     world.file("die", "");
     world.until("its second end", || !lives(pid));
-    signal(&world, keeper, Signal::CONT);
+    world.signal(keeper, Signal::CONT);
     world.until("its second replacement", || {
         let now = world.pids("m");
         now[0] != 0 && now[0] != pid
@@ -197,7 +172,7 @@ fn insist(world: &World, args: &[&str], limit: usize) -> usize {
 #[test]
 fn twenty_deaths_of_the_daemon_while_it_works() {
     let world = World::new();
-    let tags = [unique(2), unique(3), unique(4)];
+    let tags = [unique(12), unique(13), unique(14)];
     let [a, b, c] = tags.each_ref().map(String::as_str);
     for (name, tag, count) in [("a", a, "3"), ("b", b, "2"), ("c", c, "2")] {
         world
@@ -327,7 +302,7 @@ fn no_line_is_lost_or_repeated_when_the_daemon_dies() {
 #[test]
 fn a_killed_keeper_is_replaced_and_nobody_notices() {
     let world = World::new();
-    let tag = unique(5);
+    let tag = unique(15);
     let mortal = world.file("mortal", MORTAL);
     world
         .run(&["start", &format!("sleep {tag}"), "--name", "a", "-i", "2"])
@@ -380,7 +355,7 @@ fn a_killed_keeper_is_replaced_and_nobody_notices() {
 #[test]
 fn survivors_of_both_are_adopted() {
     let world = World::new();
-    let tag = unique(6);
+    let tag = unique(16);
     let mortal = world.file("mortal", MORTAL);
     let talker = world.file(
         "talker",
@@ -397,7 +372,7 @@ fn survivors_of_both_are_adopted() {
     world.until("its first line", || world.text(log) == "first\n");
     let before = world.pids("a");
     let (talking, dead) = (world.pids("t"), world.pids("m"));
-    kill_both(&world);
+    world.kill_both();
     world.file("die", "");
     world.until("a death nobody sees", || !lives(dead[0]));
     assert_eq!(tagged(&tag).len(), 3);
@@ -431,7 +406,7 @@ fn survivors_of_both_are_adopted() {
     world.run(&["stop", "a"]).ok();
     assert!(eventually(&mut || tagged(&tag).is_empty()));
     // And once more, with the daemon's death alone after it.
-    kill_both(&world);
+    world.kill_both();
     world.run(&["status"]).ok();
     kill_daemon(&world, world.manager().0);
     assert_eq!(world.pids("t"), talking);
@@ -441,7 +416,7 @@ fn survivors_of_both_are_adopted() {
 #[test]
 fn after_kill_everything_comes_back_as_wanted() {
     let world = World::new();
-    let tags = [unique(7), unique(8), unique(9)];
+    let tags = [unique(17), unique(18), unique(19)];
     for (name, tag) in ["many", "down", "api"].iter().zip(&tags) {
         world
             .run(&["start", &format!("sleep {tag}"), "--name", name, "-i", "3"])
@@ -463,7 +438,7 @@ fn after_kill_everything_comes_back_as_wanted() {
     world.until("everything as wanted", right);
     assert_eq!(tags.each_ref().map(|tag| tagged(tag).len()), [5, 0, 2]);
     // The same by force.
-    kill_both(&world);
+    world.kill_both();
     world.run(&["status"]).ok();
     world.until("everything as wanted, again", right);
     assert_eq!(tags.each_ref().map(|tag| tagged(tag).len()), [5, 0, 2]);
@@ -487,7 +462,7 @@ fn a_writer_with_daemonised_children_survives_both_and_stops_as_a_whole() {
     let sleepers = || tagged(&format!("sleep\0{tag}")).len();
     world.until("it writes, and has its children", || count() > 1 && sleepers() == 2);
     let before = world.pids("w");
-    kill_both(&world);
+    world.kill_both();
     let then = count();
     assert!(eventually(&mut || count() > then + 5), "it ended with its first write");
     world.run(&["status"]).ok();

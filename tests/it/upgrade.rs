@@ -43,7 +43,7 @@ fn executable(path: &Path) {
 }
 
 /// The same program as version [`OTHER`].
-fn other(world: &World) -> PathBuf {
+pub fn other(world: &World) -> PathBuf {
     patched(
         world,
         "clmgr-other",

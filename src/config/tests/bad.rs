@@ -18,7 +18,7 @@ macro_rules! shows {
 shows! {
     several_syntax_errors: "[[apps]]\nname = \nscript = 'server.js\ninstances = 4x\n\n[[apps]\ncmd = 'sleep 1'\ncolour = 'red'\n";
     unknown_keys: "[[apps]]\nscript = 'server.js'\ninstnaces = 2\nkil_timeout = 5\nzzzz = 1\n[apps.rollout]\nparalel = 2\n[apps.backoff]\nstart = 1\n";
-    unsupported_keys: "[[apps]]\nscript = 'server.js'\nwatch = true\nexec_mode = 'cluster'\nexp_backoff_restart_delay = 100\nrollout = { canary = 1 }\n";
+    unsupported_keys: "[[apps]]\nscript = 'server.js'\nwatch = true\nexp_backoff_restart_delay = 100\n";
     wrong_types: "[[apps]]\nname = 5\nscript = ['server.js']\nargs = true\nautorestart = 'yes'\nmin_uptime = 1.5\nenv = ['A=1']\nstop_exit_codes = 'x'\nlog_rotate = 3\nrollout = 1\nready = 3\nmax_memory_restart = 1.5\n";
     bad_values: "[[apps]]\nname = 'a/b'\nscript = 'server.js'\ninstances = 1000000\nmin_uptime = -5\nkill_timeout = '5 parsecs'\nrestart = 'allways'\nstop_signal = 'SIGTREM'\nmax_restarts = 0\nstop_exit_codes = [1, 300]\nbackoff = { factor = 0.5, jitter = 2, first = '1m', max = '1s' }\nmax_memory_restart = '-5M'\nenv = { 'A=B' = 1, C = \"x\\u0000\" }\nlog_date_format = '%!'\nready = { log = '(' }\non_event = { circuit_opne = 'x' }\nrequire = { tcp = ['5432'], env = [''] }\n";
     contradictions: "[[apps]]\ncmd = 'sleep 1'\nscript = 'server.js'\nautorestart = false\nrestart = 'always'\nwait_ready = true\nready = 'notify'\ndisable_logs = true\nout_file = 'x.log'\nlog_type = 'json'\ntime = true\nout = 'y.log'\n";

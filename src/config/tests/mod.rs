@@ -3,6 +3,8 @@
 mod adhoc;
 mod adversarial;
 mod bad;
+mod cluster;
+mod fd_store;
 mod generated;
 mod good;
 

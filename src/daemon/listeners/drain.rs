@@ -61,12 +61,12 @@ impl Daemon {
             .filter(|(_, group)| group.is_tcp())
             .filter_map(|(key, group)| {
                 let seat = |run: RunId| self.listeners.seat_of(app, key, group, run);
-                let slot = seat(run).filter(|slot| group.is_out(*slot))?;
-                let other = |other: &Run| other.id != run && other.cause.is_none() && seat(other.id) == Some(slot);
+                let lane = seat(run).filter(|lane| group.is_out(*lane))?;
+                let other = |other: &Run| other.id != run && other.cause.is_none() && seat(other.id) == Some(lane);
                 let shared = app.runs.values().any(|run| other(run));
                 group
                     .members
-                    .get(&slot)
+                    .get(&lane)
                     .filter(|_| !shared)
                     .map(|member| Arc::clone(&member.fd))
             })

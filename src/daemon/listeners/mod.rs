@@ -4,28 +4,30 @@
 //!   a request that starts something ─▶ reserve (bind; refuse before anything changes)
 //!   Spawn ─▶ take: held already, reserved, or bound now ─▶ a copy to the keeper, a copy to the instance
 //!   a run comes, is ready, is told to stop ─▶ the kernel chooses among the slots in rotation
-//!   a slot is needed no more ─▶ nothing new ─▶ its queue is empty ─▶ close
+//!   a slot or lane is needed no more ─▶ nothing new ─▶ its queue is empty ─▶ close
 //!   no wanted slot and no run needs it any more ─▶ close: its file, our copy, the keeper's copy
 //! ```
 //!
 //! A socket outlives the instances that use it, so what waits in its queue is served by the next one; the keeper's
 //! copy outlives the daemon, the daemon's copy the keeper, an instance's copy both ([`recover`]).
 
+mod close;
 mod cluster;
 mod drain;
 mod group;
 mod hand;
+mod lane;
 mod names;
 mod open;
 pub(crate) mod recover;
 mod rescue;
 mod rotation;
+mod share;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -33,34 +35,35 @@ use tokio::task::AbortHandle;
 use crate::daemon::{Answer, Daemon};
 use crate::keeper::protocol::ToKeeper;
 use crate::model::balance::Balance;
-use crate::model::duration::Millis;
 use crate::model::listen::{Address, ListenSpec};
 use crate::model::names::{AppId, AppName, RunId, Slot};
 use crate::model::spec::AppSpec;
-use crate::os::{clock, fsx, socket};
+use crate::os::{fsx, socket};
 use crate::supervise::app::App;
 
 use group::Group;
 
 pub(crate) use hand::channel_number;
+pub(crate) use lane::Lane;
 pub(crate) use names::{CLUSTER, LISTEN};
 pub(crate) use open::validate;
-
-/// How long a slot's socket stays that nobody needs: connections whose handshake was under way when it left the
-/// rotation still arrive.
-const LINGER: Millis = Millis(1_000);
+pub(crate) use share::{Queue, Queues};
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     /// By app and [`ListenSpec::key`].
     groups: BTreeMap<AppId, BTreeMap<String, Group>>,
-    /// Runs that hold another slot's socket than their own.
-    elsewhere: BTreeMap<RunId, BTreeMap<String, Slot>>,
+    /// Runs that hold another socket than their lane's.
+    elsewhere: BTreeMap<RunId, BTreeMap<String, Lane>>,
+    /// Runs that are on the second lanes of their slots.
+    second: lane::Runs,
+    /// Runs whose lane is known.
+    lanes_known: lane::Runs,
     /// Runs that are about to be told to stop, when they have accepted what waits for them.
     emptying: BTreeSet<RunId>,
     /// Queues that nobody will accept from.
-    rescues: BTreeMap<(AppId, String, Slot), AbortHandle>,
+    rescues: BTreeMap<(AppId, String, Lane), AbortHandle>,
     /// Apps that are looked at again when a socket may be closed.
     lingering: BTreeSet<AppId>,
     /// Bound for requests that are not answered yet; gone when nobody took them and the request is over.
@@ -142,6 +145,8 @@ impl Listeners {
     /// Nothing is left of a run.
     pub(crate) fn forget(&mut self, run: RunId) {
         self.elsewhere.remove(&run);
+        self.second.remove(&run);
+        self.lanes_known.remove(&run);
         self.emptying.remove(&run);
         for group in self.groups.values_mut().flat_map(BTreeMap::values_mut) {
             if let Some(asked) = &mut group.asked {
@@ -150,20 +155,24 @@ impl Listeners {
         }
     }
 
-    /// The slot whose socket of this group a run accepts from; none if it does not, or has not asked for it yet.
-    fn seat_of(&self, app: &App, key: &str, group: &Group, run: RunId) -> Option<Slot> {
+    /// The lane of this group from which a run accepts; none if it does not, or has not asked for it yet.
+    fn seat_of(&self, app: &App, key: &str, group: &Group, run: RunId) -> Option<Lane> {
         let asked = group.asked.as_ref().is_none_or(|asked| asked.contains(&run));
         self.place_of(app, key, group, run).filter(|_| asked)
     }
 
     /// The same for one that may still ask.
-    fn place_of(&self, app: &App, key: &str, group: &Group, run: RunId) -> Option<Slot> {
+    fn place_of(&self, app: &App, key: &str, group: &Group, run: RunId) -> Option<Lane> {
         let record = app.runs.get(&run)?;
-        if let Some(slot) = self.elsewhere.get(&run).and_then(|keys| keys.get(key)) {
-            return Some(*slot);
+        if let Some(lane) = self.elsewhere.get(&run).and_then(|keys| keys.get(key)) {
+            return Some(*lane);
         }
         let spec = app.spec_of(record);
-        let own = if is_per_slot(spec, &group.spec) { record.slot } else { 0 };
+        let own = if is_per_slot(spec, &group.spec) {
+            self.lane_of(run, record.slot)
+        } else {
+            Lane::SHARED
+        };
         let has = group.asked.is_some() || spec.listen.iter().any(|entry| entry.key() == key);
         has.then_some(own)
     }
@@ -171,23 +180,23 @@ impl Listeners {
 
 impl Daemon {
     /// Takes a bound socket into the books, and gives the keeper a copy.
-    fn keep_socket(&mut self, app: AppId, spec: &ListenSpec, dynamic: bool, slot: Slot, fd: Arc<OwnedFd>) {
-        self.enter_socket(app, spec, dynamic, slot, fd);
-        self.store_socket(app, &spec.key(), slot);
+    fn keep_socket(&mut self, app: AppId, spec: &ListenSpec, dynamic: bool, lane: Lane, fd: Arc<OwnedFd>) {
+        self.enter_socket(app, spec, dynamic, lane, fd);
+        self.store_socket(app, &spec.key(), lane);
     }
 
-    fn store_socket(&mut self, app: AppId, key: &str, slot: Slot) {
+    fn store_socket(&mut self, app: AppId, key: &str, lane: Lane) {
         let Some(group) = self.listeners.get(app, key) else {
             return;
         };
-        if let Some(member) = group.members.get(&slot) {
-            let name = names::stored(app, group, slot);
+        if let Some(member) = group.members.get(&lane) {
+            let name = names::stored(app, group, lane);
             let fd = Arc::clone(&member.fd);
             self.keeper_send(&ToKeeper::Store { name }, vec![fd]);
         }
     }
 
-    fn enter_socket(&mut self, app: AppId, spec: &ListenSpec, dynamic: bool, slot: Slot, fd: Arc<OwnedFd>) {
+    fn enter_socket(&mut self, app: AppId, spec: &ListenSpec, dynamic: bool, lane: Lane, fd: Arc<OwnedFd>) {
         let key = spec.key();
         let port = spec.address.inet().and_then(|_| socket::port(&fd));
         let chosen = spec.address.inet().is_some_and(|address| address.port() == 0);
@@ -202,123 +211,7 @@ impl Daemon {
         let groups = self.listeners.groups.entry(app).or_default();
         let group = groups.entry(key).or_insert_with(|| Group::new(spec.clone(), dynamic));
         group.port = port;
-        group.enter(slot, fd);
-    }
-
-    /// Closes what an app needs no more.
-    pub(crate) fn tend_listeners(&mut self, app: AppId) {
-        let Some(groups) = self.listeners.groups.get(&app) else {
-            return;
-        };
-        let known = self.core.apps.get(&app);
-        let needed = known.map(needed).unwrap_or_default();
-        let runs = known.and_then(|app| app.runs.values().map(|run| run.slot + 1).max());
-        let wanted = known.filter(|app| app.wanted_slots().next().is_some());
-        let cluster = wanted.map(|app| app.desired).max(runs);
-        let size = |(key, group): (&String, &Group)| {
-            let slots = match group.asked {
-                Some(_) => cluster,
-                None => needed.get(key).copied(),
-            };
-            (key.clone(), slots)
-        };
-        let sizes: Vec<(String, Option<Slot>)> = groups.iter().map(size).collect();
-        for (key, slots) in sizes {
-            match slots {
-                None => self.close_group(app, &key),
-                Some(slots) => self.close_above(app, &key, slots.max(1)),
-            }
-        }
-        self.follow_rotation(app);
-    }
-
-    fn close_group(&mut self, app: AppId, key: &str) {
-        let Some(groups) = self.listeners.groups.get_mut(&app) else {
-            return;
-        };
-        let Some(group) = groups.remove(key) else { return };
-        if groups.is_empty() {
-            self.listeners.groups.remove(&app);
-        }
-        remove_file(&group.spec.address);
-        if let (Some(record), Some(_)) = (self.core.apps.get_mut(&app), &group.asked) {
-            record.ports.remove(&names::record(&group.spec));
-        }
-        self.end_rescues(app, key);
-        for slot in group.members.keys() {
-            let name = names::stored(app, &group, *slot);
-            self.keeper_send(&ToKeeper::Drop { name }, Vec::new());
-        }
-        self.listeners.closing = true;
-    }
-
-    /// Closes the sockets of slots from `slots` on, the highest first, that have been of no use for long enough.
-    fn close_above(&mut self, app: AppId, key: &str, slots: Slot) {
-        let now = clock::monotonic();
-        loop {
-            let Some(group) = self.listeners.group_mut(app, key) else {
-                return;
-            };
-            for (_, member) in group.members.range_mut(..slots) {
-                member.idle_since = None;
-            }
-            let Some(slot) = group.members.keys().next_back().copied().filter(|slot| *slot >= slots) else {
-                return;
-            };
-            let waits = group.queued(slot).is_some_and(|queued| queued > 0);
-            let Some(member) = group.members.get_mut(&slot) else {
-                return;
-            };
-            if waits {
-                member.idle_since = None;
-                self.tend_later(app);
-                return;
-            }
-            let since = *member.idle_since.get_or_insert(now);
-            if now < since.after(LINGER) {
-                self.tend_later(app);
-                return;
-            }
-            self.close_slot(app, key, slot);
-        }
-    }
-
-    fn tend_later(&mut self, app: AppId) {
-        if !self.listeners.lingering.insert(app) {
-            return;
-        }
-        let mail = self.mail.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(LINGER.to_std() + Duration::from_millis(10)).await;
-            mail.post(move |daemon| {
-                daemon.listeners.lingering.remove(&app);
-                daemon.tend_listeners(app);
-            });
-        });
-    }
-
-    /// Closes the socket of a slot.
-    fn close_slot(&mut self, app: AppId, key: &str, slot: Slot) {
-        let Some(group) = self.listeners.group_mut(app, key) else {
-            return;
-        };
-        let Some(member) = group.members.get(&slot) else { return };
-        // Whoever has a copy: it leaves the kernel's group now, and not when the last copy is gone.
-        socket::unlisten(&member.fd);
-        let mut old = vec![names::stored(app, group, slot)];
-        let last = group.order.as_ref().and_then(|order| order.last().copied());
-        old.extend(
-            last.filter(|last| *last != slot)
-                .map(|last| names::stored(app, group, last)),
-        );
-        let moved = group.leave(slot);
-        self.listeners.closing = true;
-        for name in old {
-            self.keeper_send(&ToKeeper::Drop { name }, Vec::new());
-        }
-        if let Some(moved) = moved {
-            self.store_socket(app, key, moved);
-        }
+        group.enter(lane, fd);
     }
 
     /// Gives a new keeper copies of all.
@@ -329,11 +222,11 @@ impl Daemon {
             .iter()
             .flat_map(|(app, groups)| groups.values().map(move |group| (*app, group)))
             .flat_map(|(app, group)| {
-                let named = move |slot: &Slot| names::stored(app, group, *slot);
+                let named = move |lane: &Lane| names::stored(app, group, *lane);
                 group
                     .members
                     .iter()
-                    .map(move |(slot, member)| (named(slot), Arc::clone(&member.fd)))
+                    .map(move |(lane, member)| (named(lane), Arc::clone(&member.fd)))
             })
             .collect();
         for (name, fd) in all {

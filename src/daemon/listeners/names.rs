@@ -3,13 +3,15 @@
 //! ```text
 //!   listen/7/0.0.0.0:3000            app 7, for all slots, or slot 0
 //!   listen/7/0.0.0.0:3000#2          slot 2, second in the kernel's order, too
+//!   listen/7/0.0.0.0:3000#2b@4       slot 2's second lane, fifth in the kernel's order
 //!   listen/7/0.0.0.0:3000#2@1        slot 2, first in the kernel's order; `@-` where that is not known
 //!   cluster/7/511/[::]:3000#2        asked for by a Node worker, with this backlog
 //! ```
 
 use super::group::Group;
+use super::lane::Lane;
 use crate::model::listen::ListenSpec;
-use crate::model::names::{AppId, Slot};
+use crate::model::names::AppId;
 
 /// How the names of sockets begin that are in an app's spec.
 pub(crate) const LISTEN: &str = "listen/";
@@ -50,18 +52,18 @@ pub(super) fn rebuilt(backlog: u32, key: &str) -> Option<ListenSpec> {
 }
 
 /// What the keeper calls the socket of a slot.
-pub(super) fn stored(app: AppId, group: &Group, slot: Slot) -> String {
+pub(super) fn stored(app: AppId, group: &Group, lane: Lane) -> String {
     let key = group.spec.key();
     let base = if group.asked.is_some() {
         format!("{CLUSTER}{}/{}/{key}", app.0, group.spec.backlog)
     } else {
         format!("{LISTEN}{}/{key}", app.0)
     };
-    match group.place(slot) {
-        Some(0) if slot == 0 => base,
-        Some(place) if place == slot => format!("{base}#{slot}"),
-        Some(place) => format!("{base}#{slot}@{place}"),
-        None => format!("{base}#{slot}@-"),
+    match group.place(lane) {
+        Some(0) if lane == Lane::first(0) => base,
+        Some(place) if lane == Lane::first(place) => format!("{base}#{lane}"),
+        Some(place) => format!("{base}#{lane}@{place}"),
+        None => format!("{base}#{lane}@-"),
     }
 }
 
@@ -82,20 +84,21 @@ pub(super) fn parse(name: &str) -> Option<Name<'_>> {
     })
 }
 
-/// Key, slot and place.
-pub(super) fn split(rest: &str) -> (&str, Slot, Option<u32>) {
-    let whole = (rest, 0, Some(0));
+/// Key, lane and place.
+pub(super) fn split(rest: &str) -> (&str, Lane, Option<u32>) {
+    let whole = (rest, Lane::first(0), Some(0));
     let Some((key, end)) = rest.rsplit_once('#') else {
         return whole;
     };
-    let (slot, place) = end.split_once('@').unwrap_or((end, end));
-    slot.parse().map_or(whole, |slot| (key, slot, place.parse().ok()))
+    let (lane, place) = end.split_once('@').unwrap_or((end, end));
+    lane.parse().map_or(whole, |lane| (key, lane, place.parse().ok()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::{parse, rebuilt, record, recorded, split, stored};
     use crate::daemon::listeners::group::Group;
+    use crate::daemon::listeners::lane::Lane;
     use crate::model::listen::ListenSpec;
     use crate::model::names::AppId;
     use crate::os::fds;
@@ -107,18 +110,18 @@ mod tests {
         for dynamic in [false, true] {
             let mut group = Group::new(spec.clone(), dynamic);
             for slot in 0..3 {
-                group.enter(slot, Arc::new(fds::null().unwrap()));
+                group.enter(Lane::first(slot), Arc::new(fds::null().unwrap()));
             }
             let read = |group: &Group, slot| {
-                let name = stored(AppId(7), group, slot);
+                let name = stored(AppId(7), group, Lane::first(slot));
                 let parsed = parse(&name).unwrap();
                 assert_eq!((parsed.app, parsed.backlog), (AppId(7), dynamic.then_some(511)));
-                let (key, slot, place) = split(parsed.rest);
-                assert_eq!(key, "[::]:3000");
-                (slot, place)
+                let (key, lane, place) = split(parsed.rest);
+                assert_eq!((key, lane.second), ("[::]:3000", false));
+                (lane.slot, place)
             };
             assert_eq!((read(&group, 0), read(&group, 2)), ((0, Some(0)), (2, Some(2))));
-            group.leave(0);
+            group.leave(Lane::first(0));
             assert_eq!((read(&group, 1), read(&group, 2)), ((1, Some(1)), (2, Some(0))));
             group.order = None;
             assert_eq!(read(&group, 2), (2, None));

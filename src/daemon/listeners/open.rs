@@ -5,12 +5,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::lane::Lane;
 use super::{is_per_slot, remove_file};
 use crate::daemon::Daemon;
 use crate::daemon::runs::Handle;
 use crate::daemon::text::cause;
+use crate::model::balance::ExecMode;
 use crate::model::listen::{Address, ListenSpec, MAX_LISTENERS, MAX_PATH};
-use crate::model::names::{AppId, AppName, Slot};
+use crate::model::names::{AppId, AppName};
 use crate::model::outcome::{ErrorBody, ErrorKind};
 use crate::model::spec::{AppSpec, Ready};
 use crate::os::{holder, procfs, socket};
@@ -25,9 +27,9 @@ pub(crate) struct Reservation {
 
 /// Why a socket cannot be bound, and what to do.
 #[derive(Debug)]
-struct Trouble {
-    why: String,
-    hint: String,
+pub(super) struct Trouble {
+    pub(super) why: String,
+    pub(super) hint: String,
 }
 
 /// What a spec must hold whoever sends it; `config` has better words for users' files.
@@ -36,7 +38,7 @@ struct Trouble {
 /// A sentence for people.
 pub(crate) fn validate(spec: &AppSpec) -> Result<(), String> {
     let list = &spec.listen;
-    if spec.ready == Ready::Listen && !list.is_empty() {
+    if spec.ready == Ready::Listen && !list.is_empty() && spec.exec_mode == ExecMode::Fork {
         return Err(
             "ready = \"listen\" says nothing beside `listen`: the sockets listen before the program begins".into(),
         );
@@ -133,11 +135,11 @@ impl Daemon {
     ///
     /// # Errors
     /// One cannot be bound; a sentence for people.
-    pub(crate) fn sockets_for(&mut self, app: AppId, slot: Slot, spec: &AppSpec) -> Result<Vec<Arc<OwnedFd>>, String> {
+    pub(crate) fn sockets_for(&mut self, app: AppId, lane: Lane, spec: &AppSpec) -> Result<Vec<Arc<OwnedFd>>, String> {
         let mut list = Vec::with_capacity(spec.listen.len());
         for wanted in &spec.listen {
-            let slot = if is_per_slot(spec, wanted) { slot } else { 0 };
-            let made = self.socket_for(app, slot, wanted, false);
+            let lane = if is_per_slot(spec, wanted) { lane } else { Lane::SHARED };
+            let made = self.socket_for(app, lane, wanted, false);
             list.push(made.map_err(|error| self.trouble(&spec.name, wanted, &error).why)?);
         }
         if !list.is_empty() {
@@ -146,11 +148,11 @@ impl Daemon {
         Ok(list)
     }
 
-    /// The socket of a slot, and before it those of all slots below. The caller has the rotation followed.
+    /// The socket of a lane, and before it one for each slot below. The caller has the rotation followed.
     pub(super) fn socket_for(
         &mut self,
         app: AppId,
-        slot: Slot,
+        lane: Lane,
         wanted: &ListenSpec,
         dynamic: bool,
     ) -> io::Result<Arc<OwnedFd>> {
@@ -158,16 +160,18 @@ impl Daemon {
         self.first_socket(app, &key, wanted, dynamic)?;
         let group = self.listeners.group_mut(app, &key).ok_or(io::ErrorKind::NotFound)?;
         let first = group.any().map(Arc::clone).ok_or(io::ErrorKind::NotFound)?;
-        let missing: Vec<Slot> = (0..=slot).filter(|slot| !group.members.contains_key(slot)).collect();
+        let has = |lane: &Lane| group.members.contains_key(lane);
+        let below = (0..lane.slot).map(Lane::first).filter(|below| !has(&below.other()));
+        let missing: Vec<Lane> = below.chain([lane]).filter(|lane| !has(lane)).collect();
         if !missing.is_empty() {
             group.pin();
         }
-        for slot in missing {
+        for lane in missing {
             let fd = Arc::new(socket::join(wanted, &first)?);
-            self.keep_socket(app, wanted, dynamic, slot, fd);
+            self.keep_socket(app, wanted, dynamic, lane, fd);
         }
         let group = self.listeners.get(app, &key).ok_or(io::ErrorKind::NotFound)?;
-        let member = group.members.get(&slot).ok_or(io::ErrorKind::NotFound)?;
+        let member = group.members.get(&lane).ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::clone(&member.fd))
     }
 
@@ -190,7 +194,7 @@ impl Daemon {
             Some(fd) => fd,
             None => Arc::new(self.bind_socket(Some(app), wanted)?),
         };
-        self.keep_socket(app, wanted, dynamic, 0, fd);
+        self.keep_socket(app, wanted, dynamic, Lane::SHARED, fd);
         Ok(())
     }
 
@@ -230,7 +234,7 @@ impl Daemon {
             .find(|handle| handle.pid == pid || handle.pid == session)
     }
 
-    fn trouble(&self, app: &AppName, wanted: &ListenSpec, error: &io::Error) -> Trouble {
+    pub(super) fn trouble(&self, app: &AppName, wanted: &ListenSpec, error: &io::Error) -> Trouble {
         let address = &wanted.address;
         let (why, hint) = match (error.kind(), address) {
             (io::ErrorKind::AddrInUse, _) => self.in_use(app, wanted),

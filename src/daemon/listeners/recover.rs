@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::lane::Lane;
 use super::{is_per_slot, names, remove_file};
 use crate::daemon::Daemon;
 use crate::daemon::text::cause;
@@ -20,7 +21,7 @@ pub(crate) type Stored = BTreeMap<String, OwnedFd>;
 #[derive(Debug, Default)]
 struct Found {
     /// The places that slots had in the kernel's order.
-    places: BTreeMap<(AppId, String), BTreeMap<Slot, Option<u32>>>,
+    places: BTreeMap<(AppId, String), BTreeMap<Lane, Option<u32>>>,
     /// What the keeper has.
     stored: BTreeSet<String>,
     /// Why some could not be taken back.
@@ -60,17 +61,17 @@ impl Daemon {
 
     fn recover_stored(&mut self, name: String, fd: OwnedFd, found: &mut Found) {
         let Some(parsed) = names::parse(&name) else { return };
-        let (key, slot, place) = names::split(parsed.rest);
+        let (key, lane, place) = names::split(parsed.rest);
         let spec = self
             .spec_stored(&parsed, parsed.rest)
-            .map(|spec| (spec, 0, Some(0)))
+            .map(|spec| (spec, Lane::SHARED, Some(0)))
             .filter(|(spec, _, _)| socket::is(&fd, spec))
-            .or_else(|| Some((self.spec_stored(&parsed, key)?, slot, place)));
+            .or_else(|| Some((self.spec_stored(&parsed, key)?, lane, place)));
         match spec {
-            Some((spec, slot, place)) if socket::is(&fd, &spec) => {
-                self.enter_socket(parsed.app, &spec, parsed.backlog.is_some(), slot, Arc::new(fd));
+            Some((spec, lane, place)) if socket::is(&fd, &spec) => {
+                self.enter_socket(parsed.app, &spec, parsed.backlog.is_some(), lane, Arc::new(fd));
                 let places = found.places.entry((parsed.app, spec.key())).or_default();
-                places.insert(slot, place);
+                places.insert(lane, place);
                 found.stored.insert(name);
             }
             Some(_) | None => {
@@ -99,12 +100,16 @@ impl Daemon {
         let Some(spec) = self.spec_of(run) else { return };
         for (number, wanted) in numbers(&spec.listen).into_iter().zip(&spec.listen) {
             let key = wanted.key();
-            let slot = if is_per_slot(&spec, wanted) { slot } else { 0 };
+            let lane = if is_per_slot(&spec, wanted) {
+                self.listeners.lane_of(run, slot)
+            } else {
+                Lane::SHARED
+            };
             let Some(handle) = self.handles.get(&run) else { return };
             let pid = handle.pid;
             match take_back(&handle.pidfd, number, wanted) {
                 Ok(fd) => {
-                    if self.take_in_socket(run, app, slot, wanted, false, fd, found) {
+                    if self.take_in_socket(run, app, lane, wanted, false, fd, found) {
                         let message = format!("{} of {} was taken back from process {pid}", wanted.address, spec.name);
                         tracing::info!("{message}");
                         self.hub.announce(clock::wall(), EventKind::Adopted, message);
@@ -150,9 +155,9 @@ impl Daemon {
                 .get(&app)
                 .is_some_and(|app| is_per_slot(app.spec(), &wanted));
             let own = if per_slot && matches!(wanted.address, Address::Tcp(_)) {
-                slot
+                self.listeners.lane_of(run, slot)
             } else {
-                0
+                Lane::SHARED
             };
             if self.take_in_socket(run, app, own, &wanted, true, fd, found) {
                 tracing::info!("{} was taken back from process {run}", bound.address);
@@ -170,7 +175,7 @@ impl Daemon {
         &mut self,
         run: RunId,
         app: AppId,
-        slot: Slot,
+        mut lane: Lane,
         wanted: &ListenSpec,
         dynamic: bool,
         fd: OwnedFd,
@@ -181,20 +186,33 @@ impl Daemon {
         if let Some(group) = self.listeners.get(app, &key) {
             let known = group.members.iter().find(|(_, member)| member.inode == inode);
             if let Some(held) = known.map(|(held, _)| *held) {
-                if held != slot {
+                if held != lane {
                     // It was started when all had one socket.
                     let elsewhere = self.listeners.elsewhere.entry(run).or_default();
                     elsewhere.insert(key, held);
                 }
                 return false;
             }
-            if group.members.contains_key(&slot) {
+            // Two instances of a slot live, and nobody knows any more which was where.
+            if let (Some(second), false) = (self.free_lane(app, &key, lane), inode == 0) {
+                self.enter_lane(run, second.second);
+                lane = second;
+            } else if group.members.contains_key(&lane) {
                 return false;
             }
         }
-        self.enter_socket(app, wanted, dynamic, slot, Arc::new(fd));
-        found.places.entry((app, key)).or_default().insert(slot, Some(slot));
+        self.enter_socket(app, wanted, dynamic, lane, Arc::new(fd));
+        let place = (!lane.second).then_some(lane.slot);
+        found.places.entry((app, key)).or_default().insert(lane, place);
         true
+    }
+
+    /// A slot's other lane, if one is taken and that is not.
+    fn free_lane(&self, app: AppId, key: &str, lane: Lane) -> Option<Lane> {
+        let members = &self.listeners.get(app, key)?.members;
+        let spec = self.core.apps.get(&app)?.spec();
+        let per_slot = super::balance(spec).has_slots();
+        (per_slot && members.contains_key(&lane) && !members.contains_key(&lane.other())).then(|| lane.other())
     }
 
     /// Everything is there: the kernel's order, and with it the keeper's names.
@@ -205,15 +223,15 @@ impl Daemon {
                 continue;
             };
             group.reorder(places);
-            let slots: Vec<Slot> = group.members.keys().copied().collect();
-            for slot in slots {
+            let lanes: Vec<Lane> = group.members.keys().copied().collect();
+            for lane in lanes {
                 let name = self
                     .listeners
                     .get(*app, key)
-                    .map(|group| names::stored(*app, group, slot));
+                    .map(|group| names::stored(*app, group, lane));
                 if let Some(name) = name.filter(|name| named.insert(name.clone()) && !found.stored.contains(name)) {
                     tracing::debug!("{name} is given to the keeper");
-                    self.store_socket(*app, key, slot);
+                    self.store_socket(*app, key, lane);
                 }
             }
         }

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 
 use tokio::net::TcpStream;
 
+use super::lane::Lane;
 use crate::daemon::Daemon;
 use crate::daemon::mail::Mail;
 use crate::model::names::{AppId, Slot};
@@ -17,23 +18,23 @@ use crate::os::{socket, watch};
 
 impl Daemon {
     /// Looks after exactly these queues of an app.
-    pub(super) fn tend_rescues(&mut self, app: AppId, stranded: BTreeSet<(String, Slot)>) {
-        self.listeners.rescues.retain(|(id, key, slot), task| {
-            let keep = *id != app || stranded.contains(&(key.clone(), *slot));
+    pub(super) fn tend_rescues(&mut self, app: AppId, stranded: BTreeSet<(String, Lane)>) {
+        self.listeners.rescues.retain(|(id, key, lane), task| {
+            let keep = *id != app || stranded.contains(&(key.clone(), *lane));
             if !keep {
                 task.abort();
             }
             keep
         });
-        for (key, slot) in stranded {
-            let place = (app, key, slot);
+        for (key, lane) in stranded {
+            let place = (app, key, lane);
             if self.listeners.rescues.contains_key(&place) {
                 continue;
             }
             let group = self.listeners.get(app, &place.1);
-            let copy = group.and_then(|group| group.members.get(&slot)?.fd.try_clone().ok());
+            let copy = group.and_then(|group| group.members.get(&lane)?.fd.try_clone().ok());
             if let Some(queue) = copy {
-                let rescue = rescue(queue, self.mail.clone(), app, place.1.clone(), slot);
+                let rescue = rescue(queue, self.mail.clone(), app, place.1.clone(), lane.slot);
                 let task = tokio::spawn(rescue).abort_handle();
                 self.listeners.rescues.insert(place, task);
             }
@@ -52,9 +53,13 @@ impl Daemon {
     }
 
     fn rescued(&mut self, app: AppId, key: &str, slot: Slot, connection: OwnedFd) {
-        let Err(connection) = self.give_to_another(app, slot, connection) else {
-            return;
-        };
+        if let Err(connection) = self.give_to_worker(app, key, slot, connection) {
+            self.pass_on(app, key, slot, connection);
+        }
+    }
+
+    /// The last resort: its bytes go through here.
+    pub(crate) fn pass_on(&self, app: AppId, key: &str, slot: Slot, connection: OwnedFd) {
         let group = self.listeners.get(app, key);
         let Some(address) = group.and_then(|group| own_address(group.spec.address.inet()?, group.port?)) else {
             return;
@@ -71,21 +76,6 @@ impl Daemon {
                 tracing::debug!("{address}: a connection that was passed on ended: {error}");
             }
         });
-    }
-
-    /// Gives a connection that waited for one slot to the worker in another, where workers take connections that
-    /// they have not accepted themselves.
-    ///
-    /// # Errors
-    /// Nobody does: it is given back.
-    #[expect(
-        clippy::needless_pass_by_ref_mut,
-        clippy::unused_self,
-        reason = "workers that take connections are known to the daemon alone"
-    )]
-    fn give_to_another(&mut self, app: AppId, slot: Slot, connection: OwnedFd) -> Result<(), OwnedFd> {
-        let _ = (app, slot);
-        Err(connection)
     }
 }
 

@@ -1,55 +1,64 @@
 //! The kernel follows the rotation: who may get new connections, gets them.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use super::group::Group;
-use super::{Listeners, balance};
+use super::lane::Lane;
+use super::{Listeners, balance, is_per_slot};
 use crate::daemon::Daemon;
 use crate::model::duration::Millis;
+use crate::model::health::{Health, Probe};
 use crate::model::names::{AppId, RunId, Slot};
+use crate::model::spec::AppSpec;
 use crate::model::time::Moment;
-use crate::os::clock;
+use crate::os::{clock, reuseport};
 use crate::supervise::app::App;
 use crate::supervise::run::{Cause, Phase, Run};
 
 /// A start that is due within this time is worth waiting for.
 const SOON: Millis = Millis(200);
 
-/// The slots of a group.
+/// The lanes of a group.
 #[derive(Debug)]
 struct View {
     /// Those whose instances are ready, or all that are wanted if none is.
-    chosen: BTreeSet<Slot>,
+    chosen: BTreeSet<Lane>,
     /// Somebody is ready.
     ready: bool,
     /// Those whose queues nobody will accept from soon.
-    stranded: Vec<Slot>,
+    stranded: Vec<Lane>,
 }
 
 impl Listeners {
     fn view(&self, app: &App, key: &str, group: &Group, now: Moment) -> View {
         let seat = |run: &RunId| self.seat_of(app, key, group, *run);
-        let exists = |slot: &Slot| group.members.contains_key(slot);
-        let online: BTreeSet<Slot> = app.rotation().iter().filter_map(seat).filter(exists).collect();
+        let exists = |lane: &Lane| group.members.contains_key(lane);
+        let online: BTreeSet<Lane> = app.rotation().iter().filter_map(seat).filter(exists).collect();
         let ready = !online.is_empty();
         let chosen = if ready {
             online
         } else {
-            let wanted: BTreeSet<Slot> = app.wanted_slots().filter(exists).collect();
+            let of = |slot: Slot| {
+                let own = is_per_slot(app.spec(), &group.spec);
+                if own { self.lane_wanted(app, slot) } else { Lane::SHARED }
+            };
+            let wanted: BTreeSet<Lane> = app.wanted_slots().map(of).filter(exists).collect();
             if wanted.is_empty() {
                 group.members.keys().copied().collect()
             } else {
                 wanted
             }
         };
-        let accepts = |slot: Slot| {
+        let accepts = |lane: Lane| {
             let place = |run: &Run| self.place_of(app, key, group, run.id);
-            let served = |run: &Run| place(run) == Some(slot) && self.will_accept(run);
-            app.runs.values().any(|run| served(run)) || starts_soon(app, slot, now)
+            let served = |run: &Run| place(run) == Some(lane) && self.will_accept(run);
+            let soon = || starts_soon(app, lane.slot, now) && self.lane_left(app.id, lane.slot) == lane;
+            app.runs.values().any(|run| served(run)) || soon()
         };
-        let slots = group.members.keys().copied();
-        let stranded = slots
-            .filter(|slot| ready && !chosen.contains(slot) && !accepts(*slot))
+        let lanes = group.members.keys().copied();
+        let stranded = lanes
+            .filter(|lane| ready && !chosen.contains(lane) && !accepts(*lane))
             .collect();
         View {
             chosen,
@@ -64,6 +73,15 @@ impl Listeners {
             || run.phase == Phase::PreStop
             || self.emptying.contains(&run.id)
     }
+}
+
+/// Single instances of it are connected to, to see whether they work.
+fn is_probed(spec: &AppSpec) -> bool {
+    let by_network = |health: &Health| match &health.probe {
+        Probe::Http(_) | Probe::Tcp(_) => true,
+        Probe::Unix(_) | Probe::Exec(_) => false,
+    };
+    spec.health.as_ref().is_some_and(by_network)
 }
 
 /// The restart law has it start soon.
@@ -84,15 +102,16 @@ impl Daemon {
             let now = clock::monotonic();
             for (key, group) in groups.iter_mut().filter(|(_, group)| group.is_split()) {
                 let view = self.listeners.view(app, key, group, now);
-                group.choose(balance(app.spec()), &view.chosen);
+                group.choose(balance(app.spec()), &view.chosen, is_probed(app.spec()));
                 if view.ready && group.is_tcp() {
-                    let out = view.stranded.into_iter().filter(|slot| group.is_out(*slot));
-                    stranded.extend(out.map(|slot| (key.clone(), slot)));
+                    let out = view.stranded.into_iter().filter(|lane| group.is_out(*lane));
+                    stranded.extend(out.map(|lane| (key.clone(), lane)));
                 }
             }
         }
         self.listeners.groups.insert(id, groups);
         self.tend_rescues(id, stranded);
+        self.tend_sharing(id);
     }
 
     /// The same for every app whose record has changed.
@@ -104,6 +123,17 @@ impl Daemon {
         for id in changed {
             self.follow_rotation(id);
         }
+    }
+
+    /// The address from which a connection to this IPv4 port of its app reaches exactly this run; none if the run
+    /// has no socket of its own there, or nobody else has one.
+    pub(crate) fn probe_source(&self, run: RunId, port: u16) -> Option<Ipv4Addr> {
+        let app = self.core.owner(run)?;
+        let mut groups = self.listeners.groups.get(&app.id)?.iter();
+        let here = |group: &Group| group.is_tcp() && group.is_split() && group.port == Some(port);
+        let (key, group) = groups.find(|(_, group)| here(group))?;
+        let lane = self.listeners.seat_of(app, key, group, run)?;
+        reuseport::probe_source(group.place(lane)?)
     }
 
     /// Before a run is told anything: who else is ready gets what is new.

@@ -24,15 +24,15 @@ impl Listeners {
         let slots: Vec<QueueStatus> = split
             .into_iter()
             .flat_map(|group| {
-                group.members.keys().map(|slot| QueueStatus {
-                    slot: *slot,
-                    queued: queues.then(|| group.queued(*slot)).flatten(),
-                    in_rotation: !group.is_out(*slot),
+                group.members.keys().map(|lane| QueueStatus {
+                    slot: lane.slot,
+                    queued: queues.then(|| group.queued(*lane)).flatten(),
+                    in_rotation: !group.is_out(*lane),
                 })
             })
             .collect();
         let waiting = |group: &super::Group| {
-            let all = group.members.keys().map(|slot| group.queued(*slot));
+            let all = group.members.keys().map(|lane| group.queued(*lane));
             all.reduce(|one, other| Some(one? + other?)).flatten()
         };
         ListenerStatus {

@@ -75,7 +75,8 @@ async fn watch(socket: OwnedFd, mail: Mail) {
         let Ok(mut guard) = watch.readable().await else { return };
         guard.clear_ready();
         loop {
-            match mail.ask(|daemon| daemon.hear(BATCH)).await {
+            // A daemon that makes room for another leaves what comes now to that one.
+            match mail.ask(|daemon| !daemon.upgrades.leaving && daemon.hear(BATCH)).await {
                 Some(true) => {}
                 Some(false) => break,
                 None => return,

@@ -1,7 +1,7 @@
 //! Watching for readiness: one way per file. Each runs as a task that posts `Ready` once.
 
-mod channel;
 mod commands;
+mod messages;
 mod network;
 mod pipe;
 
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::daemon::Daemon;
+use crate::daemon::cluster::is_worker;
 use crate::daemon::helper::HelperPlan;
 use crate::keeper::protocol::ToKeeper;
 use crate::model::names::RunId;
@@ -51,9 +52,10 @@ impl Daemon {
             text.replace("{port}", &port)
         };
         let task = match &spec.ready {
-            // Log lines are watched by the pump from the first byte on, the channel by its reader, notify
-            // messages by the one socket of this daemon.
+            // Log lines are watched by the pump from the first byte on, the channel by its reader (workers say there
+            // that they listen), notify messages by the one socket of this daemon.
             Ready::Spawn | Ready::Log(_) | Ready::Ipc | Ready::Notify => return,
+            Ready::Listen if is_worker(&spec) => return,
             Ready::Listen => tokio::spawn(network::listens(mail, run, pid)),
             Ready::Tcp(address) => tokio::spawn(network::accepts(mail, run, filled(address))),
             Ready::Http(url) => tokio::spawn(network::answers(mail, run, filled(url))),
@@ -104,9 +106,7 @@ impl Daemon {
 
     /// Stops watching.
     pub(crate) fn end_probe(&mut self, run: RunId) {
-        if let Some(handle) = self.handles.get_mut(&run)
-            && handle.channel.is_none()
-        {
+        if let Some(handle) = self.handles.get_mut(&run) {
             handle.end_tasks();
         }
         if self.ready_pipes.remove(&run).is_some() {

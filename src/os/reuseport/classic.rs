@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use super::Seat;
+use super::{PROBES, Seat};
 
 /// Where the IP header begins, for loads.
 const NET: u32 = 0x100000_u32.wrapping_neg();
@@ -23,6 +23,7 @@ const STORE: u16 = 0x02;
 const ADD: u16 = 0x04;
 const MUL: u16 = 0x24;
 const SHIFT: u16 = 0x74;
+const AND: u16 = 0x54;
 const MOD: u16 = 0x94;
 const XOR: u16 = 0xa4;
 const XOR_X: u16 = 0xac;
@@ -52,6 +53,7 @@ const fn branch(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
 /// # Errors
 /// It is too long, or the system refuses it.
 pub(super) fn attach(member: &impl AsFd, program: &Program) -> io::Result<()> {
+    let program: Program = probed().into_iter().chain(program.iter().copied()).collect();
     if program.len() > LONGEST {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -60,6 +62,21 @@ pub(super) fn attach(member: &impl AsFd, program: &Program) -> io::Result<()> {
         filter: program.as_ptr().cast_mut(),
     };
     super::set(member, libc::SO_ATTACH_REUSEPORT_CBPF, &described)
+}
+
+/// The beginning of every program: who connects from [`super::probe_source`] names the place.
+fn probed() -> [libc::sock_filter; 9] {
+    [
+        op(LOAD_BYTE, NET),
+        op(SHIFT, 4),
+        branch(IF_EQUAL, 4, 0, 6),
+        op(LOAD, NET.wrapping_add(12)),
+        op(SHIFT, 16),
+        branch(IF_EQUAL, PROBES, 0, 3),
+        op(LOAD, NET.wrapping_add(12)),
+        op(AND, 0xffff),
+        op(ANSWER, 0),
+    ]
 }
 
 /// By chance.

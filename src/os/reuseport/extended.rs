@@ -9,13 +9,15 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use super::Seat;
 use super::classic::runs;
+use super::{PROBES, Seat};
 
 const MAP_CREATE: libc::c_int = 0;
 const PROG_LOAD: libc::c_int = 5;
 const MAP_TYPE_ARRAY: u32 = 2;
 const PROG_TYPE_SOCKET_FILTER: u32 = 1;
+/// Where the IP header begins, for loads.
+const NET: i32 = -0x10_0000;
 /// The helper `bpf_map_lookup_elem`.
 const LOOKUP: i32 = 1;
 /// As `BPF_MAXINSNS`: what a kernel takes from those without privileges for sure.
@@ -116,6 +118,17 @@ fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
 fn program(seats: &[Seat], map: i32) -> Vec<Instruction> {
     let count = i32::try_from(seats.len()).unwrap_or(i32::MAX).max(1);
     let mut list = vec![
+        // Who connects from `probe_source` names the place.
+        op(0xbf, 6, 1, 0, 0),
+        op(0x30, 0, 0, 0, NET),
+        op(0x77, 0, 0, 0, 4),
+        op(0x55, 0, 0, 6, 4),
+        op(0x20, 0, 0, 0, NET + 12),
+        op(0xbf, 1, 0, 0, 0),
+        op(0x77, 1, 0, 0, 16),
+        op(0x55, 1, 0, 2, PROBES.cast_signed()),
+        op(0x57, 0, 0, 0, 0xffff),
+        op(0x95, 0, 0, 0, 0),
         // The key 0 on the stack; its address in r2.
         op(0x62, 10, 0, -4, 0),
         op(0xbf, 2, 10, 0, 0),

@@ -9,10 +9,25 @@ mod classic;
 mod extended;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::model::balance::Balance;
 use crate::model::names::Slot;
+
+/// The upper half of the addresses from which single places are connected to: 127.77.0.0/16, which only this machine
+/// itself can send from.
+const PROBES: u32 = 0x7f4d;
+
+/// The address from which a connection reaches the socket in this place, whatever the program; if there is a program.
+/// For IPv4 only.
+#[must_use]
+pub const fn probe_source(place: u32) -> Option<Ipv4Addr> {
+    if place > 0xffff {
+        return None;
+    }
+    Some(Ipv4Addr::from_bits((PROBES << 16) | place))
+}
 
 /// A socket that may be chosen: whose it is, and its place in the kernel's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -203,3 +203,25 @@ fn many_slots_fit() {
         drop(connect(1, port));
     }
 }
+
+#[test]
+fn a_probe_reaches_the_place_that_it_names() {
+    for address in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+        for balance in [Balance::Even, Balance::Random, Balance::Sticky, Balance::RoundRobin] {
+            let (list, port) = group(address, 4);
+            select(&list[0], balance, &seats(&[0, 1]), false, false).unwrap();
+            for place in [3, 2, 1, 0] {
+                let source = super::probe_source(place).unwrap();
+                let before = queues(&list);
+                let _open = connect_from(source.octets(), port);
+                let mut expected = before;
+                expected[place as usize] += 1;
+                assert_eq!(queues(&list), expected, "{address} {balance}");
+            }
+            // A place that there is not: somebody gets it.
+            let _open = connect_from(super::probe_source(9).unwrap().octets(), port);
+            assert_eq!(queues(&list).iter().sum::<u32>(), 5);
+        }
+    }
+    assert_eq!(super::probe_source(1 << 16), None);
+}

@@ -18,9 +18,16 @@ pub fn wait(k: u32, backoff: &Backoff, seed: u64) -> Millis {
     let exponent = i32::try_from(k.saturating_sub(1)).unwrap_or(i32::MAX);
     let grown = backoff.first.0 as f64 * backoff.factor.max(1.0).powi(exponent);
     let capped = grown.min(backoff.max.0 as f64).max(0.0);
-    let unit = (mix(seed) >> 11) as f64 / (1u64 << 53) as f64;
+    let unit = unit(seed);
     let varied = capped * (1.0 + backoff.jitter.clamp(0.0, 1.0) * (2.0 * unit - 1.0));
     Millis(varied as u64)
+}
+
+/// A number from 0 to below 1 that looks random and is always the same for the same seed.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+pub fn unit(seed: u64) -> f64 {
+    (mix(seed) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// SplitMix64's finaliser: spreads consecutive numbers over the whole range.

@@ -2,5 +2,6 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod replacement;
 pub mod restart;
 pub mod stability;

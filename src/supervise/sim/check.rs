@@ -4,12 +4,24 @@ use std::sync::Arc;
 
 use super::world::{Row, World};
 use crate::supervise::app::App;
+use crate::supervise::rollout::Purpose;
 
 impl World {
     /// What must hold after every step.
     pub(super) fn check(&self) {
         for (id, app) in &self.core.apps {
             check_app(app, self.down);
+            check_service(app);
+            for run in app.runs.values() {
+                assert_eq!(
+                    self.monitored.contains(&run.id),
+                    run.is_online() && app.is_monitored(run),
+                    "watched as long as it is ready: {run:?}"
+                );
+            }
+            let progress = app.progress(self.now);
+            assert_eq!(progress.is_some(), app.rollout.is_some());
+            assert!(progress.is_none_or(|progress| progress.done <= progress.total), "{id}");
             for run in app.runs.keys() {
                 assert!(
                     self.procs.contains_key(run),
@@ -89,4 +101,34 @@ fn check_app(app: &App, down: bool) {
             );
         }
     }
+}
+
+/// Who serves, and what is replaced without having been asked for.
+fn check_service(app: &App) {
+    let rotation = app.rotation();
+    assert_eq!(
+        rotation.is_empty(),
+        !app.runs.values().any(|run| run.is_online()),
+        "whoever is ready serves, if there is nobody better"
+    );
+    let ill = |run: &crate::model::names::RunId| app.runs[run].unhealthy.is_some();
+    assert!(
+        rotation.iter().all(ill) || !rotation.iter().any(ill),
+        "the healthy ones, or else the others"
+    );
+    if app.is_dormant() {
+        let running = app.runs.values().find(|run| run.cause.is_none());
+        assert!(running.is_none(), "a dormant app has no process: {running:?}");
+    }
+    let Some(rollout) = &app.rollout else { return };
+    if rollout.purpose != Purpose::Reload {
+        let busy = rollout.active.len() + rollout.queue.len();
+        assert!(busy <= 1, "one at a time: {rollout:?}");
+        assert_eq!(rollout.from, rollout.to);
+    }
+    let begun = u32::try_from(rollout.begun()).unwrap();
+    assert!(
+        rollout.canary == 0 || rollout.rolling_back || begun <= rollout.canary,
+        "canaries first: {rollout:?}"
+    );
 }

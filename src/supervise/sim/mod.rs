@@ -4,14 +4,19 @@
 //! every step at what must always hold; [`succession`] kills the daemon and has every decision made twice. [`random`] drives it with random commands, [`scenarios`] and [`reloads`] with chosen ones,
 //! and [`law`] holds the restart law against an independent implementation.
 
+mod canary;
 mod check;
+mod disturbances;
 mod law;
+mod on_demand;
 mod perform;
 mod programs;
 mod random;
+mod recycling;
 mod reloads;
 mod scenarios;
 mod specs;
 mod starving;
 mod succession;
+mod unhealthy;
 mod world;

@@ -71,7 +71,23 @@ impl World {
                     self.later(after, Input::Ready(run));
                 }
             }
-            Output::Monitor(_) | Output::EndMonitor(_) => {}
+            Output::Monitor(run) => {
+                let _ = self.proc(run);
+                assert!(self.monitored.insert(run), "monitored once");
+                if self.sickly {
+                    let (ill, well) = (self.rng.below(8000), self.rng.below(8000));
+                    if self.rng.one_in(3) {
+                        self.later(ill, Input::Unhealthy(run, "it answered 500".to_owned()));
+                    }
+                    if !self.rng.one_in(3) {
+                        self.later(well, Input::Healthy(run));
+                    }
+                }
+            }
+            Output::EndMonitor(run) => {
+                let _ = self.proc(run);
+                assert!(self.monitored.remove(&run), "what is monitored ends once");
+            }
             Output::EndProbe(run) => {
                 let _ = self.proc(run);
                 self.probed.remove(&run);
@@ -99,10 +115,14 @@ impl World {
                 let now = self.now;
                 let proc = self.proc(run);
                 assert!(proc.exited, "sweeping after the leader");
+                let left = proc.behaviour.sweep > 100;
                 let wait = match proc.behaviour.sweep {
                     STUCK => STUCK,
                     sweep => sweep.min(until.since(now).0 + 5),
                 };
+                if left {
+                    self.later(0, Input::LeftBehind(run));
+                }
                 self.later(wait, Input::Swept(run));
             }
             Output::Inspect(run) => {

@@ -54,6 +54,12 @@ impl Behaviour {
             "starved" => Self { starves: true, ..good },
             "deaf" | "undead" => Self { stop: None, ..good },
             "family" => Self { sweep: 30_000, ..good },
+            "background" => Self {
+                ready: None,
+                exit: Some((200, 0)),
+                sweep: 5000,
+                ..good
+            },
             "stuck-family" => Self { sweep: STUCK, ..good },
             "fat" => Self { fat: true, ..good },
             "wild" => Self {

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::disturbances::disturb;
 use super::specs::{Rng, spec};
 use super::world::World;
 use crate::model::duration::Millis;
@@ -78,6 +79,8 @@ fn random_spec(rng: &mut Rng) -> AppSpec {
     spec.rollout.min_healthy = Millis(rng.pick(&[0, 500, 2000]));
     spec.rollout.deadline = Millis(rng.pick(&[5000, 300_000]));
     spec.rollout.rollback = !rng.one_in(5);
+    spec.rollout.canary = rng.pick(&[0, 0, 1, 3]);
+    super::disturbances::watched(rng, &mut spec);
     spec
 }
 
@@ -174,6 +177,7 @@ fn history(seed: u64, deaths: bool, every_step: bool, world: &mut World) -> u64 
     let mut rng = Rng(seed ^ 0xabcd);
     world.bad_disk = rng.pick(&[0, 0, 3]);
     world.exclusive = rng.one_in(2);
+    world.sickly = rng.one_in(2);
     world.inspects = !rng.one_in(5);
     let pace = rng.pick(&[3, 10, 40]);
     let mut steps = 0;
@@ -190,6 +194,9 @@ fn history(seed: u64, deaths: bool, every_step: bool, world: &mut World) -> u64 
         }
         if deaths && rng.one_in(6) {
             world.daemon_dies();
+        }
+        if rng.one_in(2) {
+            disturb(&mut rng, world);
         }
         let command = random_command(&mut rng, &mut last);
         world.ask(command);

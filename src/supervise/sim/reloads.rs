@@ -86,6 +86,71 @@ fn a_broken_generation_leaves_the_old_one_serving() {
 }
 
 #[test]
+fn each_way_to_fail_is_named() {
+    for (program, why) in [
+        ("crash", "exit code 1 before it was ready"),
+        (
+            "background",
+            "exit code 0 before it was ready, while processes that it had started went on",
+        ),
+        ("never-ready", "not ready after 30s"),
+        ("no-spawn", "exec: no such file"),
+        (
+            "ready-then-crash",
+            "exit code 1 after it was ready, before it had been healthy",
+        ),
+        ("starved", "no process left"),
+    ] {
+        let mut world = up("good", 2);
+        let error = world
+            .run(apply(vec![next(program, 2, Order::StartFirst, 1)]))
+            .unwrap_err();
+        assert!(error.message.contains(why), "{program}: {}", error.message);
+        assert!(
+            error.message.contains("the old generation keeps serving"),
+            "{}",
+            error.message
+        );
+        assert_eq!(world.serving("api"), ["good"; 2]);
+        assert_eq!(
+            world.spawns.len(),
+            3,
+            "{program}: nothing of the old generation was touched"
+        );
+    }
+}
+
+#[test]
+fn a_new_instance_that_is_deaf_is_killed_on_the_way_back_before_the_answer() {
+    let mut world = up("good", 2);
+    let mut app = next("deaf", 2, Order::StartFirst, 1);
+    app.ready = crate::model::spec::Ready::Spawn;
+    app.rollout.min_healthy = Millis(20_000);
+    let ticket = world.ask(apply(vec![app]));
+    world.pass(1000);
+    let run = *world.procs.keys().last().unwrap();
+    world.feed(crate::supervise::Input::Unhealthy(run, "it answered 500".to_owned()));
+    let (reply, least, _) = watch(&mut world, ticket);
+    assert!(reply.unwrap_err().message.contains("it answered 500"));
+    assert_eq!(least, 2, "the old ones serve on");
+    assert_eq!(world.count(EventKind::Killed), 1);
+    assert_eq!(world.alive(), 2, "it is gone when the command answers");
+}
+
+#[test]
+fn a_file_that_changes_the_program_and_the_count_at_once_leaves_nobody_out() {
+    for (from, to) in [(2, 5), (5, 2)] {
+        let mut world = up("good", from);
+        let ticket = world.ask(apply(vec![next("better", to, Order::StartFirst, 1)]));
+        let (reply, least, _) = watch(&mut world, ticket);
+        reply.unwrap();
+        assert!(least >= from.min(to) as usize, "{from} to {to}: {least}");
+        assert_eq!(world.serving("api"), vec!["better"; to as usize]);
+        assert_eq!(world.app("api").desired, to);
+    }
+}
+
+#[test]
 fn the_deadline_turns_it_round() {
     let mut world = up("good", 4);
     let mut app = next("better", 4, Order::StartFirst, 1);

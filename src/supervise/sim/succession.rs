@@ -63,6 +63,7 @@ impl World {
                 }
                 Input::Committed(_)
                 | Input::Checked(..)
+                | Input::LeftBehind(_)
                 | Input::Healthy(_)
                 | Input::Unhealthy(..)
                 | Input::Recycle(..)
@@ -80,6 +81,7 @@ impl World {
         }
         self.queue = kept;
         self.probed.clear();
+        self.monitored.clear();
         self.asked.retain(|ticket| self.replies.contains_key(ticket));
         self.core = Core::new(
             self.next_app(),
@@ -125,6 +127,7 @@ const fn is_repetition(output: &Output) -> bool {
         Output::Check(..)
         | Output::Spawn { .. }
         | Output::Probe(_)
+        | Output::Monitor(_)
         | Output::PreStop(_)
         | Output::Stop(_)
         | Output::Kill(_)
@@ -132,7 +135,6 @@ const fn is_repetition(output: &Output) -> bool {
         | Output::Inspect(_) => true,
         Output::Commit(_)
         | Output::EndProbe(_)
-        | Output::Monitor(_)
         | Output::EndMonitor(_)
         | Output::Release(_)
         | Output::Event(_)

@@ -58,6 +58,8 @@ pub(super) struct World {
     pub(super) starving: bool,
     pub(super) exclusive: bool,
     pub(super) inspects: bool,
+    /// What is monitored falls ill and recovers now and then.
+    pub(super) sickly: bool,
     pub(super) down: bool,
     pub(super) resuming: bool,
     pub(super) shadow: Option<Core>,
@@ -66,6 +68,7 @@ pub(super) struct World {
     pub(super) committing: Option<Vec<Change>>,
     pub(super) released: BTreeSet<RunId>,
     pub(super) probed: BTreeSet<RunId>,
+    pub(super) monitored: BTreeSet<RunId>,
     seq: u64,
     next_ticket: Ticket,
     ticks_now: (Moment, u32),
@@ -91,6 +94,7 @@ impl World {
             starving: false,
             exclusive: false,
             inspects: true,
+            sickly: false,
             down: false,
             resuming: false,
             shadow: None,
@@ -99,6 +103,7 @@ impl World {
             committing: None,
             released: BTreeSet::new(),
             probed: BTreeSet::new(),
+            monitored: BTreeSet::new(),
             seq: 0,
             next_ticket: 1,
             ticks_now: (Moment(0), 0),
@@ -239,7 +244,8 @@ impl World {
                 }
                 self.later(1000, Input::Memory(*run, *bytes));
             }
-            Input::Healthy(_)
+            Input::LeftBehind(_)
+            | Input::Healthy(_)
             | Input::Unhealthy(..)
             | Input::Recycle(..)
             | Input::Extend(..)

@@ -1,0 +1,342 @@
+//! A worker whose event loop is blocked accepts nothing, and what the kernel puts into its queue waits, while others
+//! have nothing to do. Then this accepts from its queue, and hands the connections to the others.
+//!
+//! ```text
+//!   armed ──somebody connects──▶ looking ──every queue is empty──▶ armed
+//!                                 │  ▲
+//!       a queue that only grows ──┘  └── 4 ms
+//!       is shared out: accept ─▶ newconn to an idle worker ─▶ accepted: ours is closed
+//!                                                       └──▶ not: to the next one
+//! ```
+//!
+//! Armed costs nothing: the kernel rings once, for the first connection after that. Each worker has at most one
+//! connection on its way that it has not confirmed, so that none is handed to one that is blocked itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use crate::daemon::Daemon;
+use crate::daemon::listeners::{Queue, Queues};
+use crate::model::names::{AppId, RunId, Slot};
+use crate::node::message;
+use crate::os::{clock, epoll, socket, watch};
+
+/// Time between two looks: a third of it is what a quick handler needs, ten times it is a block that is noticed.
+const LOOK: Duration = Duration::from_millis(4);
+/// A queue that has not become shorter in so many looks is not being served.
+const STUCK: u32 = 2;
+/// Most connections that one look hands over for one queue.
+const BURST: usize = 64;
+
+/// What one queue did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Watched {
+    /// Connections that waited when it was last looked at.
+    left: u32,
+    /// Looks in which nothing was taken out of it.
+    still: u32,
+}
+
+impl Watched {
+    /// Looks again; true if nobody serves it.
+    const fn look(&mut self, depth: u32) -> bool {
+        self.still = if depth == 0 || depth < self.left {
+            0
+        } else {
+            self.still + 1
+        };
+        self.left = depth;
+        self.still > STUCK
+    }
+}
+
+/// A connection that a worker has not confirmed.
+#[derive(Debug)]
+struct Handed {
+    app: AppId,
+    key: String,
+    /// Whose queue it comes from.
+    seat: Slot,
+    connection: Arc<OwnedFd>,
+    /// Who has been asked.
+    tried: BTreeSet<RunId>,
+}
+
+/// What is being shared out.
+#[derive(Debug, Default)]
+pub(super) struct Sharing {
+    bell: Option<AbortHandle>,
+    /// The workers that it rings for.
+    armed: BTreeMap<AppId, BTreeSet<(String, RunId)>>,
+    looking: bool,
+    watched: BTreeMap<(AppId, String, RunId), Watched>,
+    /// By worker and number of the question.
+    handed: BTreeMap<RunId, (u64, Handed)>,
+    last: u64,
+}
+
+impl Daemon {
+    /// An app's workers may have changed.
+    pub(crate) fn tend_sharing(&mut self, app: AppId) {
+        let queues = self.worker_queues_of_app(app);
+        let now: BTreeSet<(String, RunId)> = queues
+            .iter()
+            .flat_map(|queues| queues.list.iter().map(|queue| (queues.key.clone(), queue.run)))
+            .collect();
+        let before = self.workers.sharing.armed.get(&app);
+        if before.map_or(now.is_empty(), |before| *before == now) {
+            return;
+        }
+        if now.is_empty() {
+            self.workers.sharing.armed.remove(&app);
+        } else {
+            self.workers.sharing.armed.insert(app, now);
+        }
+        self.arm_sharing();
+    }
+
+    /// Has the kernel ring when somebody connects to one of several workers.
+    fn arm_sharing(&mut self) {
+        if self.workers.sharing.looking {
+            return;
+        }
+        if let Some(bell) = self.workers.sharing.bell.take() {
+            bell.abort();
+        }
+        let all = self.worker_queues();
+        if all.is_empty() {
+            return;
+        }
+        let queues = all.iter().flat_map(|queues| &queues.list).map(|queue| &*queue.fd);
+        let bell = match epoll::bell(queues).and_then(watch::for_reading) {
+            Ok(bell) => bell,
+            Err(error) => {
+                tracing::warn!("the queues of workers cannot be watched: {error}");
+                return;
+            }
+        };
+        let mail = self.mail.clone();
+        let task = tokio::spawn(async move {
+            let _rang = bell.readable().await;
+            drop(bell);
+            mail.post(|daemon| {
+                daemon.workers.sharing.looking = true;
+                daemon.look_later();
+            });
+        });
+        self.workers.sharing.bell = Some(task.abort_handle());
+    }
+
+    fn look_later(&self) {
+        let mail = self.mail.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LOOK).await;
+            mail.post(Self::look_at_queues);
+        });
+    }
+
+    fn look_at_queues(&mut self) {
+        let mut waiting = false;
+        let mut watched = BTreeMap::new();
+        for queues in self.worker_queues() {
+            let depths: Vec<u32> = queues.list.iter().map(Queue::depth).collect();
+            waiting |= depths.iter().any(|depth| *depth > 0);
+            let idle = depths.contains(&0);
+            for (queue, depth) in queues.list.iter().zip(&depths) {
+                let place = (queues.app, queues.key.clone(), queue.run);
+                let mut record = self.workers.sharing.watched.get(&place).copied().unwrap_or_default();
+                if record.look(*depth) && idle {
+                    record.left = record
+                        .left
+                        .saturating_sub(self.share_out(&queues, queue.seat, queue.run));
+                }
+                if record.left > 0 || record.still > 0 {
+                    watched.insert(place, record);
+                }
+            }
+        }
+        self.workers.sharing.watched = watched;
+        if waiting {
+            self.look_later();
+        } else {
+            self.workers.sharing.looking = false;
+            self.arm_sharing();
+        }
+    }
+
+    /// Hands what waits in a queue to idle workers, as long as there is one; how many that were.
+    fn share_out(&mut self, queues: &Queues, seat: Slot, blocked: RunId) -> u32 {
+        let Some(queue) = queues.list.iter().find(|queue| queue.run == blocked) else {
+            return 0;
+        };
+        let mut count = 0;
+        for _ in 0..BURST {
+            let tried = BTreeSet::from([blocked]);
+            if self.idle_worker(queues, &tried).is_none() {
+                break;
+            }
+            let Ok(Some(connection)) = socket::accept(&*queue.fd) else {
+                break;
+            };
+            let handed = Handed {
+                app: queues.app,
+                key: queues.key.clone(),
+                seat,
+                connection: Arc::new(connection),
+                tried,
+            };
+            count += 1;
+            if let Err(handed) = self.hand(handed) {
+                self.serve_elsewhere(handed);
+                break;
+            }
+        }
+        count
+    }
+
+    /// One that has nothing to do and nothing on its way.
+    fn idle_worker(&self, queues: &Queues, tried: &BTreeSet<RunId>) -> Option<RunId> {
+        let handed = &self.workers.sharing.handed;
+        let list = queues.list.iter();
+        list.filter(|queue| !tried.contains(&queue.run) && !handed.contains_key(&queue.run))
+            .find(|queue| queue.depth() == 0)
+            .map(|queue| queue.run)
+    }
+
+    /// Hands a connection to an idle worker that has not refused it.
+    fn hand(&mut self, mut handed: Handed) -> Result<(), Handed> {
+        let Some(queues) = self.worker_queues_of(handed.app, &handed.key) else {
+            return Err(handed);
+        };
+        while let Some(run) = self.idle_worker(&queues, &handed.tried) {
+            handed.tried.insert(run);
+            let open = self.workers.open.get(&run).into_iter().flatten();
+            let known = open
+                .filter(|(_, socket)| **socket == handed.key)
+                .map(|(key, _)| key.clone());
+            // A daemon before this one may have answered it.
+            let key = known.into_iter().next().unwrap_or_else(|| format!("{}#0", handed.key));
+            // Nobody before this daemon has used it.
+            self.workers.sharing.last = (self.workers.sharing.last + 1).max(clock::monotonic().0 / 1_000);
+            let number = self.workers.sharing.last;
+            let wire = self.handles.get(&run).and_then(|handle| handle.wire.as_ref());
+            let line = message::new_connection(&key, number);
+            if wire.is_some_and(|wire| wire.say(line, Some(Arc::clone(&handed.connection)))) {
+                self.workers.sharing.handed.insert(run, (number, handed));
+                return Ok(());
+            }
+        }
+        Err(handed)
+    }
+
+    /// No worker takes it: it is passed on as bytes.
+    fn serve_elsewhere(&mut self, handed: Handed) {
+        match Arc::try_unwrap(handed.connection) {
+            Ok(connection) => self.pass_on(handed.app, &handed.key, handed.seat, connection),
+            Err(shared) => {
+                if let Ok(copy) = shared.try_clone() {
+                    self.pass_on(handed.app, &handed.key, handed.seat, copy);
+                }
+            }
+        }
+    }
+
+    /// A worker's answer. One that is free again gets the next connection of the queue that the last one came from.
+    pub(super) fn connection_answered(&mut self, run: RunId, number: u64, accepted: bool) {
+        if self
+            .workers
+            .sharing
+            .handed
+            .get(&run)
+            .is_none_or(|(known, _)| *known != number)
+        {
+            return;
+        }
+        let Some((_, handed)) = self.workers.sharing.handed.remove(&run) else {
+            return;
+        };
+        if !accepted {
+            self.hand_on(handed);
+            return;
+        }
+        let Some(queues) = self.worker_queues_of(handed.app, &handed.key) else {
+            return;
+        };
+        let blocked = queues
+            .list
+            .iter()
+            .find(|queue| queue.seat == handed.seat)
+            .map(|queue| queue.run);
+        let Some(blocked) = blocked else { return };
+        let place = (handed.app, handed.key, blocked);
+        let is_stuck = self
+            .workers
+            .sharing
+            .watched
+            .get(&place)
+            .is_some_and(|record| record.still > STUCK);
+        if is_stuck {
+            self.share_out(&queues, handed.seat, blocked);
+        }
+    }
+
+    /// A worker will not answer any more.
+    pub(crate) fn connections_back(&mut self, run: RunId) {
+        if let Some((_, handed)) = self.workers.sharing.handed.remove(&run) {
+            self.hand_on(handed);
+        }
+    }
+
+    fn hand_on(&mut self, handed: Handed) {
+        if let Err(handed) = self.hand(handed) {
+            self.serve_elsewhere(handed);
+        }
+    }
+
+    /// Gives a connection that waited where nobody will accept it to a worker.
+    ///
+    /// # Errors
+    /// None takes it: it is given back.
+    pub(crate) fn give_to_worker(
+        &mut self,
+        app: AppId,
+        key: &str,
+        seat: Slot,
+        connection: OwnedFd,
+    ) -> Result<(), OwnedFd> {
+        let handed = Handed {
+            app,
+            key: key.to_owned(),
+            seat,
+            connection: Arc::new(connection),
+            tried: BTreeSet::new(),
+        };
+        self.hand(handed)
+            .or_else(|handed| match Arc::try_unwrap(handed.connection) {
+                Ok(connection) => Err(connection),
+                // Somebody has it, who could not be told all of it.
+                Err(_) => Ok(()),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Watched;
+
+    #[test]
+    fn only_a_queue_that_nobody_serves_is_stuck() {
+        let looks = |depths: &[u32]| {
+            let mut watched = Watched::default();
+            depths.iter().map(|depth| watched.look(*depth)).collect::<Vec<_>>()
+        };
+        assert_eq!(looks(&[1, 1, 1, 1]), [false, false, true, true]);
+        assert_eq!(looks(&[1, 3, 3, 9, 0, 1]), [false, false, true, true, false, false]);
+        assert_eq!(looks(&[5, 4, 3, 3, 2, 2]), [false; 6]);
+        assert_eq!(looks(&[0; 5]), [false; 5]);
+    }
+}
