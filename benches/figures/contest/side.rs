@@ -26,7 +26,7 @@ pub(crate) enum Who {
     Pm2,
     /// The kernel, among sockets of one SO_REUSEPORT group; nobody supervises.
     Group,
-    /// clmgr with this `balance`; empty: its default.
+    /// clmgr's cluster mode with this `balance`; empty: its default.
     Clmgr(&'static str),
 }
 
@@ -182,13 +182,13 @@ fn pm2<'b>(bed: &'b Bed, port: u16, env: &[(&str, &str)]) -> anyhow::Result<Hold
 fn clmgr<'b>(bed: &'b Bed, port: u16, balance: &str, env: &[(&str, &str)]) -> anyhow::Result<Home<'b>> {
     let home = Home::start(bed, &format!("contest{port}"))?;
     let mut text = format!(
-        "[[apps]]\nname = \"hello\"\nscript = {:?}\ninstances = {WORKERS}\nlisten = \"127.0.0.1:{port}\"\n",
+        "[[apps]]\nname = \"hello\"\nscript = {:?}\nexec_mode = \"cluster\"\ninstances = {WORKERS}\n",
         script("hello.js"),
     );
     if !balance.is_empty() {
         text.push_str(&format!("balance = {balance:?}\n"));
     }
-    text.push_str("[apps.env]\n");
+    text.push_str(&format!("[apps.env]\nPORT = {port}\n"));
     for (name, value) in env {
         text.push_str(&format!("{name} = {value:?}\n"));
     }
