@@ -20,8 +20,8 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use crate::daemon::Daemon;
-use crate::daemon::listeners::{Queue, Queues};
-use crate::model::names::{AppId, RunId, Slot};
+use crate::daemon::listeners::{Lane, Queue, Queues};
+use crate::model::names::{AppId, RunId};
 use crate::node::message;
 use crate::os::{clock, epoll, socket, watch};
 
@@ -60,7 +60,7 @@ struct Handed {
     app: AppId,
     key: String,
     /// Whose queue it comes from.
-    seat: Slot,
+    seat: Lane,
     connection: Arc<OwnedFd>,
     /// Who has been asked.
     tried: BTreeSet<RunId>,
@@ -169,7 +169,7 @@ impl Daemon {
     }
 
     /// Hands what waits in a queue to idle workers, as long as there is one; how many that were.
-    fn share_out(&mut self, queues: &Queues, seat: Slot, blocked: RunId) -> u32 {
+    fn share_out(&mut self, queues: &Queues, seat: Lane, blocked: RunId) -> u32 {
         let Some(queue) = queues.list.iter().find(|queue| queue.run == blocked) else {
             return 0;
         };
@@ -305,7 +305,7 @@ impl Daemon {
         &mut self,
         app: AppId,
         key: &str,
-        seat: Slot,
+        seat: Lane,
         connection: OwnedFd,
     ) -> Result<(), OwnedFd> {
         let handed = Handed {

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::Listeners;
+use super::{Lane, Listeners};
 use crate::daemon::Daemon;
 use crate::daemon::cluster::is_worker;
-use crate::model::names::{AppId, RunId, Slot};
+use crate::model::names::{AppId, RunId};
 use crate::os::socket;
 
 /// The queue of one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
     pub(crate) run: RunId,
-    pub(crate) seat: Slot,
+    pub(crate) seat: Lane,
     pub(crate) fd: Arc<OwnedFd>,
 }
 
