@@ -16,19 +16,22 @@ pub(crate) struct Sample {
     pub(crate) p99: f64,
     /// CPU time of all processes of the contestant for one answer, in seconds.
     pub(crate) cpu: f64,
+    /// That of those above the workers.
+    pub(crate) above: f64,
     /// How unevenly the answers came from the workers.
     pub(crate) variation: f64,
 }
 
 /// Measures one run.
 pub(crate) fn measure(side: &Side<'_>, pattern: Pattern, time: Duration) -> anyhow::Result<Sample> {
-    let pids = side.pids()?;
-    let before = spent(&pids)?;
+    let (all, above) = (side.pids()?, side.above()?);
+    let before = (spent(&all)?, spent(&above)?);
     let tally = side.load(pattern, time, &[])?;
     Ok(Sample {
         rate: tally.rate(),
         p99: tally.p99(),
-        cpu: (spent(&pids)? - before) / tally.answers(),
+        cpu: (spent(&all)? - before.0) / tally.answers(),
+        above: (spent(&above)? - before.1) / tally.answers(),
         variation: variation(&tally.workers(), WORKERS),
     })
 }

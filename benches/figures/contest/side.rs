@@ -78,12 +78,23 @@ impl<'b> Side<'b> {
 
     /// The processes that are it: workers, and who is above them.
     pub(crate) fn pids(&self) -> anyhow::Result<Vec<i32>> {
-        let root = match &self.hold {
+        proc::tree(self.root()?)
+    }
+
+    /// Who is above the workers.
+    pub(crate) fn above(&self) -> anyhow::Result<Vec<i32>> {
+        Ok(match &self.hold {
+            Hold::Child(_) | Hold::Pm2(..) => vec![self.root()?],
+            Hold::Home(home) => vec![home.keeper, home.daemon],
+        })
+    }
+
+    fn root(&self) -> anyhow::Result<i32> {
+        Ok(match &self.hold {
             Hold::Child(child) => i32::try_from(child.id())?,
             Hold::Pm2(_, home) => std::fs::read_to_string(home.join("pm2.pid"))?.trim().parse()?,
             Hold::Home(home) => home.keeper,
-        };
-        proc::tree(root)
+        })
     }
 
     /// Puts it under load.

@@ -77,6 +77,10 @@ impl Found {
             let name = |number: &str| format!("{what}, {number}, {}", who.name());
             rows.push(Row::time(name("p99"), p99, Limit::None));
             rows.push(Row::time(name("CPU time of one"), cpu, Limit::None));
+            let above = self.of(*who, |sample| sample.above).unwrap_or_default();
+            if *who != Who::Group {
+                rows.push(Row::time(name("of that above the workers"), above, Limit::None));
+            }
             rows.push(Row::share(name("variation over workers"), variation, Limit::None));
         }
         rows
