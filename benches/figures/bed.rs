@@ -84,9 +84,9 @@ impl Bed {
     /// How many rounds of load there are, and how long each is.
     pub(crate) const fn rounds(&self) -> (usize, Duration) {
         if self.quick {
-            (3, Duration::from_secs(1))
+            (5, Duration::from_millis(400))
         } else {
-            (7, Duration::from_secs(2))
+            (15, Duration::from_secs(1))
         }
     }
 
