@@ -9,4 +9,5 @@ pub mod openapi;
 pub mod operation;
 pub mod routes;
 pub mod status;
+pub mod trigger;
 pub mod upgrade;

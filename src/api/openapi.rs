@@ -10,6 +10,7 @@ use crate::api::logs::LogSources;
 use crate::api::operation::{ApplyRequest, OperationReply, ScaleRequest, SendRequest, SignalRequest, TargetRequest};
 use crate::api::routes::{self, Route};
 use crate::api::status::{DescribeReply, EnvReply, Ping, StatusReply};
+use crate::api::trigger::TriggerRequest;
 use crate::api::upgrade::{UpgradeBegun, UpgradeRequest, UpgradeStatus};
 use crate::model::event::{Event, EventKind};
 use crate::model::version::version;
@@ -102,6 +103,7 @@ fn shape(route: Route, generator: &mut SchemaGenerator) -> Option<Shape> {
         routes::SCALE => post::<ScaleRequest>(generator),
         routes::SIGNAL => post::<SignalRequest>(generator),
         routes::SEND => post::<SendRequest>(generator),
+        routes::TRIGGER => post::<TriggerRequest>(generator),
         routes::SAVE | routes::KILL => Shape {
             body: None,
             ..post::<()>(generator)

@@ -37,6 +37,7 @@ routes! {
     RESET = "POST" "/v1/reset" "Set restart counters to zero and close circuits.";
     SIGNAL = "POST" "/v1/signal" "Send a signal to instances.";
     SEND = "POST" "/v1/send" "Write to the standard input of instances.";
+    TRIGGER = "POST" "/v1/trigger" "Ask instances to do an action that they announced, and wait for their answers.";
     FLUSH = "POST" "/v1/flush" "Empty the log files.";
     SAVE = "POST" "/v1/save" "Check that the state is on disk.";
     KILL = "POST" "/v1/kill" "Stop all apps, the daemon and the keeper; what is wanted stays wanted.";

@@ -4,10 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::balance::Balance;
+use crate::model::custom::{Action, Metric};
 use crate::model::env::EnvMap;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
 use crate::model::names::{AppId, AppName, Namespace, Slot};
+use crate::model::progress::Progress;
 use crate::model::spec::AppSpec;
 use crate::model::state::State;
 use crate::model::time::WallTime;
@@ -55,6 +57,9 @@ pub struct AppStatus {
     pub listeners: Vec<ListenerStatus>,
     /// By slot.
     pub instances: Vec<InstanceStatus>,
+    /// How far a replacement of its instances is, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
 }
 
 /// One listening socket.
@@ -157,6 +162,21 @@ pub struct AppDescription {
     pub logs: Vec<crate::api::logs::LogSource>,
     /// When it became known.
     pub created: Option<WallTime>,
+    /// Figures that its instances tell of themselves, over their IPC channels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<InstanceMetrics>,
+    /// Actions that `trigger` can ask them for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Action>,
+}
+
+/// The figures of one instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceMetrics {
+    /// Its number.
+    pub slot: Slot,
+    /// As they were last told.
+    pub metrics: Vec<Metric>,
 }
 
 /// The record of an unstable exit.

@@ -6,7 +6,7 @@ use clap_complete::engine::ArgValueCompleter;
 
 use crate::cli::commands::{
     completions, delete, describe, doctor, env, events, flush, init, kill, logs, man, pid, reload, restart, runtime,
-    scale, send, serve, signal, start, startup, status, unstartup, upgrade, validate,
+    scale, send, serve, signal, start, startup, status, trigger, unstartup, upgrade, validate,
 };
 use crate::cli::complete;
 use crate::cli::ui::Colour;
@@ -101,6 +101,9 @@ pub enum Command {
     /// Write a line to the standard input of instances
     #[command(after_help = send::EXAMPLES)]
     Send(send::SendArgs),
+    /// Ask instances to do an action of theirs, and print their answers
+    #[command(after_help = trigger::EXAMPLES)]
+    Trigger(trigger::TriggerArgs),
     /// Set restart counters to zero and close open circuits
     #[command(after_help = "Examples:
   clmgr reset api

@@ -10,9 +10,11 @@ use crate::api::operation::OperationReply;
 use crate::api::routes::{self, Route};
 use crate::api::status::Ping;
 use crate::cli::failure::{Failure, chain};
+use crate::cli::progress::Progress;
 use crate::cli::{interrupt, launch};
 use crate::client::{Client, ClientError};
 use crate::model::duration::Millis;
+use crate::model::target::Target;
 use crate::os::home::Home;
 use crate::os::{pidfd, poll, running};
 
@@ -165,6 +167,20 @@ impl Daemon {
         Request: Serialize + Send + 'static,
     {
         interrupt::unless_interrupted(move || self.ask(route, |client| client.call(route, &[], Some(&request))))
+    }
+
+    /// The same, while a terminal shows how it goes on with these apps.
+    pub(crate) fn change_watched<Request>(
+        mut self,
+        route: Route,
+        request: Request,
+        targets: &[Target],
+    ) -> Result<OperationReply, Failure>
+    where
+        Request: Serialize + Send + 'static,
+    {
+        let work = move || self.ask(route, |client| client.call(route, &[], Some(&request)));
+        interrupt::watched(work, Progress::of(targets))
     }
 
     /// Calls `each` with every line of an NDJSON answer until it breaks off or the answer ends; false if

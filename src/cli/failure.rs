@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::api::error::{ErrorBody, ErrorKind};
-use crate::api::operation::InstanceResult;
+use crate::api::operation::{InstanceResult, OperationReply};
 use crate::cli::exit;
 use crate::config::Diagnostics;
 
@@ -101,6 +101,14 @@ impl Failure {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// The same of a command of which a part was done before.
+    #[must_use]
+    pub fn after(mut self, done: &OperationReply) -> Self {
+        let failed = std::mem::replace(&mut self.results, done.results.clone());
+        self.results.extend(failed);
         self
     }
 

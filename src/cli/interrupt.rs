@@ -9,6 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::cli::failure::Failure;
+use crate::cli::progress::Progress;
 use crate::cli::ui::{Colour, Ui};
 
 /// Runs `work` on a thread of its own and returns its result, or an interruption as soon as SIGINT comes.
@@ -16,6 +17,14 @@ use crate::cli::ui::{Colour, Ui};
 /// SIGINT is blocked meanwhile and read from a descriptor, so no signal handler runs.
 pub(crate) fn unless_interrupted<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    watched(work, None)
+}
+
+/// The same, while somebody sees how it goes on.
+pub(crate) fn watched<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    mut progress: Option<Progress>,
 ) -> Result<T, Failure> {
     let mut interrupt = SigSet::empty();
     interrupt.add(Signal::SIGINT);
@@ -31,7 +40,10 @@ pub(crate) fn unless_interrupted<T: Send + 'static>(
         drop(writer);
         result
     });
-    let interrupted = wait(&signals, &reader);
+    let interrupted = wait(&signals, &reader, progress.as_mut());
+    if let Some(progress) = &mut progress {
+        progress.end();
+    }
     let _ = interrupt.thread_unblock();
     if interrupted {
         return Err(
@@ -45,22 +57,30 @@ pub(crate) fn unless_interrupted<T: Send + 'static>(
 /// Somebody at a terminal is told that it goes on after this long.
 const PATIENCE_MS: u16 = 3000;
 
+/// Time between two looks at what is going on.
+const BEAT_MS: u16 = 200;
+
 /// Waits for either; true if it was the signal.
-fn wait(signals: &SignalFd, done: &io::PipeReader) -> bool {
-    let mut patience = if io::stderr().is_terminal() {
-        PollTimeout::from(PATIENCE_MS)
-    } else {
-        PollTimeout::NONE
-    };
+fn wait(signals: &SignalFd, done: &io::PipeReader, mut progress: Option<&mut Progress>) -> bool {
+    let mut left = io::stderr().is_terminal().then_some(PATIENCE_MS);
     loop {
+        let patience = match (left, &progress) {
+            (_, Some(_)) => PollTimeout::from(BEAT_MS),
+            (Some(left), None) => PollTimeout::from(left),
+            (None, None) => PollTimeout::NONE,
+        };
         let mut both = [
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(done.as_fd(), PollFlags::POLLIN),
         ];
         match poll(&mut both, patience) {
             Err(nix::errno::Errno::EINTR) => {}
+            Ok(0) if progress.as_mut().is_some_and(|progress| progress.beat()) => left = None,
+            Ok(0) if progress.is_some() && left.is_none_or(|left| left > BEAT_MS) => {
+                left = left.map(|left| left - BEAT_MS);
+            }
             Ok(0) => {
-                patience = PollTimeout::NONE;
+                left = None;
                 Ui::stdio(Colour::Auto).note("still working; clmgr events -f shows it, Ctrl-C leaves it to the daemon");
             }
             Err(_) => return false,

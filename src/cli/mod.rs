@@ -18,6 +18,7 @@ mod follow;
 mod interrupt;
 mod launch;
 mod load;
+mod progress;
 mod quick;
 pub mod render;
 mod report;

@@ -34,6 +34,8 @@ pub struct Ui {
     colour: bool,
     tty: bool,
     width: Option<usize>,
+    /// Lines of [`Ui::progress`] that are on the screen.
+    shown: Vec<String>,
 }
 
 impl fmt::Debug for Ui {
@@ -68,6 +70,7 @@ impl Ui {
             colour: out != ColorChoice::Never,
             tty,
             width: None,
+            shown: Vec::new(),
         }
     }
 
@@ -80,6 +83,7 @@ impl Ui {
             colour: false,
             tty: false,
             width: None,
+            shown: Vec::new(),
         }
     }
 
@@ -176,6 +180,34 @@ impl Ui {
     pub fn note(&mut self, text: &str) {
         let _ = self.out.flush();
         let _ = writeln!(self.err, "{text}");
+    }
+
+    /// Lines at the end of the terminal of standard error, in place of those shown before; for a terminal only. Each is
+    /// cut to the width of the screen, so that it is one line there.
+    pub fn progress(&mut self, lines: &[String]) {
+        if lines == self.shown {
+            return;
+        }
+        let known = terminal_columns(&io::stderr()).filter(|columns| *columns > 1);
+        let columns = known.unwrap_or(80) - 1;
+        let mut text = String::new();
+        if !self.shown.is_empty() {
+            // Up to the first of them, and everything from there on away.
+            text.push_str(&format!("\x1b[{}A\x1b[J", self.shown.len()));
+        }
+        for line in lines {
+            let plain = anstream::adapter::strip_str(line).to_string();
+            let fits = plain.chars().count() <= columns;
+            if fits && self.colour {
+                text.push_str(line);
+            } else {
+                text.extend(plain.chars().take(columns));
+            }
+            text.push('\n');
+        }
+        self.shown = lines.to_vec();
+        // As it is: what moves the cursor is not a colour. Nobody can be told if it fails.
+        let _untold = io::stderr().write_all(text.as_bytes());
     }
 
     fn label(&mut self, style: Style, label: &str, text: &str) {

@@ -3,6 +3,7 @@
 use crate::config::balance;
 use crate::config::cluster::mode;
 use crate::config::command;
+use crate::config::demand::{self, on_demand};
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::environment::{Inherited, Scope};
 use crate::config::events::on_event;
@@ -68,6 +69,8 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         exec_mode: mode.exec,
         preload: mode.preload,
         max_requests: mode.max_requests,
+        ipc: fields.boolean("ipc").unwrap_or(false),
+        on_demand: on_demand(fields),
         restart,
         ready: readiness.ready,
         listen_timeout: readiness.timeout,
@@ -83,6 +86,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     };
     check_increment(fields, &spec);
     check(fields, &spec, place);
+    demand::check(fields, &spec, place);
     balance::check(fields, &spec);
     Some(Built {
         spec,

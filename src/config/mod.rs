@@ -15,6 +15,7 @@ mod balance;
 mod cluster;
 mod command;
 mod context;
+mod demand;
 mod diagnostic;
 mod docs;
 mod document;

@@ -66,7 +66,10 @@ pub(super) const REPLACED: &[(&str, &str)] = &[
     ("pid_file", "remove it; `clmgr pid NAME` prints the pid"),
     ("pid", "remove it; `clmgr pid NAME` prints the pid"),
     ("vizion", "remove it; clmgr does not look at version control"),
-    ("pmx", "remove it; clmgr injects nothing into apps"),
+    (
+        "pmx",
+        "write `ipc = true`, which gives the app the channel that @pm2/io talks over",
+    ),
     ("automation", "remove it; clmgr injects nothing into apps"),
     ("trace", "remove it; clmgr injects nothing into apps"),
     ("disable_trace", "remove it; clmgr injects nothing into apps"),

@@ -222,6 +222,32 @@ pub(super) const GROUPS: &[(&str, &[Key])] = &[
         ],
     ),
     (
+        "on demand",
+        &[
+            key(
+                "start",
+                Kind::Choice(&["always", "on-demand"]),
+                "\"always\"",
+                "`\"on-demand\"`: nothing runs before somebody connects to one of the app's `listen` sockets; what arrives meanwhile waits and is served.",
+            ),
+            key(
+                "idle_timeout",
+                Kind::DurationOrNever,
+                "\"never\"",
+                "An app that is started on demand is stopped again when no connection was open for this long.",
+            ),
+        ],
+    ),
+    (
+        "messages",
+        &[key(
+            "ipc",
+            Kind::Bool,
+            "false",
+            "Every instance gets Node's IPC channel (`NODE_CHANNEL_FD`), whatever else it is for: metrics, actions and errors of @pm2/io come over it.",
+        )],
+    ),
+    (
         "restart",
         &[
             key(

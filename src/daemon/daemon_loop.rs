@@ -41,6 +41,7 @@ impl Daemon {
         samples.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut quiet_at = Some(Instant::now() + QUIET);
         let mut written_at = Instant::now();
+        self.tend_all_demand();
         loop {
             self.perform_all();
             if self.runtime_look() {

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::daemon::Daemon;
+use crate::daemon::custom::Custom;
 use crate::daemon::runs::{Handle, Pipes, is_helper};
 use crate::daemon::sinks;
 use crate::keeper::link::LinkError;
@@ -177,6 +178,7 @@ impl Daemon {
             pipes: inodes,
             members: Vec::new(),
             tasks: Vec::new(),
+            custom: Custom::new(adopted),
             exit: None,
         };
         self.handles.insert(run, handle);

@@ -15,7 +15,9 @@
 mod alerts;
 mod channel;
 mod cluster;
+mod custom;
 mod daemon_loop;
+mod demand;
 mod doors;
 mod fdstore;
 mod former;
@@ -47,6 +49,7 @@ mod stopping;
 mod survivors;
 mod text;
 mod trial;
+mod trigger;
 mod upgrade;
 mod voice;
 

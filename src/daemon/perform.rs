@@ -38,6 +38,9 @@ impl Daemon {
         // know every process they speak of. A disk that is full is told by an event.
         self.write_records();
         if !after.answers.is_empty() {
+            for (_, answer) in &mut after.answers {
+                self.tell_where_it_waits(answer.as_mut().map_or(&mut [], |lines| lines.as_mut_slice()));
+            }
             self.answer_when_closed(after.answers);
         }
         if !after.spawns.is_empty() {
@@ -238,6 +241,7 @@ impl Daemon {
 
     fn export_dirty(&mut self, notes: &mut Vec<Note>) {
         for id in self.core.take_dirty() {
+            self.tend_demand(id);
             self.tend_listeners(id);
             self.tend_fd_store(id);
             let Some(app) = self.core.apps.get(&id) else { continue };

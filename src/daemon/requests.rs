@@ -247,7 +247,7 @@ impl Daemon {
     }
 
     /// The living runs that targets mean, with a result line for each.
-    fn living(&self, targets: &[Target]) -> Result<Vec<(RunId, InstanceResult)>, Box<ErrorBody>> {
+    pub(crate) fn living(&self, targets: &[Target]) -> Result<Vec<(RunId, InstanceResult)>, Box<ErrorBody>> {
         let mut found = Vec::new();
         for (id, slots) in self.core.resolve(targets)? {
             let Some(app) = self.core.apps.get(&id) else { continue };
@@ -352,7 +352,8 @@ impl Daemon {
     }
 }
 
-fn finish(results: Vec<InstanceResult>) -> Reply {
+/// The answer: it worked for all, or why not for the first that failed.
+pub(crate) fn finish(results: Vec<InstanceResult>) -> Reply {
     let failed = results.iter().find(|line| line.outcome == Outcome::Failed);
     match failed {
         None => Ok(OperationReply { results }),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::AbortHandle;
 
 use crate::daemon::channel::Wire;
+use crate::daemon::custom::Custom;
 use crate::keeper::protocol::Held;
 use crate::model::exit::Exit;
 use crate::model::names::{AppId, RunId, Slot};
@@ -48,6 +49,8 @@ pub(crate) struct Handle {
     pub members: Vec<Member>,
     /// The readiness watch.
     pub tasks: Vec<AbortHandle>,
+    /// What it tells over its channel.
+    pub custom: Custom,
     /// Known, but its last output is still being written.
     pub exit: Option<Exit>,
 }

@@ -68,7 +68,7 @@ pub(crate) fn environment(env: &EnvMap) -> CStrings {
 
 /// The app talks to us over an IPC channel.
 pub(crate) fn wants_channel(spec: &AppSpec) -> bool {
-    spec.ready == Ready::Ipc || spec.stop.message || is_worker(spec)
+    spec.ipc || spec.ready == Ready::Ipc || spec.stop.message || is_worker(spec)
 }
 
 impl Daemon {

@@ -61,6 +61,7 @@ impl Daemon {
             desired: app.desired,
             listeners: self.listeners.status(app, false),
             instances: slots.map(|slot| self.instance_status(app, slot, now)).collect(),
+            progress: app.progress(now),
         }
     }
 
@@ -106,7 +107,8 @@ impl Daemon {
         Ok(found
             .iter()
             .filter_map(|(id, slots)| self.core.apps.get(id).map(|app| (app, slots)))
-            .map(|(app, slots)| AppDescription {
+            .map(|(app, slots)| (app, slots, self.custom_of(app)))
+            .map(|(app, slots, (metrics, actions))| AppDescription {
                 status: AppStatus {
                     listeners: self.listeners.status(app, true),
                     ..self.app_status(app, now, Some(slots))
@@ -117,6 +119,8 @@ impl Daemon {
                 events: Vec::new(),
                 logs: sinks::sources(&self.home.logs, app),
                 created: self.created.get(&app.id).copied(),
+                metrics,
+                actions,
             })
             .collect())
     }

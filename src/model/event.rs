@@ -111,6 +111,10 @@ kinds! {
     Notified = "notified",
     /// An alert command failed.
     AlertFailed = "alert_failed",
+    /// An app told of an error over its IPC channel; `stderr` has the stack.
+    AppException = "app_exception",
+    /// An app told of something over its IPC channel.
+    AppEvent = "app_event",
 }
 
 impl fmt::Display for EventKind {

@@ -4,6 +4,7 @@
 //! environment. Every other module may use this one, and this one uses none.
 
 pub mod balance;
+pub mod custom;
 pub mod duration;
 pub mod env;
 pub mod event;

@@ -56,6 +56,9 @@ pub struct InstanceResult {
     /// The app's own last stderr lines, when it failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stderr: Vec<String>,
+    /// What it answered (`trigger`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<serde_json::Value>,
 }
 
 /// The kind decides the HTTP status and the CLI's exit code.

@@ -61,6 +61,9 @@ pub struct AppSpec {
     /// How connections are spread; `None`: [`Balance::Even`], which is one queue as long as there is one instance.
     #[serde(default)]
     pub balance: Option<Balance>,
+    /// Every instance gets an IPC channel (`NODE_CHANNEL_FD`), whatever else it is for.
+    #[serde(default)]
+    pub ipc: bool,
     /// Started by the first connection to one of its sockets.
     #[serde(default)]
     pub on_demand: Option<OnDemand>,
@@ -136,6 +139,7 @@ impl AppSpec {
             listen: Vec::new(),
             exec_mode: ExecMode::default(),
             balance: None,
+            ipc: false,
             on_demand: None,
             restart: RestartSpec::default(),
             ready: Ready::default(),

@@ -10,5 +10,6 @@
 pub mod channel;
 pub mod message;
 pub mod outbox;
+pub mod pmx;
 pub mod preload;
 pub mod query;

@@ -147,9 +147,23 @@ fn unix(line: &[u8], inodes: &BTreeSet<u64>) -> Option<Listening> {
         .then(|| Listening::Unix(OsString::from_vec(path.to_vec()).into()))
 }
 
-/// Inode and path of a listening Unix socket: `Num RefCount Protocol Flags Type St Inode Path`; flag 0x10000 is
-/// `SO_ACCEPTCON`. The path is the rest of the line, spaces included.
+/// Inode and path of a listening Unix socket.
 pub(super) fn unix_listener(line: &[u8]) -> Option<(u64, &[u8])> {
+    let row = unix_row(line).filter(|row| row.listens)?;
+    Some((row.inode, row.path))
+}
+
+/// A line of `/proc/net/unix` about a socket with a name.
+pub(super) struct UnixRow<'l> {
+    pub(super) listens: bool,
+    pub(super) state: u8,
+    pub(super) inode: u64,
+    pub(super) path: &'l [u8],
+}
+
+/// `Num RefCount Protocol Flags Type St Inode Path`; flag 0x10000 is `SO_ACCEPTCON`. The path is the rest of the line,
+/// spaces included.
+pub(super) fn unix_row(line: &[u8]) -> Option<UnixRow<'_>> {
     let mut rest = line;
     let mut fields = [b"" as &[u8]; 7];
     for field in &mut fields {
@@ -157,12 +171,13 @@ pub(super) fn unix_listener(line: &[u8]) -> Option<(u64, &[u8])> {
         let end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
         (*field, rest) = rest.split_at(end);
     }
-    let flags = u32::from_str_radix(std::str::from_utf8(fields[3]).ok()?, 16).ok()?;
-    let path = rest.strip_prefix(b" ")?;
-    if flags & 0x10000 == 0 {
-        return None;
-    }
-    Some((number(fields[6])?, path))
+    let hex = |field: &[u8]| u32::from_str_radix(std::str::from_utf8(field).ok()?, 16).ok();
+    Some(UnixRow {
+        listens: hex(fields[3])? & 0x10000 != 0,
+        state: u8::try_from(hex(fields[5])?).ok()?,
+        inode: number(fields[6])?,
+        path: rest.strip_prefix(b" ")?,
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 )]
 
 pub mod clock;
+pub mod connections;
 pub mod console;
 pub mod cstrings;
 pub mod detach;

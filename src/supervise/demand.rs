@@ -9,6 +9,7 @@
 //! A dormant app is wanted, and has no process; its sockets are watched by the daemon. Commands on it succeed without
 //! starting anything. `stop` ends it altogether; after `start` it is dormant again.
 
+use crate::model::event::EventKind;
 use crate::model::names::{RunId, Slot};
 use crate::model::outcome::{InstanceResult, Outcome};
 use crate::supervise::app::App;
@@ -49,6 +50,15 @@ impl App {
         }
         self.abort_rollout(cx, "nobody is connected");
         self.demanded = false;
+        let timeout = self.spec().on_demand.and_then(|on_demand| on_demand.idle_timeout);
+        let why = timeout.map_or_else(String::new, |timeout| format!(" for {timeout}"));
+        cx.event(
+            self,
+            EventKind::Stopping,
+            None,
+            None,
+            format!("nobody was connected{why}"),
+        );
         let runs: Vec<RunId> = self.runs.keys().copied().collect();
         for id in runs {
             self.stop_run(cx, id, Cause::Unwanted);

@@ -379,9 +379,8 @@ impl App {
             line.message = Some(format!("{WAITS}; it will start with {desired}"));
             cx.tickets.note(ticket, line);
         } else if self.circuit.is_tripped() {
-            let mut line = self.line(None, Outcome::Scaled);
-            line.message = Some("its circuit is open; nothing is started until it closes".to_owned());
-            cx.tickets.note(ticket, line);
+            let why = "the circuit is open: nothing is started before it closes; `reset` and `restart` close it";
+            cx.tickets.note(ticket, self.failed(None, why, Vec::new()));
         } else {
             self.bring_up_for(cx, ticket, &added);
         }

@@ -139,6 +139,7 @@ impl App {
             state: Some(slot.map_or_else(|| self.state(), |slot| self.slot_state(slot))),
             message: None,
             stderr: Vec::new(),
+            reply: None,
         }
     }
 

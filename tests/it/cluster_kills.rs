@@ -2,25 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-
 use crate::cluster::{SERVER, get, has_node, server};
-use crate::harness::{World, finish, free_port, lives, rest};
+use crate::harness::{World, finish, free_port, rest};
 use crate::upgrade::other;
-
-/// Both at once: neither can replace the other.
-fn kill_both(world: &World) {
-    let (daemon, keeper) = world.manager();
-    for signal in [Signal::STOP, Signal::KILL] {
-        for pid in [keeper, daemon] {
-            let pid = i32::try_from(pid).unwrap();
-            assert!(world.processes().contains(&pid));
-            let fd = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap();
-            pidfd_send_signal(fd, signal).unwrap();
-        }
-    }
-    world.until("the end of both", || !lives(keeper) && !lives(daemon));
-}
 
 /// The port answers with every slot's worker.
 fn all_answer(world: &World, port: u16) {
@@ -107,7 +91,7 @@ fn workers_do_not_notice_that_the_keeper_dies_or_both() {
         ping.code == 0 && ping.json()["keeper_pid"].as_i64() != Some(keeper)
     });
     assert_eq!(world.pids("a"), pids);
-    kill_both(&world);
+    world.kill_both();
     assert!(get(port).contains(':'));
     world.run(&["status"]).ok();
     assert_eq!(world.pids("a"), pids);

@@ -38,11 +38,6 @@ impl Drop for Bystander {
     }
 }
 
-fn pidfd(pid: i64) -> std::os::fd::OwnedFd {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
-}
-
 /// Changes the state file; nothing of clmgr runs.
 fn edit(world: &World, sql: &str, values: impl rusqlite::Params) {
     let file = Connection::open(world.home().join("clmgr.db")).unwrap();

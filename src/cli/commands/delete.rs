@@ -15,6 +15,7 @@ pub const EXAMPLES: &str = "Examples:
 
 pub(crate) fn run(args: &Targets, context: &mut Context) -> Result<(), Failure> {
     let request = commands::request(&args.targets)?;
-    let reply = Daemon::start()?.change(routes::DELETE, request)?;
+    let watched = request.targets.clone();
+    let reply = Daemon::start()?.change_watched(routes::DELETE, request, &watched)?;
     report::done(context, &reply)
 }

@@ -29,6 +29,7 @@ pub mod start;
 pub mod startup;
 pub mod status;
 pub mod stop;
+pub mod trigger;
 pub mod unstartup;
 pub mod upgrade;
 pub mod validate;
@@ -56,6 +57,7 @@ pub(crate) fn run(command: &Command, context: &mut Context) -> Result<(), Failur
         Command::Flush(args) => flush::run(args, context),
         Command::Signal(args) => signal::run(args, context),
         Command::Send(args) => send::run(args, context),
+        Command::Trigger(args) => trigger::run(args, context),
         Command::Reset(args) => reset::run(args, context),
         Command::Events(args) => events::run(args, context),
         Command::Pid(args) => pid::run(args, context),

@@ -41,18 +41,22 @@ pub struct ReloadArgs {
 
 pub(crate) fn run(args: &ReloadArgs, context: &mut Context) -> Result<(), Failure> {
     let (files, words): (Vec<_>, Vec<_>) = args.targets.iter().cloned().partition(|word| targets::is_file(word));
+    // What means nothing is found out before anything is done.
+    let words = targets::resolve(&words)?;
     let mut reply = apply::files(&files, args.env.as_deref(), args.update_env, args.no_rollback, context)?;
     let mut again = apply::take_unchanged(&mut reply);
-    again.extend(targets::resolve(&words)?);
+    again.extend(words);
     if !again.is_empty() {
+        let watched = again.clone();
         let request = TargetRequest {
             targets: again,
             update_env: args.update_env.then(|| Arc::new(world::environment())),
             no_rollback: args.no_rollback,
         };
+        let rest = Daemon::start()?.change_watched(routes::RELOAD, request, &watched);
         reply
             .results
-            .extend(Daemon::start()?.change(routes::RELOAD, request)?.results);
+            .extend(rest.map_err(|failure| failure.after(&reply))?.results);
     }
     report::done(context, &reply)
 }

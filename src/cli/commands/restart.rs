@@ -36,18 +36,22 @@ pub struct RestartArgs {
 
 pub(crate) fn run(args: &RestartArgs, context: &mut Context) -> Result<(), Failure> {
     let (files, words): (Vec<_>, Vec<_>) = args.targets.iter().cloned().partition(|word| targets::is_file(word));
+    // What means nothing is found out before anything is done.
+    let words = targets::resolve(&words)?;
     let mut reply = apply::files(&files, args.env.as_deref(), args.update_env, false, context)?;
     let mut again = apply::take_unchanged(&mut reply);
-    again.extend(targets::resolve(&words)?);
+    again.extend(words);
     if !again.is_empty() {
+        let watched = again.clone();
         let request = TargetRequest {
             targets: again,
             update_env: args.update_env.then(|| Arc::new(world::environment())),
             no_rollback: false,
         };
+        let rest = Daemon::start()?.change_watched(routes::RESTART, request, &watched);
         reply
             .results
-            .extend(Daemon::start()?.change(routes::RESTART, request)?.results);
+            .extend(rest.map_err(|failure| failure.after(&reply))?.results);
     }
     report::done(context, &reply)
 }

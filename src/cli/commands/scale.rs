@@ -72,7 +72,8 @@ pub(crate) fn run(args: &ScaleArgs, context: &mut Context) -> Result<(), Failure
             To::Max => ScaleTo::Exactly(limits::cpus()),
         },
     };
-    let reply = Daemon::start()?.change(routes::SCALE, request)?;
+    let watched = request.targets.clone();
+    let reply = Daemon::start()?.change_watched(routes::SCALE, request, &watched)?;
     report::done_with_table(context, &reply)
 }
 

@@ -9,6 +9,7 @@ use crate::cli::{commands, report};
 
 pub(crate) fn run(args: &Targets, context: &mut Context) -> Result<(), Failure> {
     let request = commands::request(&args.targets)?;
-    let reply = Daemon::start()?.change(routes::STOP, request)?;
+    let watched = request.targets.clone();
+    let reply = Daemon::start()?.change_watched(routes::STOP, request, &watched)?;
     report::done(context, &reply)
 }

@@ -2,7 +2,7 @@
 
 use crate::api::logs::LogSource;
 use crate::api::status::{AppDescription, Crash, InstanceStatus, ListenerStatus};
-use crate::cli::render::human::{count, local_time, uptime};
+use crate::cli::render::human::{count, local_time, uptime, value};
 use crate::cli::render::results::safe;
 use crate::cli::render::{event, table};
 use crate::cli::ui::{BAD, BOLD, DIM};
@@ -39,6 +39,7 @@ pub fn page(app: &AppDescription, width: usize, coloured: bool) -> String {
         }
     }
     crashes(&mut page, &app.crashes);
+    custom(&mut page, app);
     if !app.logs.is_empty() {
         page.title("logs");
         for (name, path) in log_files(&app.logs) {
@@ -65,6 +66,12 @@ fn facts(page: &mut Page, app: &AppDescription) {
     page.fact("instances", &format!("{} wanted", app.status.desired));
     for socket in &app.status.listeners {
         page.fact("listens on", &listener(socket));
+    }
+    if let Some(on_demand) = spec.on_demand {
+        let idle = on_demand.idle_timeout.map_or_else(String::new, |timeout| {
+            format!("; stopped when nobody is connected for {timeout}")
+        });
+        page.fact("start", &format!("by the first connection{idle}"));
     }
     page.fact("ready", &ready(&spec.ready));
     if spec.fd_store > 0 {
@@ -163,6 +170,32 @@ fn crashes(page: &mut Page, crashes: &[Crash]) {
         ));
         for line in &crash.stderr {
             page.line(&format!("{DIM}  │ {}{DIM:#}", safe(line)));
+        }
+    }
+}
+
+/// What it tells of itself, and what it can be asked for.
+fn custom(page: &mut Page, app: &AppDescription) {
+    if !app.metrics.is_empty() {
+        page.title("metrics");
+    }
+    for instance in &app.metrics {
+        for metric in &instance.metrics {
+            let value = value(&metric.value);
+            let unit = metric.unit.as_deref().unwrap_or_default();
+            let line = format!("{}  {value} {unit}", metric.name);
+            page.fact(&format!("{}:{}", app.status.name, instance.slot), line.trim_end());
+        }
+    }
+    if !app.actions.is_empty() {
+        page.title("actions");
+        for action in &app.actions {
+            let params = if action.takes_params { " [PARAMS]" } else { "" };
+            page.line(&format!(
+                "  clmgr trigger {} {}{params}",
+                app.status.name,
+                safe(&action.name)
+            ));
         }
     }
 }

@@ -45,6 +45,12 @@ pub fn count(number: usize, noun: &str) -> String {
     }
 }
 
+/// A JSON value; a text without its quotes.
+#[must_use]
+pub fn value(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::uptime;

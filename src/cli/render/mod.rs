@@ -4,6 +4,7 @@
 //! - [`describe`]: the page about one app
 //! - [`results`]: what a command did, one line an app
 //! - [`event`]: one line of `clmgr events`
+//! - [`progress`]: what is going on while a command works
 //! - [`human`]: times and sizes for people
 //! - [`paint`]: which colour a state or an app has
 
@@ -11,6 +12,7 @@ pub mod describe;
 pub mod event;
 pub mod human;
 pub mod paint;
+pub mod progress;
 pub mod results;
 pub mod table;
 

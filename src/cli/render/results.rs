@@ -3,17 +3,39 @@
 use std::collections::BTreeMap;
 
 use crate::api::operation::{InstanceResult, Outcome};
-use crate::cli::render::human::count;
+use crate::cli::render::human::{count, value};
 use crate::cli::ui::{BAD, BOLD, DIM};
 use crate::model::names::AppName;
+use crate::model::state::State;
 
 /// More apps than this are summed up.
 const MANY: usize = 10;
 
+/// What became of an instance, in one word.
+#[derive(Clone, Copy, PartialEq)]
+enum Done {
+    As(Outcome),
+    /// It is in order, and nothing of it runs: the first connection starts it.
+    Waits,
+}
+
+impl Done {
+    fn of(result: &InstanceResult) -> Self {
+        match result.outcome {
+            Outcome::Started | Outcome::Restarted | Outcome::Reloaded | Outcome::Unchanged
+                if result.state == Some(State::Waiting) =>
+            {
+                Self::Waits
+            }
+            outcome => Self::As(outcome),
+        }
+    }
+}
+
 /// One app's results.
 struct Group<'r> {
     name: &'r AppName,
-    outcomes: Vec<(Outcome, usize)>,
+    outcomes: Vec<(Done, usize)>,
     failed: Vec<&'r InstanceResult>,
 }
 
@@ -42,6 +64,8 @@ pub fn lines(results: &[InstanceResult]) -> Vec<String> {
     if failed.len() > MANY {
         lines.push(format!("… and {} more failed", failed.len() - MANY));
     }
+    lines.extend(notes(results));
+    lines.extend(results.iter().filter_map(answer));
     lines
 }
 
@@ -62,13 +86,10 @@ fn group(results: &[InstanceResult]) -> Vec<Group<'_>> {
             outcomes: Vec::new(),
             failed: Vec::new(),
         });
-        match group
-            .outcomes
-            .iter_mut()
-            .find(|(outcome, _)| *outcome == result.outcome)
-        {
+        let done = Done::of(result);
+        match group.outcomes.iter_mut().find(|(known, _)| *known == done) {
             Some((_, number)) => *number += 1,
-            None => group.outcomes.push((result.outcome, 1)),
+            None => group.outcomes.push((done, 1)),
         }
         if result.outcome == Outcome::Failed {
             group.failed.push(result);
@@ -78,7 +99,7 @@ fn group(results: &[InstanceResult]) -> Vec<Group<'_>> {
 }
 
 fn sum(groups: &[Group<'_>]) -> String {
-    let mut total: Vec<(Outcome, usize)> = Vec::new();
+    let mut total: Vec<(Done, usize)> = Vec::new();
     for (outcome, number) in groups.iter().flat_map(|group| &group.outcomes) {
         match total.iter_mut().find(|(known, _)| known == outcome) {
             Some((_, sum)) => *sum += number,
@@ -88,27 +109,52 @@ fn sum(groups: &[Group<'_>]) -> String {
     format!("{}: {}", count(groups.len(), "app"), words(&total))
 }
 
-fn words(outcomes: &[(Outcome, usize)]) -> String {
-    let one = |(outcome, number): &(Outcome, usize)| match outcome {
-        Outcome::Started => format!("{number} started"),
-        Outcome::Stopped => format!("{number} stopped"),
-        Outcome::Restarted => format!("{number} restarted"),
-        Outcome::Reloaded => format!("{number} reloaded"),
-        Outcome::Deleted => "deleted".to_owned(),
-        Outcome::Scaled => "scaled".to_owned(),
-        Outcome::Reset => "reset".to_owned(),
-        Outcome::Done => "done".to_owned(),
-        Outcome::Unchanged => format!("{number} unchanged"),
-        Outcome::Failed => format!("{BAD}{number} failed{BAD:#}"),
+fn words(outcomes: &[(Done, usize)]) -> String {
+    let one = |(done, number): &(Done, usize)| match done {
+        Done::Waits => format!("{number} waiting"),
+        Done::As(Outcome::Started) => format!("{number} started"),
+        Done::As(Outcome::Stopped) => format!("{number} stopped"),
+        Done::As(Outcome::Restarted) => format!("{number} restarted"),
+        Done::As(Outcome::Reloaded) => format!("{number} reloaded"),
+        Done::As(Outcome::Deleted) => "deleted".to_owned(),
+        Done::As(Outcome::Scaled) => "scaled".to_owned(),
+        Done::As(Outcome::Reset) => "reset".to_owned(),
+        Done::As(Outcome::Done) => "done".to_owned(),
+        Done::As(Outcome::Unchanged) => format!("{number} unchanged"),
+        Done::As(Outcome::Failed) => format!("{BAD}{number} failed{BAD:#}"),
     };
     outcomes.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn why(result: &InstanceResult) -> Vec<String> {
-    let target = match result.slot {
+/// What there is to say of what did not fail, once for each app.
+fn notes(results: &[InstanceResult]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for result in results.iter().filter(|result| result.outcome != Outcome::Failed) {
+        if let Some(message) = &result.message {
+            let note = format!("{}: {}", result.app, safe(message));
+            if !notes.contains(&note) && notes.len() < MANY {
+                notes.push(note);
+            }
+        }
+    }
+    notes
+}
+
+/// `api:0: {"users":3}`; a text as it is.
+fn answer(result: &InstanceResult) -> Option<String> {
+    let text = value(result.reply.as_ref()?);
+    Some(format!("{}: {}", target(result), safe(&text)))
+}
+
+fn target(result: &InstanceResult) -> String {
+    match result.slot {
         Some(slot) => format!("{}:{slot}", result.app),
         None => result.app.to_string(),
-    };
+    }
+}
+
+fn why(result: &InstanceResult) -> Vec<String> {
+    let target = target(result);
     let reason = result.message.as_deref().unwrap_or("it gave no reason");
     let mut lines = vec![format!("{target}: {reason}")];
     lines.extend(

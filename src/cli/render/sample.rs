@@ -32,6 +32,7 @@ fn app(id: u32, name: &str, namespace: &str, state: State, instances: Vec<Instan
         desired: u32::try_from(instances.len()).unwrap(),
         listeners: Vec::new(),
         instances,
+        progress: None,
     }
 }
 
@@ -105,5 +106,7 @@ pub(crate) fn description() -> AppDescription {
         events: vec![event()],
         logs: Vec::new(),
         created: None,
+        metrics: Vec::new(),
+        actions: Vec::new(),
     }
 }

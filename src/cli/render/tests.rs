@@ -67,6 +67,7 @@ fn result(app: u32, slot: u32, outcome: Outcome) -> InstanceResult {
         } else {
             Vec::new()
         },
+        reply: None,
     }
 }
 

@@ -4,6 +4,7 @@ mod adhoc;
 mod adversarial;
 mod bad;
 mod cluster;
+mod demand;
 mod fd_store;
 mod generated;
 mod good;

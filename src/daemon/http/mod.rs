@@ -199,6 +199,7 @@ fn router(mail: Mail) -> Router {
         .route(routes::RESET.path, post(write::reset))
         .route(routes::SIGNAL.path, post(write::signal))
         .route(routes::SEND.path, post(write::send))
+        .route(routes::TRIGGER.path, post(write::trigger))
         .route(routes::FLUSH.path, post(write::flush))
         .route(routes::SAVE.path, post(write::save))
         .route(routes::KILL.path, post(write::kill))

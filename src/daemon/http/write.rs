@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{Request, Response};
 
 use crate::api::operation::{ApplyRequest, OperationReply, ScaleRequest, SendRequest, SignalRequest, TargetRequest};
+use crate::api::trigger::TriggerRequest;
 use crate::api::upgrade::UpgradeRequest;
 use crate::daemon::http::{answer, body, leaving};
 use crate::daemon::mail::Mail;
@@ -126,6 +127,11 @@ pub(super) async fn send(State(mail): State<Mail>, request: Req) -> Res {
             .await
             .unwrap_or_else(|| Err(leaving()))
     };
+    answer(run.await)
+}
+
+pub(super) async fn trigger(State(mail): State<Mail>, request: Req) -> Res {
+    let run = async { crate::daemon::trigger::trigger(&mail, body::<TriggerRequest>(request).await?).await };
     answer(run.await)
 }
 

@@ -22,6 +22,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 impl Daemon {
     /// Has a run stop, once it has accepted what waits for it alone.
     pub(crate) fn stop(&mut self, run: RunId) {
+        if self.core.owner(run).is_some_and(|app| self.is_halted(app.id)) {
+            // What comes now is for the next one.
+            return self.stop_emptied(run);
+        }
         self.listeners.emptying.insert(run);
         self.leave_rotation(run);
         let queues = self.own_queues(run);

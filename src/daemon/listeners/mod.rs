@@ -16,6 +16,7 @@ mod cluster;
 mod drain;
 mod group;
 mod hand;
+mod hold;
 mod lane;
 mod names;
 mod open;
@@ -32,6 +33,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use crate::daemon::demand::Demand;
 use crate::daemon::{Answer, Daemon};
 use crate::keeper::protocol::ToKeeper;
 use crate::model::balance::Balance;
@@ -52,6 +54,8 @@ pub(crate) use share::{Queue, Queues};
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
+    /// Those of apps that are started on demand, as they are watched.
+    pub(crate) demand: Demand,
     /// By app and [`ListenSpec::key`].
     groups: BTreeMap<AppId, BTreeMap<String, Group>>,
     /// Runs that hold another socket than their lane's.
@@ -99,11 +103,12 @@ fn is_per_slot(spec: &AppSpec, entry: &ListenSpec) -> bool {
 /// What an app needs: how many slots of each key, of all its specs in use while anything of it is to run, else of
 /// those that runs have.
 fn needed(app: &App) -> BTreeMap<String, Slot> {
-    let to_run = app.wanted_slots().any(|slot| {
-        app.slots
-            .get(slot as usize)
-            .is_none_or(|record| !record.completed || app.current(slot).is_some())
-    });
+    let to_run = app.is_dormant()
+        || app.wanted_slots().any(|slot| {
+            app.slots
+                .get(slot as usize)
+                .is_none_or(|record| !record.completed || app.current(slot).is_some())
+        });
     let mut needed = BTreeMap::new();
     for (generation, spec) in &app.specs {
         let runs = app.runs.values().filter(|run| run.generation == *generation);

@@ -3,6 +3,7 @@
 use crate::daemon::Daemon;
 use crate::model::names::RunId;
 use crate::model::spec::Ready;
+use crate::node::pmx;
 use crate::supervise::Input;
 
 impl Daemon {
@@ -12,6 +13,8 @@ impl Daemon {
         let is_ready = message == "ready" && self.spec_of(run).is_some_and(|spec| spec.ready == Ready::Ipc);
         if is_ready {
             self.input(Input::Ready(run));
+        } else if let Some(message) = pmx::parse(&message) {
+            self.custom_message(run, message);
         }
         is_ready
     }

@@ -20,13 +20,18 @@ pub(crate) fn loaded(
     if let Some(warnings) = &loaded.warnings {
         context.ui.note(warnings);
     }
+    let watched: Vec<Target> = loaded
+        .apps
+        .iter()
+        .map(|app| Target::Named(app.name.to_string()))
+        .collect();
     let request = ApplyRequest {
         env_base: loaded.env_base,
         apps: loaded.apps,
         update_env,
         no_rollback,
     };
-    Daemon::start()?.change(routes::APPLY, request)
+    Daemon::start()?.change_watched(routes::APPLY, request, &watched)
 }
 
 /// Makes the apps of some files known and running, file by file.
@@ -43,9 +48,10 @@ pub(crate) fn files(
     };
     let mut all = OperationReply::default();
     for file in files {
-        let apps = load::file(Path::new(file), &options)?;
+        let reply =
+            load::file(Path::new(file), &options).and_then(|apps| loaded(apps, update_env, no_rollback, context));
         all.results
-            .extend(loaded(apps, update_env, no_rollback, context)?.results);
+            .extend(reply.map_err(|failure| failure.after(&all))?.results);
     }
     Ok(all)
 }
@@ -88,6 +94,7 @@ mod tests {
             state: None,
             message: None,
             stderr: Vec::new(),
+            reply: None,
         };
         let mut reply = OperationReply {
             results: vec![

@@ -106,7 +106,8 @@ pub(crate) fn run(args: &StartArgs, context: &mut Context) -> Result<(), Failure
     let args = &program_first(args);
     let mut reply = OperationReply::default();
     for part in what::prepare(what::sort_out(args)?, args)? {
-        reply.results.extend(part.start(args, context)?.results);
+        let started = part.start(args, context).map_err(|failure| failure.after(&reply))?;
+        reply.results.extend(started.results);
     }
     report::done_with_table(context, &reply)
 }

@@ -220,12 +220,13 @@ impl Prepared {
         match self {
             Self::Apps(apps) => apply::loaded(apps, args.update_env, args.no_rollback, context),
             Self::Known(targets) => {
+                let watched = targets.clone();
                 let request = TargetRequest {
                     targets,
                     update_env: args.update_env.then(|| Arc::new(world::environment())),
                     no_rollback: args.no_rollback,
                 };
-                Daemon::start()?.change(routes::START, request)
+                Daemon::start()?.change_watched(routes::START, request, &watched)
             }
         }
     }
