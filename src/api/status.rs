@@ -8,6 +8,7 @@ use crate::model::custom::{Action, Metric};
 use crate::model::env::EnvMap;
 use crate::model::event::Event;
 use crate::model::exit::Exit;
+use crate::model::health::Vitality;
 use crate::model::names::{AppId, AppName, Namespace, Slot};
 use crate::model::progress::Progress;
 use crate::model::spec::AppSpec;
@@ -131,6 +132,22 @@ pub struct InstanceStatus {
     /// Descriptors that it, or one before it, has left with clmgr (`FDSTORE=1`).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stored_descriptors: u32,
+    /// Whether it goes on to work, where that is watched. Only in `describe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthStatus>,
+}
+
+/// What is known of a ready instance by `health`, `watchdog` and `hang_timeout`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthStatus {
+    /// How it does.
+    pub state: Vitality,
+    /// When the last question was over, or the last heartbeat came.
+    pub answered: Option<WallTime>,
+    /// Failed questions in a row.
+    pub failures: u32,
+    /// What is wrong, or was at the last question.
+    pub reason: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -188,6 +188,7 @@ fn setting(key: &str, value: &str, span: Span) -> Node {
             | Kind::Number(..)
             | Kind::Duration
             | Kind::DurationOrNever
+            | Kind::DurationOrTable(_)
             | Kind::Size
             | Kind::SizeOrNone
             | Kind::Signal,
@@ -208,6 +209,7 @@ fn setting(key: &str, value: &str, span: Span) -> Node {
             | Kind::Table(_)
             | Kind::Env
             | Kind::Ready
+            | Kind::Health
             | Kind::Listen
             | Kind::Events,
         )

@@ -9,6 +9,7 @@ use crate::config::environment::{Inherited, Scope};
 use crate::config::events::on_event;
 use crate::config::fd_store::fd_store;
 use crate::config::fields::Fields;
+use crate::config::health::{self, liveness};
 use crate::config::instances::{instances, variable};
 use crate::config::listen::{Listen, check, gives_port, listen};
 use crate::config::logs::logs;
@@ -44,6 +45,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
     let listen = listen(fields, &scope);
     let mode = mode(fields, command.as_ref().map(|command| command.argv.as_slice()));
     let readiness = readiness(fields, &scope, gives_port(&listen), mode.ready());
+    let liveness = liveness(fields, &scope, gives_port(&listen));
     let fd_store = fd_store(fields, &listen, &readiness.ready);
     let stop = stop(fields, &scope);
     let rollout = rollout(fields);
@@ -75,6 +77,10 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         ready: readiness.ready,
         listen_timeout: readiness.timeout,
         ready_on_timeout: readiness.ready_on_timeout,
+        health: liveness.health,
+        watchdog: liveness.watchdog,
+        hang_timeout: liveness.hang_timeout,
+        max_age: liveness.max_age,
         fd_store,
         stop,
         rollout,
@@ -85,6 +91,7 @@ pub(super) fn build(fields: &Fields<'_>, inherited: &Inherited, place: &Span) ->
         ..base
     };
     check_increment(fields, &spec);
+    health::check(fields, &spec);
     check(fields, &spec, place);
     demand::check(fields, &spec, place);
     balance::check(fields, &spec);

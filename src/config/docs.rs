@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::config::refused::LATER;
 use crate::config::schema::{GROUPS, Key, Kind};
-use crate::config::tables::{LISTEN, READY_TABLE};
+use crate::config::tables::{HEALTH, LISTEN, READY_TABLE};
 
 const INTRODUCTION: &str = "\
 Every key may stand in `[[apps]]` and in `[defaults]`. What an app says itself replaces the default as a whole; only the
@@ -23,8 +23,11 @@ pub fn key_table_markdown() -> String {
         section(&mut out, title, keys);
         for key in *keys {
             match key.kind {
-                Kind::Table(inner) | Kind::TableOrBool(inner) => tables.push((key.name, inner)),
+                Kind::Table(inner) | Kind::TableOrBool(inner) | Kind::DurationOrTable(inner) => {
+                    tables.push((key.name, inner));
+                }
                 Kind::Ready => tables.push((key.name, READY_TABLE)),
+                Kind::Health => tables.push((key.name, HEALTH)),
                 Kind::Listen => tables.push((key.name, LISTEN)),
                 Kind::Text
                 | Kind::Words
@@ -99,6 +102,8 @@ fn value(kind: Kind) -> String {
         Kind::ExitCodes => "number or array, 0 to 255".into(),
         Kind::Signal => "signal's name or number".into(),
         Kind::Ready => "string or table, see below".into(),
+        Kind::Health => "table, see below".into(),
+        Kind::DurationOrTable(_) => "duration, or table, see below".into(),
         Kind::Listen => "string or table, see below, or an array of them".into(),
         Kind::Events => "table of commands".into(),
     }

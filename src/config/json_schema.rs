@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::schema::{GROUPS, Key, Kind};
-use crate::config::tables::{LISTEN, READY, READY_TABLE};
+use crate::config::tables::{HEALTH, LISTEN, READY, READY_TABLE};
 use crate::model::env::MINIMAL;
 use crate::model::event::EventKind;
 use crate::model::exit::SIGNALS;
@@ -105,6 +105,12 @@ fn kind(kind: Kind) -> Value {
             table["maxProperties"] = json!(1);
             json!({ "anyOf": [{ "enum": READY }, { "type": "string", "pattern": "^fd:[0-9]+$" }, table] })
         }
+        Kind::Health => {
+            let mut table = object(HEALTH.iter());
+            table["minProperties"] = json!(1);
+            table
+        }
+        Kind::DurationOrTable(keys) => json!({ "anyOf": [{ "$ref": "#/$defs/duration" }, object(keys.iter())] }),
         Kind::Listen => {
             let one = json!({ "anyOf": [{ "type": "string", "minLength": 1 }, object(LISTEN.iter())] });
             json!({ "anyOf": [one, { "type": "array", "items": one }] })

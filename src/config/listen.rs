@@ -286,20 +286,12 @@ pub(super) fn check(fields: &Fields<'_>, spec: &AppSpec, place: &Span) {
     let Some(entry) = fields.get("ready") else { return };
     let span = &entry.node.span;
     let hint = "use `ready = \"notify\"` or `ready = { http = \"http://127.0.0.1:{port}/\" }`";
-    let own_port = |address: &str| {
-        let port = address.rsplit_once(':').map_or("", |(_, port)| port);
-        port == "{port}" && !spec.env.contains_key("PORT")
-            || spec.listen.iter().any(|one| match one.address {
-                Address::Tcp(address) => address.port().to_string() == port,
-                Address::Udp(_) | Address::Unix(_) | Address::Abstract(_) => false,
-            })
-    };
     let problem = match &spec.ready {
         Ready::Listen if spec.exec_mode == ExecMode::Cluster => return,
         Ready::Listen => {
             "`ready = \"listen\"` says nothing beside `listen`: the sockets listen before the program begins"
         }
-        Ready::Tcp(address) if own_port(address) => {
+        Ready::Tcp(address) if is_own_port(spec, address) => {
             "`ready.tcp` says nothing about a socket of `listen`: it accepts connections before the program begins"
         }
         Ready::Fd(number) => {
@@ -320,6 +312,16 @@ pub(super) fn check(fields: &Fields<'_>, spec: &AppSpec, place: &Span) {
         .reader
         .sink
         .push(Diagnostic::error(span.clone(), "ready", problem).hint(hint));
+}
+
+/// The port of this `host:port` is one of `listen`.
+pub(super) fn is_own_port(spec: &AppSpec, address: &str) -> bool {
+    let port = address.rsplit_once(':').map_or("", |(_, port)| port);
+    port == "{port}" && !spec.env.contains_key("PORT")
+        || spec.listen.iter().any(|one| match one.address {
+            Address::Tcp(address) => address.port().to_string() == port,
+            Address::Udp(_) | Address::Unix(_) | Address::Abstract(_) => false,
+        })
 }
 
 /// `{fd:NAME}` and the like must mean something.

@@ -24,6 +24,7 @@ mod events;
 mod expand;
 mod fd_store;
 mod fields;
+mod health;
 mod init;
 mod instances;
 mod interpreter;

@@ -107,11 +107,12 @@ fn probe<'a>(fields: &Fields<'a>, scope: &Scope<'_>, has_port: bool, entry: &'a 
     match only.key.as_str() {
         "http" => {
             let url = text()?;
-            (http(fields, &url, span) && port_is_known(fields, scope, has_port, &url, span)).then_some(Ready::Http(url))
+            (http(fields, &path, &url, span) && port_is_known(fields, scope, has_port, &path, &url, span))
+                .then_some(Ready::Http(url))
         }
         "tcp" => {
             let address = text()?;
-            (host_port(&reader, "ready.tcp", &address, span) && port_is_known(fields, scope, has_port, &address, span))
+            (host_port(&reader, &path, &address, span) && port_is_known(fields, scope, has_port, &path, &address, span))
                 .then_some(Ready::Tcp(address))
         }
         "exec" => scope.hook(&path, &only.node).map(Ready::Exec),
@@ -137,14 +138,15 @@ fn probe<'a>(fields: &Fields<'a>, scope: &Scope<'_>, has_port: bool, entry: &'a 
     }
 }
 
-fn http(fields: &Fields<'_>, url: &str, span: &Span) -> bool {
+/// Checks a URL that is to be asked by GET.
+pub(super) fn http(fields: &Fields<'_>, key: &str, url: &str, span: &Span) -> bool {
     let rest = url.strip_prefix("http://");
     let authority = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     if authority.is_some_and(|host| !host.is_empty() && !host.starts_with(':')) && !url.contains([' ', '\n', '\r']) {
         return true;
     }
     let hint = if url.starts_with("https://") {
-        "only http:// is asked; a certificate says nothing about readiness".to_owned()
+        "only http:// is asked; a certificate says nothing about readiness or health".to_owned()
     } else if url.starts_with('/') {
         format!("write \"http://127.0.0.1:{{port}}{url}\"")
     } else {
@@ -154,17 +156,25 @@ fn http(fields: &Fields<'_>, url: &str, span: &Span) -> bool {
     fields
         .reader
         .sink
-        .push(Diagnostic::error(span.clone(), "ready.http", message).hint(hint));
+        .push(Diagnostic::error(span.clone(), key, message).hint(hint));
     false
 }
 
-fn port_is_known(fields: &Fields<'_>, scope: &Scope<'_>, has_port: bool, text: &str, span: &Span) -> bool {
+/// Checks that `{port}` in a text means something.
+pub(super) fn port_is_known(
+    fields: &Fields<'_>,
+    scope: &Scope<'_>,
+    has_port: bool,
+    key: &str,
+    text: &str,
+    span: &Span,
+) -> bool {
     let known = !text.contains("{port}") || has_port || scope.has("PORT");
     if !known {
         fields.reader.sink.push(
             Diagnostic::error(
                 span.clone(),
-                "ready",
+                key,
                 "`{port}` is the variable `PORT`, which this app does not have",
             )
             .hint("set it: `env = { PORT = 3000 }`"),

@@ -20,9 +20,6 @@ pub(super) const DISPLACES: &[(&str, &[&str])] = &[
 /// Keys of the design that this version does not support yet, and PM2's names for the same.
 pub(super) const LATER: &[&str] = &[
     "port",
-    "health",
-    "watchdog",
-    "hang_timeout",
     "user",
     "uid",
     "group",

@@ -46,7 +46,7 @@ pub(super) fn host_port(reader: &Reader<'_>, key: &str, address: &str, span: &Sp
     let good = parts.is_some_and(|(host, port)| {
         !host.is_empty()
             && !host.contains(['/', ' '])
-            && (port.parse::<u16>().is_ok_and(|port| port > 0) || (key.starts_with("ready") && port == "{port}"))
+            && (port.parse::<u16>().is_ok_and(|port| port > 0) || (!key.starts_with("require") && port == "{port}"))
     });
     if good && !bare_v6 {
         return true;

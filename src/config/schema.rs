@@ -2,7 +2,7 @@
 
 use crate::config::balance::BALANCES;
 use crate::config::fd_store::MAX_FD_STORE;
-use crate::config::tables::{BACKOFF, LOG_ROTATE, REQUIRE, ROLLOUT};
+use crate::config::tables::{BACKOFF, LOG_ROTATE, MAX_AGE, REQUIRE, ROLLOUT};
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +45,10 @@ pub(super) enum Kind {
     Signal,
     /// `ready`.
     Ready,
+    /// `health`.
+    Health,
+    /// A duration, or a table of these keys.
+    DurationOrTable(&'static [Key]),
     /// `listen`.
     Listen,
     /// Names of events to commands.
@@ -323,6 +327,35 @@ pub(super) const GROUPS: &[(&str, &[Key])] = &[
                 Kind::Number(0.0, MAX_FD_STORE),
                 "0",
                 "Descriptors that an instance may leave with clmgr by `FDSTORE=1` for the next process in its slot.",
+            ),
+        ],
+    ),
+    (
+        "health",
+        &[
+            key(
+                "health",
+                Kind::Health,
+                "",
+                "A question that every ready instance is asked again and again: a table with one of `http`, `tcp`, `unix`, `exec`. An instance that fails it gets no new connections and is replaced.",
+            ),
+            key(
+                "watchdog",
+                Kind::Duration,
+                "",
+                "A ready instance says `WATCHDOG=1` to `NOTIFY_SOCKET` at least this often (it finds the time in `WATCHDOG_USEC`), or is replaced. At least 100ms.",
+            ),
+            key(
+                "hang_timeout",
+                Kind::Duration,
+                "",
+                "An instance that leaves connections of `listen` waiting for this long and accepts none is replaced. At least 1s.",
+            ),
+            key(
+                "max_age",
+                Kind::DurationOrTable(MAX_AGE),
+                "",
+                "Instances that have been ready for longer are replaced, one at a time.",
             ),
         ],
     ),

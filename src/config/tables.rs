@@ -170,3 +170,56 @@ pub(super) const READY_TABLE: &[Key] = &[
         "A line of the output matches this regular expression.",
     ),
 ];
+
+/// `health`.
+pub(super) const HEALTH: &[Key] = &[
+    key(
+        "http",
+        Kind::Text,
+        "",
+        "A GET of this URL answers 2xx or 3xx. `{port}` is the instance's `PORT`, `{slot}` its number, here and below.",
+    ),
+    key("tcp", Kind::Text, "", "This `host:port` accepts a connection."),
+    key(
+        "unix",
+        Kind::Text,
+        "",
+        "The Unix socket of this path, relative to the file's folder, accepts a connection.",
+    ),
+    key(
+        "exec",
+        Kind::Words,
+        "",
+        "This command exits 0. It gets the instance's variables and `CLMGR_PID`.",
+    ),
+    key(
+        "interval",
+        Kind::Duration,
+        "\"10s\"",
+        "From the end of one question to the next; at least 100ms.",
+    ),
+    key("timeout", Kind::Duration, "\"2s\"", "How long an answer may take."),
+    key(
+        "retries",
+        Kind::Count,
+        "3",
+        "Failures in a row that make an instance unhealthy.",
+    ),
+    key(
+        "start_period",
+        Kind::Duration,
+        "0",
+        "Failures that soon after an instance became ready do not count, until the first success.",
+    ),
+];
+
+/// `max_age`, where it is a table.
+pub(super) const MAX_AGE: &[Key] = &[
+    key("after", Kind::Duration, "", "As without the table."),
+    key(
+        "jitter",
+        Kind::Number(0.0, 1.0),
+        "0.1",
+        "Share of it by which an instance is replaced earlier: those that started together do not end together.",
+    ),
+];

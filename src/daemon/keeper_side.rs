@@ -134,6 +134,7 @@ impl Daemon {
             return;
         }
         self.input(Input::Spawned(run, pid));
+        self.hear_early(run);
     }
 
     /// Takes a living or just ended process into the books: pipes to the pump, descriptors to its handle.
@@ -223,6 +224,7 @@ impl Daemon {
         match self.handles.get_mut(&run) {
             Some(handle) if handle.exit.is_none() => {
                 handle.exit = Some(exit);
+                self.monitors.end(run);
                 self.pump.drain(run);
                 if self.restarts_at_once(run, &exit) {
                     // Its last words go to the file while its replacement starts; the news waits for them.

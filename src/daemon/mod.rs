@@ -22,6 +22,7 @@ mod doors;
 mod fdstore;
 mod former;
 mod handshake;
+mod health;
 mod hello;
 mod helper;
 mod http;
@@ -72,6 +73,7 @@ use crate::store::Store;
 use crate::supervise::{Core, Input, Ticket};
 
 use doors::Doors;
+use health::Monitors;
 use helper::Helper;
 use hub::Hub;
 use listeners::Listeners;
@@ -115,6 +117,7 @@ pub(crate) struct Daemon {
     pub(crate) helpers: BTreeMap<RunId, Helper>,
     pub(crate) next_helper: u64,
     pub(crate) listeners: Listeners,
+    pub(crate) monitors: Monitors,
     pub(crate) workers: cluster::Workers,
     pub(crate) notify: notify::Notify,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,

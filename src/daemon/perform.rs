@@ -92,7 +92,8 @@ impl Daemon {
             Output::Spawn { run, app, slot, spec } => self.spawn(run, app, slot, &spec),
             Output::Probe(run) => self.probe(run),
             Output::EndProbe(run) => self.end_probe(run),
-            Output::Monitor(_) | Output::EndMonitor(_) => {}
+            Output::Monitor(run) => self.monitor(run),
+            Output::EndMonitor(run) => self.end_monitor(run),
             Output::PreStop(run) => {
                 self.leave_rotation(run);
                 self.pre_stop(run);
@@ -200,6 +201,7 @@ impl Daemon {
 
     fn release(&mut self, run: RunId) {
         self.core.release(run);
+        self.end_monitor(run);
         self.samples.remove(&run);
         self.connections_back(run);
         self.workers.forget(run);

@@ -97,6 +97,9 @@ impl Daemon {
             }
         }
         self.socket_variables(spec, &mut env);
+        if let Some(period) = spec.watchdog {
+            env.insert("WATCHDOG_USEC".into(), period.0.saturating_mul(1000).to_string().into());
+        }
         if wants_notify(spec) {
             env.insert("NOTIFY_SOCKET".into(), self.home.notify_socket().into());
         }
@@ -167,6 +170,9 @@ impl Daemon {
         );
         request.label = label;
         request.pid_vars.push(LEADER.to_owned());
+        if spec.watchdog.is_some() {
+            request.pid_vars.push("WATCHDOG_PID".to_owned());
+        }
         request.stdin = !spec.listen.iter().any(|entry| entry.stdin);
         request.channel = wants_channel(spec).then(|| channel_number(spec));
         request.extra = numbers(&spec.listen);

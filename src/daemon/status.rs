@@ -91,6 +91,7 @@ impl Daemon {
             memory_bytes: sample.map(|sample| sample.usage.memory),
             next_start_ms: waiting.map(|at| at.since(now).0),
             last_exit: record.and_then(|record| record.last_exit),
+            health: None,
             status_text: match living {
                 Some(run) => run.said.text(),
                 None => record.and_then(|record| record.last_words.clone()),
@@ -111,7 +112,7 @@ impl Daemon {
             .map(|(app, slots, (metrics, actions))| AppDescription {
                 status: AppStatus {
                     listeners: self.listeners.status(app, true),
-                    ..self.app_status(app, now, Some(slots))
+                    ..self.with_health(app, self.app_status(app, now, Some(slots)))
                 },
                 spec: masked(app.spec()),
                 reason: reason(app),
@@ -123,6 +124,13 @@ impl Daemon {
                 actions,
             })
             .collect())
+    }
+
+    fn with_health(&self, app: &App, mut status: AppStatus) -> AppStatus {
+        for instance in &mut status.instances {
+            instance.health = app.current(instance.slot).and_then(|run| self.health_of(run.id));
+        }
+        status
     }
 
     /// `env`.

@@ -8,13 +8,11 @@ use crate::api::trigger::TriggerRequest;
 use crate::daemon::Daemon;
 use crate::daemon::mail::Mail;
 use crate::daemon::requests::{Reply, finish, leaving};
-use crate::daemon::text::cause;
 use crate::model::custom::Action;
 use crate::model::duration::Millis;
 use crate::model::names::RunId;
 use crate::model::outcome::{ErrorBody, ErrorKind, InstanceResult, Outcome};
 use crate::node::{channel, pmx};
-use crate::os::fds;
 
 /// Most bytes of an action's parameters: what the channel takes in one piece.
 const MOST: usize = 64 << 10;
@@ -89,11 +87,9 @@ impl Daemon {
 
     fn ask_one(&mut self, run: RunId, action: &str, text: &[u8]) -> Result<oneshot::Receiver<Value>, String> {
         let handle = self.handles.get_mut(&run).ok_or("it has just ended")?;
-        let channel = handle.channel.as_ref().ok_or("it has no IPC channel")?;
-        match fds::send(channel, text, &[]) {
-            Ok(count) if count == text.len() => {}
-            Ok(_) => return Err("it does not read its messages: only a part of this one fitted".to_owned()),
-            Err(error) => return Err(format!("it cannot be asked: {}", cause(&error))),
+        let wire = handle.wire.as_ref().ok_or("it has no IPC channel")?;
+        if !wire.say(text.to_vec(), None) {
+            return Err("it does not read its messages".to_owned());
         }
         let (sender, receiver) = oneshot::channel();
         handle.custom.asked.push_back((action.to_owned(), sender));

@@ -43,3 +43,27 @@ pub struct MaxAge {
     /// Share of it by which it varies, earlier only, 0 to 1: instances started together are not replaced together.
     pub jitter: f64,
 }
+
+/// How an instance does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Vitality {
+    /// It is ready, and has not answered its probe yet.
+    Starting,
+    /// Nothing is known against it.
+    Healthy,
+    /// It does not work any more.
+    Unhealthy,
+}
+
+impl Vitality {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}

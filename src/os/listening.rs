@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The state of a listening TCP socket in `/proc/net/tcp`.
 pub(super) const LISTEN: u8 = 0x0A;
@@ -77,15 +77,14 @@ pub(super) fn sockets(pid: i32) -> BTreeSet<u64> {
     };
     entries
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
-        .filter_map(|link| {
-            let text = link
-                .as_os_str()
-                .as_bytes()
-                .strip_prefix(b"socket:[")?
-                .strip_suffix(b"]")?;
-            number(text)
-        })
+        .filter_map(|link| socket_inode(&link))
         .collect()
+}
+
+/// The inode number of a socket, from what a link in `/proc/PID/fd` says.
+pub(super) fn socket_inode(link: &Path) -> Option<u64> {
+    let bytes = link.as_os_str().as_bytes();
+    number(bytes.strip_prefix(b"socket:[")?.strip_suffix(b"]")?)
 }
 
 /// The lines of a table, without its head.
@@ -100,6 +99,7 @@ fn number(text: &[u8]) -> Option<u64> {
 /// A line of `/proc/net/tcp` and its like, for one that listens (or, for UDP, is bound only).
 pub(super) struct Inet {
     pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
     pub(super) state: u8,
     pub(super) inode: u64,
 }
@@ -108,10 +108,21 @@ pub(super) struct Inet {
 pub(super) fn inet(line: &[u8]) -> Option<Inet> {
     let text = std::str::from_utf8(line).ok()?;
     let mut fields = text.split_ascii_whitespace();
-    let local = fields.nth(1)?;
-    let state = u8::from_str_radix(fields.nth(1)?, 16).ok()?;
+    let local = address(fields.nth(1)?)?;
+    let peer = address(fields.next()?)?;
+    let state = u8::from_str_radix(fields.next()?, 16).ok()?;
     let inode = fields.nth(5)?.parse().ok()?;
-    let (address, port) = local.split_once(':')?;
+    Some(Inet {
+        local,
+        peer,
+        state,
+        inode,
+    })
+}
+
+/// `0100007F:1F90`.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     // Each group of eight digits is a 32-bit word as this machine stores it.
     let word = |at: usize| {
@@ -128,11 +139,7 @@ pub(super) fn inet(line: &[u8]) -> Option<Inet> {
         }
         IpAddr::from(Ipv6Addr::from(bytes))
     };
-    Some(Inet {
-        local: SocketAddr::new(address, port),
-        state,
-        inode,
-    })
+    Some(SocketAddr::new(address, port))
 }
 
 fn tcp(line: &[u8], inodes: &BTreeSet<u64>) -> Option<Listening> {

@@ -29,6 +29,7 @@ pub mod notify;
 pub mod pidfd;
 pub mod poll;
 pub mod procfs;
+pub mod queue;
 pub mod reap;
 pub mod reuseport;
 pub mod running;

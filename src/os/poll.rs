@@ -15,6 +15,12 @@ pub fn readable(fd: impl AsFd, wait: Millis) -> io::Result<bool> {
     Ok(events(fd, PollFlags::IN, wait)?.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR))
 }
 
+/// True if something can be read from `fd` now; that its other end is closed is nothing to read.
+#[must_use]
+pub fn has_bytes(fd: impl AsFd) -> bool {
+    events(fd, PollFlags::IN, Millis::ZERO).is_ok_and(|events| events.contains(PollFlags::IN))
+}
+
 /// Waits this long, or until a signal comes. For start-up only: who has a loop has timers.
 pub fn pause(wait: Millis) {
     let timeout = Timespec {
@@ -40,5 +46,25 @@ pub(crate) fn events(fd: impl AsFd, interest: PollFlags, wait: Millis) -> io::Re
             Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::{has_bytes, readable};
+    use crate::model::duration::Millis;
+
+    #[test]
+    fn an_end_is_readable_but_has_no_bytes() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        assert!(!has_bytes(&reader) && !readable(&reader, Millis::ZERO).unwrap());
+        writer.write_all(b"x").unwrap();
+        assert!(has_bytes(&reader));
+        drop(writer);
+        assert!(has_bytes(&reader));
+        let (reader, _) = std::io::pipe().unwrap();
+        assert!(!has_bytes(&reader) && readable(&reader, Millis::ZERO).unwrap());
     }
 }

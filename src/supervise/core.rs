@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::model::duration::Millis;
 use crate::model::names::{AppId, AppName, RunId};
 use crate::model::outcome::{ErrorBody, ErrorKind};
 use crate::model::time::Moment;
@@ -239,6 +240,15 @@ impl Core {
             self.timers.remove(&(at, id));
         }
         app.farewell(&mut self.cx);
+    }
+
+    /// Remembers how often a run says that it lives.
+    pub fn set_watchdog(&mut self, run: RunId, period: Millis) {
+        self.touch_run(run, |app, _| {
+            if let Some(record) = app.runs.get_mut(&run) {
+                record.watchdog = Some(period);
+            }
+        });
     }
 
     /// Drops the links of runs that are over. Called with every release.

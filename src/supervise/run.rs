@@ -16,6 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::duration::Millis;
 use crate::model::exit::Exit;
 use crate::model::names::{RunId, Slot};
 use crate::model::time::Moment;
@@ -90,6 +91,9 @@ pub struct Run {
     /// It could not be started because the machine lacked something: not the app's failure.
     #[serde(default)]
     pub starved: bool,
+    /// How often it has said that it will say `WATCHDOG=1`, if that is not as its spec says.
+    #[serde(default)]
+    pub watchdog: Option<Millis>,
     /// It does not work any more, though it was ready: why, for people.
     #[serde(default)]
     pub unhealthy: Option<String>,
@@ -138,6 +142,7 @@ impl Run {
             exit: None,
             stderr: Vec::new(),
             starved: false,
+            watchdog: None,
             unhealthy: None,
             late: false,
             worked: false,

@@ -22,6 +22,7 @@ mod exit_codes;
 mod fork_bomb;
 mod gap;
 mod harness;
+mod health;
 mod identity;
 mod killing;
 mod listen;

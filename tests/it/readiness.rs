@@ -110,6 +110,19 @@ fn a_closed_descriptor() {
 }
 
 #[test]
+fn a_descriptor_that_is_closed_by_the_end_says_nothing() {
+    let world = World::new();
+    world.file(
+        "ecosystem.toml",
+        "[[apps]]\nname = \"a\"\ncmd = [\"sh\", \"-c\", \"sleep 0.1; exit 7\"]\nready = \"fd:5\"\ninstances = 20\n\
+         restart = \"never\"\n",
+    );
+    assert_ne!(world.run(&["start"]).code, 0);
+    assert_eq!(world.count_events("exited", "a"), 20);
+    assert_eq!(world.count_events("online", "a"), 0);
+}
+
+#[test]
 fn a_port_that_accepts() {
     becomes_ready(
         "tcp",

@@ -4,7 +4,7 @@ use crate::api::logs::LogSource;
 use crate::api::status::{AppDescription, Crash, InstanceStatus, ListenerStatus};
 use crate::cli::render::human::{count, local_time, uptime, value};
 use crate::cli::render::results::safe;
-use crate::cli::render::{event, table};
+use crate::cli::render::{event, health, table};
 use crate::cli::ui::{BAD, BOLD, DIM};
 use crate::model::exit::signal_name;
 use crate::model::ostext::OsText;
@@ -30,6 +30,11 @@ pub fn page(app: &AppDescription, width: usize, coloured: bool) -> String {
         apps: vec![status.clone()],
     };
     page.line(&table::render(&one, width, coloured));
+    for instance in &status.instances {
+        if let Some(known) = &instance.health {
+            page.line(&health::line(instance.slot, known));
+        }
+    }
     for (exit, instances) in last_exits(&status.instances) {
         page.line(&format!("{DIM}last end of {instances}: {exit}{DIM:#}"));
     }
@@ -74,6 +79,9 @@ fn facts(page: &mut Page, app: &AppDescription) {
         page.fact("start", &format!("by the first connection{idle}"));
     }
     page.fact("ready", &ready(&spec.ready));
+    for (name, text) in health::facts(spec) {
+        page.fact(name, &text);
+    }
     if spec.fd_store > 0 {
         let stored: u32 = app
             .status
@@ -248,7 +256,7 @@ fn balance(socket: &ListenerStatus) -> Option<String> {
 }
 
 /// As it could be typed.
-fn command(argv: &[OsText]) -> String {
+pub(super) fn command(argv: &[OsText]) -> String {
     let quoted = argv.iter().map(|word| {
         let text = word.to_text();
         shlex::try_quote(&text).map_or_else(|_| safe(&text), |quoted| safe(&quoted))

@@ -10,6 +10,7 @@
 
 pub mod describe;
 pub mod event;
+mod health;
 pub mod human;
 pub mod paint;
 pub mod progress;

@@ -18,6 +18,7 @@ fn instance(slot: u32, pid: Option<i32>, state: State) -> InstanceStatus {
         memory_bytes: pid.map(|_| 48_123_904),
         next_start_ms: None,
         last_exit: None,
+        health: None,
         status_text: None,
         stored_descriptors: 0,
     }

@@ -8,6 +8,7 @@ mod demand;
 mod fd_store;
 mod generated;
 mod good;
+mod liveness;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -4,7 +4,7 @@
 //! ```text
 //!   armed ──somebody connects──▶ looking ──every queue is empty──▶ armed
 //!                                 │  ▲
-//!       a queue that only grows ──┘  └── 4 ms
+//!       a queue that only grows ──┘  └── 4 ms after the first, then every 2 ms
 //!       is shared out: accept ─▶ newconn to an idle worker ─▶ accepted: ours is closed
 //!                                                       └──▶ not: to the next one
 //! ```
@@ -20,13 +20,15 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use crate::daemon::Daemon;
-use crate::daemon::listeners::{Lane, Queue, Queues};
-use crate::model::names::{AppId, RunId};
+use crate::daemon::listeners::{Queue, Queues};
+use crate::model::names::{AppId, RunId, Slot};
 use crate::node::message;
 use crate::os::{clock, epoll, socket, watch};
 
-/// Time between two looks: a third of it is what a quick handler needs, ten times it is a block that is noticed.
-const LOOK: Duration = Duration::from_millis(4);
+/// From the first connection to a look: a healthy worker has long accepted it.
+const FIRST: Duration = Duration::from_millis(4);
+/// Time between two looks while something waits.
+const AGAIN: Duration = Duration::from_millis(2);
 /// A queue that has not become shorter in so many looks is not being served.
 const STUCK: u32 = 2;
 /// Most connections that one look hands over for one queue.
@@ -60,7 +62,7 @@ struct Handed {
     app: AppId,
     key: String,
     /// Whose queue it comes from.
-    seat: Lane,
+    slot: Slot,
     connection: Arc<OwnedFd>,
     /// Who has been asked.
     tried: BTreeSet<RunId>,
@@ -125,16 +127,16 @@ impl Daemon {
             drop(bell);
             mail.post(|daemon| {
                 daemon.workers.sharing.looking = true;
-                daemon.look_later();
+                daemon.look_after(FIRST);
             });
         });
         self.workers.sharing.bell = Some(task.abort_handle());
     }
 
-    fn look_later(&self) {
+    fn look_after(&self, pause: Duration) {
         let mail = self.mail.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(pause).await;
             mail.post(Self::look_at_queues);
         });
     }
@@ -152,7 +154,7 @@ impl Daemon {
                 if record.look(*depth) && idle {
                     record.left = record
                         .left
-                        .saturating_sub(self.share_out(&queues, queue.seat, queue.run));
+                        .saturating_sub(self.share_out(&queues, queue.slot, queue.run));
                 }
                 if record.left > 0 || record.still > 0 {
                     watched.insert(place, record);
@@ -161,7 +163,7 @@ impl Daemon {
         }
         self.workers.sharing.watched = watched;
         if waiting {
-            self.look_later();
+            self.look_after(AGAIN);
         } else {
             self.workers.sharing.looking = false;
             self.arm_sharing();
@@ -169,7 +171,7 @@ impl Daemon {
     }
 
     /// Hands what waits in a queue to idle workers, as long as there is one; how many that were.
-    fn share_out(&mut self, queues: &Queues, seat: Lane, blocked: RunId) -> u32 {
+    fn share_out(&mut self, queues: &Queues, slot: Slot, blocked: RunId) -> u32 {
         let Some(queue) = queues.list.iter().find(|queue| queue.run == blocked) else {
             return 0;
         };
@@ -185,7 +187,7 @@ impl Daemon {
             let handed = Handed {
                 app: queues.app,
                 key: queues.key.clone(),
-                seat,
+                slot,
                 connection: Arc::new(connection),
                 tried,
             };
@@ -236,10 +238,10 @@ impl Daemon {
     /// No worker takes it: it is passed on as bytes.
     fn serve_elsewhere(&mut self, handed: Handed) {
         match Arc::try_unwrap(handed.connection) {
-            Ok(connection) => self.pass_on(handed.app, &handed.key, handed.seat, connection),
+            Ok(connection) => self.pass_on(handed.app, &handed.key, handed.slot, connection),
             Err(shared) => {
                 if let Ok(copy) = shared.try_clone() {
-                    self.pass_on(handed.app, &handed.key, handed.seat, copy);
+                    self.pass_on(handed.app, &handed.key, handed.slot, copy);
                 }
             }
         }
@@ -269,7 +271,7 @@ impl Daemon {
         let blocked = queues
             .list
             .iter()
-            .find(|queue| queue.seat == handed.seat)
+            .find(|queue| queue.slot == handed.slot)
             .map(|queue| queue.run);
         let Some(blocked) = blocked else { return };
         let place = (handed.app, handed.key, blocked);
@@ -280,7 +282,7 @@ impl Daemon {
             .get(&place)
             .is_some_and(|record| record.still > STUCK);
         if is_stuck {
-            self.share_out(&queues, handed.seat, blocked);
+            self.share_out(&queues, handed.slot, blocked);
         }
     }
 
@@ -305,13 +307,13 @@ impl Daemon {
         &mut self,
         app: AppId,
         key: &str,
-        seat: Lane,
+        slot: Slot,
         connection: OwnedFd,
     ) -> Result<(), OwnedFd> {
         let handed = Handed {
             app,
             key: key.to_owned(),
-            seat,
+            slot,
             connection: Arc::new(connection),
             tried: BTreeSet::new(),
         };

@@ -20,6 +20,7 @@ mod hold;
 mod lane;
 mod names;
 mod open;
+mod queues;
 pub(crate) mod recover;
 mod rescue;
 mod rotation;
@@ -49,6 +50,7 @@ pub(crate) use hand::channel_number;
 pub(crate) use lane::Lane;
 pub(crate) use names::{CLUSTER, LISTEN};
 pub(crate) use open::validate;
+pub(crate) use rotation::Way;
 pub(crate) use share::{Queue, Queues};
 
 /// All of them.

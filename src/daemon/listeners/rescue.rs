@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::lane::Lane;
 use crate::daemon::Daemon;
 use crate::daemon::mail::Mail;
-use crate::model::names::AppId;
+use crate::model::names::{AppId, Slot};
 use crate::os::{socket, watch};
 
 impl Daemon {
@@ -34,7 +34,7 @@ impl Daemon {
             let group = self.listeners.get(app, &place.1);
             let copy = group.and_then(|group| group.members.get(&lane)?.fd.try_clone().ok());
             if let Some(queue) = copy {
-                let rescue = rescue(queue, self.mail.clone(), app, place.1.clone(), lane);
+                let rescue = rescue(queue, self.mail.clone(), app, place.1.clone(), lane.slot);
                 let task = tokio::spawn(rescue).abort_handle();
                 self.listeners.rescues.insert(place, task);
             }
@@ -52,14 +52,14 @@ impl Daemon {
         });
     }
 
-    fn rescued(&mut self, app: AppId, key: &str, lane: Lane, connection: OwnedFd) {
-        if let Err(connection) = self.give_to_worker(app, key, lane, connection) {
-            self.pass_on(app, key, lane, connection);
+    fn rescued(&mut self, app: AppId, key: &str, slot: Slot, connection: OwnedFd) {
+        if let Err(connection) = self.give_to_worker(app, key, slot, connection) {
+            self.pass_on(app, key, slot, connection);
         }
     }
 
     /// The last resort: its bytes go through here.
-    pub(crate) fn pass_on(&self, app: AppId, key: &str, lane: Lane, connection: OwnedFd) {
+    pub(crate) fn pass_on(&self, app: AppId, key: &str, slot: Slot, connection: OwnedFd) {
         let group = self.listeners.get(app, key);
         let Some(address) = group.and_then(|group| own_address(group.spec.address.inet()?, group.port?)) else {
             return;
@@ -70,10 +70,7 @@ impl Daemon {
             .get(&app)
             .map(|app| app.name().to_string())
             .unwrap_or_default();
-        tracing::warn!(
-            "{name}: a connection that waited for instance {} is passed on to another",
-            lane.slot
-        );
+        tracing::warn!("{name}: a connection that waited for instance {slot} is passed on to another");
         tokio::spawn(async move {
             if let Err(error) = relay(connection, address).await {
                 tracing::debug!("{address}: a connection that was passed on ended: {error}");
@@ -83,14 +80,14 @@ impl Daemon {
 }
 
 /// Accepts everything that waits, and what still comes because its handshake was under way.
-async fn rescue(queue: OwnedFd, mail: Mail, app: AppId, key: String, lane: Lane) {
+async fn rescue(queue: OwnedFd, mail: Mail, app: AppId, key: String, slot: Slot) {
     let Ok(queue) = watch::for_reading(queue) else { return };
     while let Ok(mut ready) = queue.readable().await {
         loop {
             match socket::accept(queue.get_ref()) {
                 Ok(Some(connection)) => {
                     let key = key.clone();
-                    mail.post(move |daemon| daemon.rescued(app, &key, lane, connection));
+                    mail.post(move |daemon| daemon.rescued(app, &key, slot, connection));
                 }
                 Ok(None) => {
                     ready.clear_ready();
@@ -98,10 +95,7 @@ async fn rescue(queue: OwnedFd, mail: Mail, app: AppId, key: String, lane: Lane)
                 }
                 Err(error) => {
                     // No descriptors left, or it is closed. What waits there goes on waiting.
-                    tracing::warn!(
-                        "{key}: what waits for instance {} cannot be accepted: {error}",
-                        lane.slot
-                    );
+                    tracing::warn!("{key}: what waits for instance {slot} cannot be accepted: {error}");
                     return;
                 }
             }

@@ -19,6 +19,17 @@ use crate::supervise::run::{Cause, Phase, Run};
 /// A start that is due within this time is worth waiting for.
 const SOON: Millis = Millis(200);
 
+/// How to reach one instance behind a port that it may have in common with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Nobody else has the port, or nobody can choose (one queue for all; IPv6).
+    Any,
+    /// Over IPv4, from this address.
+    From(Ipv4Addr),
+    /// It does not listen there yet; others may.
+    NotYet,
+}
+
 /// The lanes of a group.
 #[derive(Debug)]
 struct View {
@@ -125,15 +136,24 @@ impl Daemon {
         }
     }
 
-    /// The address from which a connection to this IPv4 port of its app reaches exactly this run; none if the run
-    /// has no socket of its own there, or nobody else has one.
-    pub(crate) fn probe_source(&self, run: RunId, port: u16) -> Option<Ipv4Addr> {
-        let app = self.core.owner(run)?;
-        let mut groups = self.listeners.groups.get(&app.id)?.iter();
-        let here = |group: &Group| group.is_tcp() && group.is_split() && group.port == Some(port);
-        let (key, group) = groups.find(|(_, group)| here(group))?;
-        let lane = self.listeners.seat_of(app, key, group, run)?;
-        reuseport::probe_source(group.place(lane)?)
+    /// How a connection to this port of this machine reaches exactly this run.
+    pub(crate) fn way_to(&self, run: RunId, port: u16) -> Way {
+        let Some(app) = self.core.owner(run) else {
+            return Way::Any;
+        };
+        let mut groups = self.listeners.groups.get(&app.id).into_iter().flatten();
+        let Some((key, group)) = groups.find(|(_, group)| group.is_tcp() && group.port == Some(port)) else {
+            return Way::Any;
+        };
+        match self.listeners.seat_of(app, key, group, run) {
+            Some(lane) if group.is_split() => group
+                .place(lane)
+                .and_then(reuseport::probe_source)
+                .map_or(Way::Any, Way::From),
+            Some(_) => Way::Any,
+            None if self.listeners.place_of(app, key, group, run).is_some() => Way::NotYet,
+            None => Way::Any,
+        }
     }
 
     /// Before a run is told anything: who else is ready gets what is new.

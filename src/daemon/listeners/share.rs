@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{Lane, Listeners};
+use super::Listeners;
 use crate::daemon::Daemon;
 use crate::daemon::cluster::is_worker;
-use crate::model::names::{AppId, RunId};
+use crate::model::names::{AppId, RunId, Slot};
 use crate::os::socket;
 
 /// The queue of one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
     pub(crate) run: RunId,
-    pub(crate) seat: Lane,
+    pub(crate) slot: Slot,
     pub(crate) fd: Arc<OwnedFd>,
 }
 
@@ -39,9 +39,13 @@ impl Listeners {
         let app = daemon.core.apps.get(&id)?;
         let queue = |run: RunId| {
             app.runs.get(&run).filter(|record| is_worker(app.spec_of(record)))?;
-            let seat = self.seat_of(app, key, group, run)?;
-            let fd = Arc::clone(&group.members.get(&seat)?.fd);
-            Some(Queue { run, seat, fd })
+            let lane = self.seat_of(app, key, group, run)?;
+            let fd = Arc::clone(&group.members.get(&lane)?.fd);
+            Some(Queue {
+                run,
+                slot: lane.slot,
+                fd,
+            })
         };
         let list: Vec<Queue> = app.rotation().into_iter().filter_map(queue).collect();
         (list.len() > 1).then(|| Queues {

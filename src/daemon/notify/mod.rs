@@ -16,7 +16,6 @@ mod act;
 mod main_process;
 mod message;
 mod sender;
-mod watchdog;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -36,6 +35,9 @@ const BATCH: usize = 64;
 /// Messages that can have been sent before the end of a process: the longest queue that is likely, and more.
 const QUEUE: usize = 4096;
 
+/// Messages that may wait for the news that their run was started.
+const EARLY: usize = 256;
+
 /// What the server remembers.
 #[derive(Debug, Default)]
 pub(crate) struct Notify {
@@ -45,6 +47,8 @@ pub(crate) struct Notify {
     barriers: Vec<OwnedFd>,
     /// What runs have left for the next ones.
     pub(crate) store: FdStore,
+    /// Messages of runs that the keeper has started and not told of yet.
+    early: Vec<(RunId, Datagram)>,
     /// Runs whose complaint (a full store, a strange `MAINPID`) was recorded: once is enough.
     complained: BTreeSet<RunId>,
 }
@@ -63,6 +67,7 @@ impl Notify {
     /// A run is over.
     fn forget(&mut self, run: RunId) {
         self.complained.remove(&run);
+        self.early.retain(|(of, _)| *of != run);
     }
 }
 
@@ -123,18 +128,31 @@ impl Daemon {
         true
     }
 
+    /// A run is known from now on: what it has said before is heard.
+    pub(crate) fn hear_early(&mut self, run: RunId) {
+        let early = std::mem::take(&mut self.notify.early);
+        for (of, datagram) in early {
+            if of == run {
+                self.heed(run, datagram);
+            } else {
+                self.notify.early.push((of, datagram));
+            }
+        }
+    }
+
     fn heard(&mut self, datagram: Datagram) {
+        let pid = datagram.pid;
+        match self.run_of_sender(pid, datagram.process.as_ref()) {
+            Some(run) if self.handles.contains_key(&run) => self.heed(run, datagram),
+            Some(run) if self.notify.early.len() < EARLY => self.notify.early.push((run, datagram)),
+            Some(_) | None => tracing::debug!(pid, "a message of a process that belongs to no app is ignored"),
+        }
+    }
+
+    fn heed(&mut self, run: RunId, datagram: Datagram) {
         let Datagram {
-            pid,
-            process,
-            text,
-            cut,
-            fds,
+            pid, text, cut, fds, ..
         } = datagram;
-        let Some(run) = self.run_of_sender(pid, process.as_ref()) else {
-            tracing::debug!(pid, "a message of a process that belongs to no app is ignored");
-            return;
-        };
         if cut {
             tracing::debug!(%run, pid, "a message that is too long is ignored");
             return;

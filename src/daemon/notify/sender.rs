@@ -94,7 +94,7 @@ impl Daemon {
             let environ = procfs::environ(*pid)?;
             let mark = procfs::variable(&environ, MARKER)?;
             let run = mark.to_str()?.strip_prefix(&prefix)?;
-            Some(RunId(run.parse().ok()?)).filter(|run| self.handles.contains_key(run))
+            Some(RunId(run.parse().ok()?)).filter(|run| self.handles.contains_key(run) || self.ordered.contains(run))
         })
     }
 }

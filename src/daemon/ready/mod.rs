@@ -2,7 +2,7 @@
 
 mod commands;
 mod messages;
-mod network;
+pub(crate) mod network;
 mod pipe;
 
 pub(crate) use pipe::name as pipe_name;
@@ -60,7 +60,7 @@ impl Daemon {
             Ready::Tcp(address) => tokio::spawn(network::accepts(mail, run, filled(address))),
             Ready::Http(url) => tokio::spawn(network::answers(mail, run, filled(url))),
             Ready::Fd(_) => match self.ready_pipes.remove(&run) {
-                Some(reader) => tokio::spawn(pipe::written(mail, run, reader)),
+                Some(reader) => tokio::spawn(pipe::written(mail, run, reader, Arc::clone(&handle.pidfd))),
                 // A daemon before this one has given the order; the keeper may have the pipe, and its answer brings us
                 // here again.
                 None => {

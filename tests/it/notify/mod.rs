@@ -3,6 +3,7 @@
 mod main_process;
 mod messages;
 mod store;
+mod timing;
 
 use serde_json::Value;
 
