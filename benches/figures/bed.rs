@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +17,9 @@ const CLMGR: &str = env!("CARGO_BIN_EXE_clmgr");
 /// Where the sources of the baselines are.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/baseline");
 
+/// Where `npm install --prefix target/tools` puts programs.
+const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/node_modules/.bin");
+
 /// The variable that marks every process of a run, and that all of them inherit.
 const MARK: &str = "CLMGR_FIGURES";
 
@@ -23,15 +27,19 @@ const MARK: &str = "CLMGR_FIGURES";
 #[derive(Debug)]
 pub(crate) struct Bed {
     root: PathBuf,
+    quick: bool,
 }
 
 impl Bed {
     /// Makes the folder, compiles the baselines, and sees to Ctrl-C.
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new(quick: bool) -> anyhow::Result<Self> {
         let root = tempfile::Builder::new().prefix("cf").tempdir_in("/tmp")?.keep();
-        let bed = Self { root: root.clone() };
+        let bed = Self {
+            root: root.clone(),
+            quick,
+        };
         clean_up_on_signals(root)?;
-        for source in ["spawn_loop", "respawn", "stamp", "lines"] {
+        for source in ["spawn_loop", "respawn", "stamp", "lines", "group"] {
             bed.compile(source)?;
         }
         Ok(bed)
@@ -71,6 +79,24 @@ impl Bed {
         let mut command = self.command(CLMGR);
         command.env("CLMGR_HOME", home);
         command
+    }
+
+    /// How many rounds of load there are, and how long each is.
+    pub(crate) const fn rounds(&self) -> (usize, Duration) {
+        if self.quick {
+            (5, Duration::from_millis(400))
+        } else {
+            (15, Duration::from_secs(1))
+        }
+    }
+
+    /// A program that npm installed in `target/tools`, or else one of PATH.
+    pub(crate) fn tool(&self, name: &str) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::iter::once(PathBuf::from(TOOLS))
+            .chain(std::env::split_paths(&path))
+            .map(|folder| folder.join(name))
+            .find(|file| file.exists())
     }
 
     /// The program that is measured.

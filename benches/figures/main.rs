@@ -1,7 +1,7 @@
 //! The figures that clmgr promises, measured with the real release binary.
 //!
 //! `cargo bench --bench figures` measures all of them, `cargo bench --bench figures -- start logs` those
-//! whose name contains one of the words. What is compared with a limit in multiples of something is measured
+//! whose name contains one of the words; `--quick` makes fewer and shorter rounds of the long ones. What is compared with a limit in multiples of something is measured
 //! against that something in the same run, in turns, so that a slow or busy machine slows both. The baselines
 //! are small C programs in `benches/baseline`, compiled by gcc when the run begins. Nothing is asserted: the
 //! result is a table.
@@ -17,9 +17,11 @@
 
 mod bed;
 mod commands;
+mod contest;
 mod control;
 mod footprint;
 mod home;
+mod load;
 mod logs;
 mod proc;
 mod respawn;
@@ -48,6 +50,9 @@ const FIGURES: &[Figure] = &[
     ("memory", footprint::memory),
     ("cpu", footprint::cpu),
     ("logs", logs::throughput),
+    ("cluster speed", contest::speed),
+    ("cluster sticky", contest::sticky),
+    ("cluster blocked", contest::blocked),
 ];
 
 fn main() -> ExitCode {
@@ -58,7 +63,8 @@ fn main() -> ExitCode {
     }
     let words: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    match run(&wanted) {
+    let quick = args.iter().any(|arg| arg == "--quick");
+    match run(quick, &wanted) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -69,8 +75,8 @@ fn main() -> ExitCode {
 }
 
 /// Measures; true if every figure could be measured, whatever it is.
-fn run(wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<bool> {
-    let bed = Bed::new()?;
+fn run(quick: bool, wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<bool> {
+    let bed = Bed::new(quick)?;
     let mut rows = Vec::new();
     let mut complete = true;
     for (name, measure) in FIGURES.iter().filter(|(name, _)| wanted(name)) {

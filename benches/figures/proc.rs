@@ -37,6 +37,34 @@ pub(crate) fn cpu(pid: i32) -> anyhow::Result<f64> {
     Ok(ticks.iter().sum::<f64>() / hertz)
 }
 
+/// A process and all that descend from it.
+pub(crate) fn tree(root: i32) -> anyhow::Result<Vec<i32>> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // After the command: state, then the parent.
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
+        parents.extend(parent.map(|parent| (pid, parent)));
+    }
+    let mut found = vec![root];
+    let mut at = 0;
+    while let Some(&next) = found.get(at) {
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, parent)| *parent == next)
+                .map(|(pid, _)| *pid),
+        );
+        at += 1;
+    }
+    Ok(found)
+}
+
 /// Kills every process whose environment has `name` set to `value`, until there is none. Returns how many.
 pub(crate) fn end_marked(name: &str, value: &Path) -> usize {
     let mark = [name.as_bytes(), b"=", value.as_os_str().as_bytes()].concat();

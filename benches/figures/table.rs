@@ -11,6 +11,10 @@ pub(crate) enum Unit {
     Time,
     /// Bytes.
     Size,
+    /// So many per second.
+    Rate,
+    /// A share of one.
+    Share,
 }
 
 impl Unit {
@@ -18,6 +22,8 @@ impl Unit {
         match self {
             Self::Time => seconds(value),
             Self::Size => bytes(value),
+            Self::Rate => format!("{value:.0}/s"),
+            Self::Share => format!("{value:.3}"),
         }
     }
 }
@@ -27,8 +33,12 @@ impl Unit {
 pub(crate) enum Limit {
     /// At most this.
     AtMost(f64),
+    /// At least this.
+    NoLess(f64),
     /// At most this many times the baseline.
     Times(f64),
+    /// At least this many times the baseline.
+    AtLeast(f64),
     /// At least this share of the baseline's speed, both doing the same work.
     Speed(f64),
     /// Nothing; the row is there to compare with.
@@ -70,6 +80,22 @@ impl Row {
         }
     }
 
+    /// So many per second.
+    pub(crate) fn rate(figure: impl Into<String>, measured: f64, limit: Limit) -> Self {
+        Self {
+            unit: Unit::Rate,
+            ..Self::time(figure, measured, limit)
+        }
+    }
+
+    /// A share of one.
+    pub(crate) fn share(figure: impl Into<String>, measured: f64, limit: Limit) -> Self {
+        Self {
+            unit: Unit::Share,
+            ..Self::time(figure, measured, limit)
+        }
+    }
+
     /// The same, beside what it is compared with.
     pub(crate) fn against(self, baseline: f64) -> Self {
         Self {
@@ -89,12 +115,20 @@ impl Row {
                 format!("{:.2} of limit", self.measured / most),
                 word(self.measured <= most),
             ),
+            (Limit::NoLess(least), _) => (
+                format!("≥ {}", self.unit.show(least)),
+                format!("{:.2} of limit", self.measured / least),
+                word(self.measured >= least),
+            ),
+            (Limit::AtLeast(least), Some(times)) => (format!("≥ {least} ×"), shown, word(times >= least)),
             (Limit::Times(most), Some(times)) => (format!("≤ {most} ×"), shown, word(times <= most)),
             (Limit::Speed(least), Some(times)) => {
                 let speed = 1.0 / times;
                 (format!("≥ {least} ×"), format!("{speed:.2} ×"), word(speed >= least))
             }
-            (Limit::Times(_) | Limit::Speed(_), None) | (Limit::None, _) => (String::new(), shown, ""),
+            (Limit::Times(_) | Limit::AtLeast(_) | Limit::Speed(_), None) | (Limit::None, _) => {
+                (String::new(), shown, "")
+            }
         }
     }
 }

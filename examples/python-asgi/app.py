@@ -1,4 +1,4 @@
-"""An ASGI application. Any ASGI server can run it; `server.py` is a small one."""
+"""An ASGI application. Any ASGI server can run it."""
 
 import json
 import os
@@ -6,6 +6,11 @@ import os
 
 async def app(scope, receive, send):
     """Says who answers, and how many bytes it was sent."""
+    if scope["type"] == "lifespan":
+        while (await receive())["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+        return
     size = 0
     while True:
         message = await receive()

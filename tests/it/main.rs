@@ -30,6 +30,7 @@ mod log_kills;
 mod logs;
 mod memory;
 mod notify;
+mod offtheshelf;
 mod progress;
 mod readiness;
 mod records;
