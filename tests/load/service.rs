@@ -291,7 +291,8 @@ fn excuse(service: &Service<'_>, tally: &mut Tally, dead: &Dead, unnoted: &mut u
             loss.failure,
             Failure::Reset | Failure::Eof | Failure::Raced | Failure::Timeout
         );
-        let is_noted = by_end && held(loss.port);
+        // One that the manager has passed on comes from another port; who has answered on it tells.
+        let is_noted = by_end && (held(loss.port) || loss.pid.is_some_and(|pid| dead.pids.contains(&pid)));
         // What it answered as long as it lived was its own doing, too.
         let is_own = loss.failure == Failure::ServerError && loss.pid.is_some_and(|pid| dead.pids.contains(&pid));
         let is_unnoted = !is_noted && loss.failure == Failure::Reset && loss.pid.is_none() && *unnoted > 0;
