@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Armed costs nothing: the kernel rings once, for the first connection after that. Each worker has at most one
-//! connection on its way that it has not confirmed, so that none is handed to one that is blocked itself.
+//! connection on its way that it has not confirmed, so that none is handed to one that is blocked itself. With
+//! `balance = "sticky"` nothing is shared out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -109,7 +110,7 @@ impl Daemon {
         if let Some(bell) = self.workers.sharing.bell.take() {
             bell.abort();
         }
-        let all = self.worker_queues();
+        let all = self.divisible_queues();
         if all.is_empty() {
             return;
         }
@@ -144,7 +145,7 @@ impl Daemon {
     fn look_at_queues(&mut self) {
         let mut waiting = false;
         let mut watched = BTreeMap::new();
-        for queues in self.worker_queues() {
+        for queues in self.divisible_queues() {
             let depths: Vec<u32> = queues.list.iter().map(Queue::depth).collect();
             waiting |= depths.iter().any(|depth| *depth > 0);
             let idle = depths.contains(&0);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Listeners;
 use crate::daemon::Daemon;
 use crate::daemon::cluster::is_worker;
+use crate::model::balance::Balance;
 use crate::model::names::{AppId, RunId, Slot};
 use crate::os::socket;
 
@@ -30,6 +31,8 @@ impl Queue {
 pub(crate) struct Queues {
     pub(crate) app: AppId,
     pub(crate) key: String,
+    /// A client's connections belong to one worker, however long they wait for it.
+    pub(crate) sticky: bool,
     pub(crate) list: Vec<Queue>,
 }
 
@@ -51,6 +54,7 @@ impl Listeners {
         (list.len() > 1).then(|| Queues {
             app: id,
             key: key.to_owned(),
+            sticky: app.spec().balance == Some(Balance::Sticky),
             list,
         })
     }
@@ -61,6 +65,13 @@ impl Daemon {
     pub(crate) fn worker_queues(&self) -> Vec<Queues> {
         let apps = self.listeners.groups.keys();
         apps.flat_map(|app| self.worker_queues_of_app(*app)).collect()
+    }
+
+    /// Those of which one may be shared out to the others.
+    pub(crate) fn divisible_queues(&self) -> Vec<Queues> {
+        let mut all = self.worker_queues();
+        all.retain(|queues| !queues.sticky);
+        all
     }
 
     /// Those of one app.
