@@ -9,6 +9,7 @@ use rustix::fs::{FileType, Mode};
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::model::duration::Millis;
 use crate::model::listen::{Address, ListenSpec};
 use crate::os::fsx;
 
@@ -60,13 +61,16 @@ pub fn unlisten(socket: impl AsFd) {
 }
 
 /// Takes the next connection that waits on a listening socket; it does not block and closes on exec. `None`: nothing
-/// waits.
+/// waits. An app that has its copy of the socket block makes ours block, too, so it is asked first whether there is one.
 ///
 /// # Errors
 /// As `accept`; not what ails the connection alone.
 pub fn accept(socket: impl AsFd) -> io::Result<Option<OwnedFd>> {
     use rustix::io::Errno;
     loop {
+        if !crate::os::poll::readable(&socket, Millis::ZERO)? {
+            return Ok(None);
+        }
         match rustix::net::accept_with(&socket, FLAGS) {
             Ok(connection) => return Ok(Some(connection)),
             Err(Errno::AGAIN) => return Ok(None),
