@@ -9,6 +9,9 @@
 //!                                                       └──▶ not: to the next one
 //! ```
 //!
+//! A queue that was shared out is suspected for a while, and from then on shared out at the first look that finds
+//! something in it: programs that block their event loop do it again.
+//!
 //! Armed costs nothing: the kernel rings once, for the first connection after that. Each worker has at most one
 //! connection on its way that it has not confirmed, so that none is handed to one that is blocked itself. With
 //! `balance = "sticky"` nothing is shared out.
@@ -24,7 +27,7 @@ use crate::daemon::Daemon;
 use crate::daemon::listeners::{Queue, Queues};
 use crate::model::names::{AppId, RunId, Slot};
 use crate::node::message;
-use crate::os::{clock, epoll, socket, watch};
+use crate::os::{clock, epoll, procfs, socket, watch};
 
 /// From the first connection to a look: a healthy worker has long accepted it.
 const FIRST: Duration = Duration::from_millis(4);
@@ -32,6 +35,8 @@ const FIRST: Duration = Duration::from_millis(4);
 const AGAIN: Duration = Duration::from_millis(2);
 /// A queue that has not become shorter in so many looks is not being served.
 const STUCK: u32 = 2;
+/// Looks for which a queue that was not served is suspected: 600 ms.
+const SUSPECTED: u32 = 300;
 /// Most connections that one look hands over for one queue.
 const BURST: usize = 64;
 
@@ -42,10 +47,12 @@ struct Watched {
     left: u32,
     /// Looks in which nothing was taken out of it.
     still: u32,
+    /// Looks for which it stays suspected: a worker that was blocked is likely to be blocked again.
+    suspected: u32,
 }
 
 impl Watched {
-    /// Looks again; true if nobody serves it.
+    /// Looks again; true if nobody serves it. Of one that is suspected the first look says so.
     const fn look(&mut self, depth: u32) -> bool {
         self.still = if depth == 0 || depth < self.left {
             0
@@ -53,7 +60,16 @@ impl Watched {
             self.still + 1
         };
         self.left = depth;
-        self.still > STUCK
+        self.suspected = if self.still > STUCK {
+            SUSPECTED
+        } else {
+            self.suspected.saturating_sub(1)
+        };
+        self.is_stuck()
+    }
+
+    const fn is_stuck(&self) -> bool {
+        self.still > 0 && self.suspected > 0
     }
 }
 
@@ -157,7 +173,8 @@ impl Daemon {
                         .left
                         .saturating_sub(self.share_out(&queues, queue.slot, queue.run));
                 }
-                if record.left > 0 || record.still > 0 {
+                waiting |= record.suspected > 0;
+                if record.left > 0 || record.still > 0 || record.suspected > 0 {
                     watched.insert(place, record);
                 }
             }
@@ -179,7 +196,8 @@ impl Daemon {
         let mut count = 0;
         for _ in 0..BURST {
             let tried = BTreeSet::from([blocked]);
-            if self.idle_worker(queues, &tried).is_none() {
+            // Where nobody sleeps, the machine is busy, and nothing is gained.
+            if self.idle_worker(queues, &tried).is_none_or(|run| !self.sleeps(run)) {
                 break;
             }
             let Ok(Some(connection)) = socket::accept(&*queue.fd) else {
@@ -201,13 +219,22 @@ impl Daemon {
         count
     }
 
-    /// One that has nothing to do and nothing on its way.
+    /// One that has nothing to do and nothing on its way; one that sleeps before others.
     fn idle_worker(&self, queues: &Queues, tried: &BTreeSet<RunId>) -> Option<RunId> {
         let handed = &self.workers.sharing.handed;
         let list = queues.list.iter();
-        list.filter(|queue| !tried.contains(&queue.run) && !handed.contains_key(&queue.run))
-            .find(|queue| queue.depth() == 0)
-            .map(|queue| queue.run)
+        let idle = list
+            .filter(|queue| !tried.contains(&queue.run) && !handed.contains_key(&queue.run))
+            .filter(|queue| queue.depth() == 0)
+            .map(|queue| queue.run);
+        let idle: Vec<RunId> = idle.collect();
+        let asleep = idle.iter().find(|run| self.sleeps(**run));
+        asleep.or(idle.first()).copied()
+    }
+
+    fn sleeps(&self, run: RunId) -> bool {
+        let stat = self.handles.get(&run).and_then(|handle| procfs::stat(handle.pid));
+        stat.is_some_and(|stat| stat.state == b'S')
     }
 
     /// Hands a connection to an idle worker that has not refused it.
@@ -276,12 +303,7 @@ impl Daemon {
             .map(|queue| queue.run);
         let Some(blocked) = blocked else { return };
         let place = (handed.app, handed.key, blocked);
-        let is_stuck = self
-            .workers
-            .sharing
-            .watched
-            .get(&place)
-            .is_some_and(|record| record.still > STUCK);
+        let is_stuck = self.workers.sharing.watched.get(&place).is_some_and(Watched::is_stuck);
         if is_stuck {
             self.share_out(&queues, handed.slot, blocked);
         }
@@ -338,7 +360,7 @@ mod tests {
             depths.iter().map(|depth| watched.look(*depth)).collect::<Vec<_>>()
         };
         assert_eq!(looks(&[1, 1, 1, 1]), [false, false, true, true]);
-        assert_eq!(looks(&[1, 3, 3, 9, 0, 1]), [false, false, true, true, false, false]);
+        assert_eq!(looks(&[1, 3, 3, 9, 0, 1]), [false, false, true, true, false, true]);
         assert_eq!(looks(&[5, 4, 3, 3, 2, 2]), [false; 6]);
         assert_eq!(looks(&[0; 5]), [false; 5]);
     }
