@@ -216,6 +216,9 @@ fn a_hung_daemon_is_replaced_after_an_upgrade_as_well() {
     let pids = world.pids("a");
     world.run(&["upgrade"]).ok();
     let (daemon, _) = world.manager();
+    // Before its first one it is given two minutes, for a long recovery.
+    manager.said.clear();
+    world.until("a sign of life to the new keeper", || manager.heard("WATCHDOG=1"));
     signal(u32::try_from(daemon).unwrap(), Signal::STOP);
     world.until("the end of the hung one", || !lives(daemon));
     assert_eq!(world.pids("a"), pids);

@@ -26,8 +26,10 @@ use tokio::task::AbortHandle;
 use crate::daemon::Daemon;
 use crate::daemon::listeners::{Queue, Queues};
 use crate::model::names::{AppId, RunId, Slot};
+use crate::model::time::Moment;
 use crate::node::message;
 use crate::os::{clock, epoll, procfs, socket, watch};
+use crate::supervise::Input;
 
 /// From the first connection to a look: a healthy worker has long accepted it.
 const FIRST: Duration = Duration::from_millis(4);
@@ -96,6 +98,25 @@ pub(super) struct Sharing {
     /// By worker and number of the question.
     handed: BTreeMap<RunId, (u64, Handed)>,
     last: u64,
+    /// Workers whose connections others were given, and that have not waited for anything since.
+    blocked: BTreeMap<RunId, Blocked>,
+}
+
+/// Since when a worker has been busy with one thing, or stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Blocked {
+    since: Moment,
+    /// How often its event loop had waited by then.
+    waits: u64,
+}
+
+impl Blocked {
+    /// Another look at a worker whose queue is not served: when it was first seen like that without a break.
+    fn again(before: Option<Self>, now: Moment, waits: u64) -> Self {
+        before
+            .filter(|before| before.waits == waits)
+            .unwrap_or(Self { since: now, waits })
+    }
 }
 
 impl Daemon {
@@ -216,7 +237,34 @@ impl Daemon {
                 break;
             }
         }
+        if count > 0 {
+            self.find_hung(blocked);
+        }
         count
+    }
+
+    /// A queue that is shared out is empty for who looks for hung instances, so it is found here: a worker whose
+    /// event loop has not waited for anything between two looks `hang_timeout` apart, at both of which it left
+    /// connections waiting, has done nothing with them.
+    fn find_hung(&mut self, run: RunId) {
+        let Some(patience) = self.spec_of(run).and_then(|spec| spec.hang_timeout) else {
+            return;
+        };
+        let pid = self.handles.get(&run).map(|handle| handle.pid);
+        let Some(waits) = pid.and_then(procfs::voluntary_switches) else {
+            return;
+        };
+        let now = clock::monotonic();
+        let before = self.workers.sharing.blocked.get(&run).copied();
+        let blocked = Blocked::again(before, now, waits);
+        self.workers.sharing.blocked.insert(run, blocked);
+        if now >= blocked.since.after(patience) {
+            self.workers.sharing.blocked.remove(&run);
+            let why = format!(
+                "hung: its connections have waited for {patience} or were given to others, and it has done nothing else"
+            );
+            self.input(Input::Unhealthy(run, why));
+        }
     }
 
     /// One that has nothing to do and nothing on its way; one that sleeps before others.
@@ -232,17 +280,28 @@ impl Daemon {
         asleep.or(idle.first()).copied()
     }
 
+    /// One that has nothing on its way, whatever it is doing.
+    fn free_worker(&self, queues: &Queues, tried: &BTreeSet<RunId>) -> Option<RunId> {
+        let handed = &self.workers.sharing.handed;
+        let free = |queue: &&Queue| !tried.contains(&queue.run) && !handed.contains_key(&queue.run);
+        queues.list.iter().find(free).map(|queue| queue.run)
+    }
+
     fn sleeps(&self, run: RunId) -> bool {
         let stat = self.handles.get(&run).and_then(|handle| procfs::stat(handle.pid));
         stat.is_some_and(|stat| stat.state == b'S')
     }
 
-    /// Hands a connection to an idle worker that has not refused it.
+    /// Hands a connection to a worker that has not refused it, an idle one if there is one.
     fn hand(&mut self, mut handed: Handed) -> Result<(), Handed> {
         let Some(queues) = self.worker_queues_of(handed.app, &handed.key) else {
             return Err(handed);
         };
-        while let Some(run) = self.idle_worker(&queues, &handed.tried) {
+        // If nobody is idle any more, it waits no longer with a busy one than it would have.
+        while let Some(run) = self
+            .idle_worker(&queues, &handed.tried)
+            .or_else(|| self.free_worker(&queues, &handed.tried))
+        {
             handed.tried.insert(run);
             let open = self.workers.open.get(&run).into_iter().flatten();
             let known = open
@@ -311,6 +370,7 @@ impl Daemon {
 
     /// A worker will not answer any more.
     pub(crate) fn connections_back(&mut self, run: RunId) {
+        self.workers.sharing.blocked.remove(&run);
         if let Some((_, handed)) = self.workers.sharing.handed.remove(&run) {
             self.hand_on(handed);
         }
@@ -351,7 +411,8 @@ impl Daemon {
 
 #[cfg(test)]
 mod tests {
-    use super::Watched;
+    use super::{Blocked, Watched};
+    use crate::model::time::Moment;
 
     #[test]
     fn only_a_queue_that_nobody_serves_is_stuck() {
@@ -363,5 +424,13 @@ mod tests {
         assert_eq!(looks(&[1, 3, 3, 9, 0, 1]), [false, false, true, true, false, true]);
         assert_eq!(looks(&[5, 4, 3, 3, 2, 2]), [false; 6]);
         assert_eq!(looks(&[0; 5]), [false; 5]);
+    }
+
+    #[test]
+    fn a_worker_is_blocked_for_as_long_as_it_has_not_waited() {
+        let first = Blocked::again(None, Moment(1), 7);
+        assert_eq!(Blocked::again(Some(first), Moment(5), 7), first);
+        let other = Blocked::again(Some(first), Moment(9), 8);
+        assert_eq!(other.since, Moment(9));
     }
 }

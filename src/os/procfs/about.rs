@@ -39,6 +39,16 @@ pub fn age(stat: &super::Stat) -> Option<u64> {
     Some(up.saturating_sub(stat.start_ticks / rustix::param::clock_ticks_per_second().max(1)))
 }
 
+/// How often its first thread has given up the CPU of its own accord: for anything it waited for.
+#[must_use]
+pub fn voluntary_switches(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
+}
+
 /// Its command line, lossy; empty for a zombie or a kernel thread.
 #[must_use]
 pub fn command(pid: i32) -> Vec<String> {

@@ -4,7 +4,9 @@ mod about;
 mod scan;
 mod stat;
 
-pub use about::{Exe, age, arguments, command, cwd, descriptors, environ, exe, file_of, limit, variable};
+pub use about::{
+    Exe, age, arguments, command, cwd, descriptors, environ, exe, file_of, limit, variable, voluntary_switches,
+};
 pub(crate) use scan::read_pids;
 pub use scan::{all_pids, children, each_child};
 pub use stat::{Stat, parse_stat};
