@@ -16,10 +16,10 @@
 //! messages ([`keeper::protocol`]). The keeper holds each app's pidfd, the read ends of its output pipes and the
 //! write end of its input, so that an app never notices that a daemon died, and the next daemon goes on where the
 //! last one stopped (`daemon::recover`). It also keeps the control socket (`daemon::doors`), the apps' listening
-//! sockets (`daemon::listeners`) and, under systemd, copies of what nobody could open again in the service manager's store
-//! (`keeper::service`). If the keeper dies, the daemon replaces it (`daemon::replace`). If both die, the next pair
-//! knows survivors by their records, and by the marks in their environment where no record was written
-//! (`daemon::survivors`).
+//! sockets (`daemon::listeners`), what apps have stored (`daemon::fdstore`) and, under systemd, copies of what
+//! nobody could open again in the service manager's store (`keeper::service`). If the keeper dies, the daemon
+//! replaces it (`daemon::replace`). If both die, the next pair knows survivors by their records, and by the marks
+//! in their environment where no record was written (`daemon::survivors`).
 //!
 //! `clmgr runtime` is the keeper in the foreground (`keeper::runtime`). Users' files are read by a helper, the same
 //! command line with `CLMGR_RUNTIME_STEP` set, at the start and on SIGHUP; the daemon writes app output to the
@@ -35,12 +35,26 @@
 //! | [`api`] | 1 | wire types, the route table, OpenAPI; shared by both sides; pure |
 //! | [`os`] | 2 | every system call that std has no safe word for, and every `unsafe` |
 //! | [`keeper`] | 2 | the keeper's loop and its protocol, both ends; its upgrade in place; as a service, as a runtime |
-//! | [`node`] | 2 | Node's IPC channel |
+//! | [`node`] | 2 | Node's IPC channel, the protocol of a cluster's primary, what `@pm2/io` says, the workers' preload; pure |
 //! | [`logs`] | 2 | from pipes to files: pump, framing, the journal that survives a kill, rotation, compression; and reading them again |
 //! | [`store`] | 2 | SQLite on a thread of its own; numbered migrations, backup, reserve |
 //! | [`client`] | 2 | HTTP over the control socket; starts the keeper when none runs |
-//! | [`daemon`] | 3 | wiring: the loop, the performers, recovery, listeners, the HTTP server |
+//! | [`daemon`] | 3 | wiring: the loop, the performers, recovery, the HTTP server, and the parts below |
 //! | [`cli`] | 3 | arguments, one file per command, rendering, units (`cli::boot`); [`cli::ui`] alone writes to the terminal |
+//!
+//! Parts of the daemon that look after apps while they run:
+//!
+//! | part | what it is |
+//! |---|---|
+//! | `daemon::listeners` | sockets that belong to apps: binding, lanes, the rotation, drain, rescue, closing, recovery |
+//! | `daemon::channel` | the IPC channels: one task each reads and writes, the loop answers |
+//! | `daemon::cluster` | the primary of Node clusters: sockets for workers, `disconnect`, sharing out a blocked worker's queue |
+//! | `daemon::ready` | readiness at the start, by whichever rule |
+//! | `daemon::health` | whether a ready instance goes on to work: probe, heartbeat, queue |
+//! | `daemon::notify` | the server of `NOTIFY_SOCKET` |
+//! | `daemon::fdstore` | descriptors that instances leave for the next process in their slot |
+//! | `daemon::demand` | apps that the first connection starts, and that stop when nobody is connected |
+//! | `daemon::custom`, `daemon::trigger` | metrics, actions and errors of apps written for PM2 |
 //!
 //! A module uses lower layers only, and nothing of its own layer, except: `keeper`, `node` and `logs` use `os`;
 //! `client` uses `os`; `store` uses the wire types of `api` that it keeps; `daemon` uses every layer-2 module but
@@ -63,6 +77,34 @@
 //! which is one transaction: the next daemon does again exactly what was not told. Answers, and the processes of
 //! rollouts, wait for it (`daemon::perform`).
 //!
+//! # The way of a connection
+//!
+//! SYN → the kernel runs the program of the address's group (`os::reuseport`) → the queue of one lane in rotation →
+//! the instance accepts it. Nothing of ours is on this way: `daemon::listeners::rotation` has changed the program
+//! when a run came, became unhealthy, was promoted or is to stop, before anybody was told. A probe comes from
+//! 127.77.0.0/16, in which every program finds a place in the group, so it reaches the instance that is meant
+//! (`daemon::ready::network`).
+//!
+//! Where nobody accepts: the successor in the slot does; an idle worker of the cluster gets it (`daemon::cluster`);
+//! or it is rescued. Where nobody runs, a readable socket is the first connection → `Demand` → `Spawn` with the
+//! socket, whose queue holds it; later nobody is connected (`os::connections`) → SIGSTOP → looked again → `Idle` →
+//! stop → SIGCONT.
+//!
+//! # The way of a reload
+//!
+//! `clmgr reload api` → `require` is checked → [`supervise::rollout`] takes the first slots → `Spawn` on the slot's
+//! other lane → ready → `Proving`: probes, but no users, for `min_healthy` and until the health probe has succeeded
+//! → promoted: `current` changes, the rotation follows → `Stop` of the old run → drain: it accepts what waits in
+//! its lane → the signal or message → its lane is closed when it has been empty for a second → canaries are watched
+//! in service → the next slots → the new spec is written → `Reply`. Whatever fails on the way leads back to the old
+//! generation, whose spec was never replaced.
+//!
+//! # The way of a hang
+//!
+//! Connections wait → looks at the queue (`os::queue`) → nothing was accepted for `hang_timeout`
+//! (`daemon::health::stall` says what proves it) → `Unhealthy` → out of rotation → a rollout of this one slot
+//! (`supervise::replacing`) → the replacement is promoted → the hung one is told to stop, then killed.
+//!
 //! # The way of an upgrade
 //!
 //! `clmgr upgrade` → `POST /v1/upgrade` → `<exe> handshake` → keeper: a child of the new build reads the state →
@@ -82,6 +124,22 @@
 //! * **sweep**: making sure that nothing is left of a dead leader's process tree.
 //! * **starved**: of a start that the machine, not the app, made impossible; tried again, not counted.
 //! * **listener**: a socket that belongs to an app, not to one of its processes.
+//! * **group**: all sockets of one address, in the kernel's order.
+//! * **lane**: one of the two sockets that a slot has in turn on an address, for the old and the new run.
+//! * **rotation**: the runs that are given new connections: in service, ready, not unhealthy, not about to stop.
+//! * **drain**: before a run is told to stop it gets nothing new and accepts what waits in its lane.
+//! * **rescue**: the daemon accepts what nobody else will, and passes it on.
+//! * **promoted**: a new run that has proved itself is its slot's current one from then on, in service.
+//! * **canary**: one of the first instances of a rollout, watched in service before the others follow.
+//! * **dormant**: wanted, started on demand, and not running: its sockets wait for the first connection.
+//! * **monitor**: the watch over a ready run by its `health`, `watchdog` and `hang_timeout`; **heartbeat**: `WATCHDOG=1`.
+//! * **unhealthy**: of a run that was ready and does not work; **futile**: a replacement that was no better.
+//! * **hang**: an instance accepts nothing while connections wait; **stall**: the queue that proves it.
+//! * **recycle**: replacing an instance that nothing is wrong with, for its age or because it asked.
+//! * **main process**: the process that leads a run, the first one or the one that `MAINPID=` named.
+//! * **descriptor store**: what instances have left for the next process in their slot (`FDSTORE=1`).
+//! * **channel**: the IPC channel of a process that has one.
+//! * **worker**: a process of a Node cluster; **preload**: the file that it loads before the app.
 //! * **survivor**: a process of an app that outlived the keeper, or keeper and daemon; to **adopt**: to take it over.
 //! * **mark**: what every process of an app carries in its environment (`CLMGR_RUN`), by which survivors are known.
 //! * **spare**: a copy of the manager's end of an IPC channel that the app itself carries.

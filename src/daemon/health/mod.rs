@@ -14,8 +14,9 @@
 //! Nothing is kept: the next daemon begins to monitor what is ready anew, so a heartbeat is due a whole period after
 //! it, and failures count from zero.
 //!
-//! A question to an address that several instances share reaches any of them. What is to judge one instance must
-//! reach that instance: an address of its own (`{port}` with `increment_var`, `{slot}`), a command that knows
+//! What is to judge one instance must reach that instance. On a port that several have in common a question over
+//! loopback IPv4 does (`daemon::ready::network`); where they share one queue, and on sockets of IPv6 alone, any of them
+//! may answer. There it takes an address of its own (`{port}` with `increment_var`, `{slot}`), a command that knows
 //! `CLMGR_PID` and `CLMGR_SLOT`, its own heartbeat, or its own queue.
 
 mod hang;
