@@ -9,8 +9,9 @@
 //!                                                       └──▶ not: to the next one
 //! ```
 //!
-//! A queue that was shared out is suspected for a while, and from then on shared out at the first look that finds
-//! something in it: programs that block their event loop do it again.
+//! A worker that did not wait for anything for [`LONG`] meanwhile is suspected for a while: programs that block their
+//! event loop do it again. Then its queue is shared out at the first look that finds something in it, and it is given
+//! nothing new until its event loop has waited once more.
 //!
 //! Armed costs nothing: the kernel rings once, for the first connection after that. Each worker has at most one
 //! connection on its way that it has not confirmed, so that none is handed to one that is blocked itself. With
@@ -25,6 +26,7 @@ use tokio::task::AbortHandle;
 
 use crate::daemon::Daemon;
 use crate::daemon::listeners::{Queue, Queues};
+use crate::model::duration::Millis;
 use crate::model::names::{AppId, RunId, Slot};
 use crate::model::time::Moment;
 use crate::node::message;
@@ -37,7 +39,9 @@ const FIRST: Duration = Duration::from_millis(4);
 const AGAIN: Duration = Duration::from_millis(2);
 /// A queue that has not become shorter in so many looks is not being served.
 const STUCK: u32 = 2;
-/// Looks for which a queue that was not served is suspected: 600 ms.
+/// A worker that is busy with one thing for longer has blocked its event loop; a busy machine makes others wait less.
+const LONG: Millis = Millis(20);
+/// Looks for which a worker that was blocked is suspected: 600 ms.
 const SUSPECTED: u32 = 300;
 /// Most connections that one look hands over for one queue.
 const BURST: usize = 64;
@@ -51,6 +55,8 @@ struct Watched {
     still: u32,
     /// Looks for which it stays suspected: a worker that was blocked is likely to be blocked again.
     suspected: u32,
+    /// Since when its worker is busy with one thing.
+    blocked: Option<Blocked>,
 }
 
 impl Watched {
@@ -62,16 +68,29 @@ impl Watched {
             self.still + 1
         };
         self.left = depth;
-        self.suspected = if self.still > STUCK {
-            SUSPECTED
-        } else {
-            self.suspected.saturating_sub(1)
-        };
+        self.suspected = self.suspected.saturating_sub(1);
         self.is_stuck()
     }
 
     const fn is_stuck(&self) -> bool {
-        self.still > 0 && self.suspected > 0
+        self.still > STUCK || (self.still > 0 && self.suspected > 0)
+    }
+
+    /// What its worker does, which has waited so often by now.
+    fn see(&mut self, now: Moment, waits: u64) {
+        self.blocked = match self.blocked {
+            Some(blocked) if blocked.waits == waits => Some(blocked),
+            Some(_) | None if self.is_stuck() => Some(Blocked { since: now, waits }),
+            Some(_) | None => None,
+        };
+        if self.blocked.is_some_and(|blocked| now >= blocked.since.after(LONG)) {
+            self.suspected = SUSPECTED;
+        }
+    }
+
+    /// It is to get nothing new.
+    const fn is_shunned(&self) -> bool {
+        self.suspected > 0 && self.blocked.is_some()
     }
 }
 
@@ -98,6 +117,8 @@ pub(super) struct Sharing {
     /// By worker and number of the question.
     handed: BTreeMap<RunId, (u64, Handed)>,
     last: u64,
+    /// Workers that get nothing new until their event loop has waited.
+    shunned: BTreeSet<RunId>,
     /// Workers whose connections others were given, and that have not waited for anything since.
     blocked: BTreeMap<RunId, Blocked>,
 }
@@ -171,6 +192,11 @@ impl Daemon {
         self.workers.sharing.bell = Some(task.abort_handle());
     }
 
+    /// Whether a worker is to get no new connections as long as there are others.
+    pub(crate) fn is_shunned(&self, run: RunId) -> bool {
+        self.workers.sharing.shunned.contains(&run)
+    }
+
     fn look_after(&self, pause: Duration) {
         let mail = self.mail.clone();
         tokio::spawn(async move {
@@ -182,6 +208,7 @@ impl Daemon {
     fn look_at_queues(&mut self) {
         let mut waiting = false;
         let mut watched = BTreeMap::new();
+        let mut changed = BTreeSet::new();
         for queues in self.divisible_queues() {
             let depths: Vec<u32> = queues.list.iter().map(Queue::depth).collect();
             waiting |= depths.iter().any(|depth| *depth > 0);
@@ -189,18 +216,41 @@ impl Daemon {
             for (queue, depth) in queues.list.iter().zip(&depths) {
                 let place = (queues.app, queues.key.clone(), queue.run);
                 let mut record = self.workers.sharing.watched.get(&place).copied().unwrap_or_default();
-                if record.look(*depth) && idle {
+                let stuck = record.look(*depth);
+                if stuck || record.blocked.is_some() {
+                    let pid = self.handles.get(&queue.run).map(|handle| handle.pid);
+                    if let Some(waits) = pid.and_then(procfs::voluntary_switches) {
+                        record.see(clock::monotonic(), waits);
+                    }
+                }
+                if record.is_shunned() && self.workers.sharing.shunned.insert(queue.run) {
+                    changed.insert(queues.app);
+                }
+                if stuck && idle {
                     record.left = record
                         .left
                         .saturating_sub(self.share_out(&queues, queue.slot, queue.run));
                 }
-                waiting |= record.suspected > 0;
-                if record.left > 0 || record.still > 0 || record.suspected > 0 {
+                waiting |= record.suspected > 0 || record.blocked.is_some();
+                if record.left > 0 || record.still > 0 || record.suspected > 0 || record.blocked.is_some() {
                     watched.insert(place, record);
                 }
             }
         }
+        let still = |run: &RunId| {
+            watched
+                .iter()
+                .any(|((_, _, other), record)| other == run && record.is_shunned())
+        };
+        let back: Vec<RunId> = self.workers.sharing.shunned.extract_if(.., |run| !still(run)).collect();
+        changed.extend(
+            back.into_iter()
+                .filter_map(|run| self.core.owner(run).map(|app| app.id)),
+        );
         self.workers.sharing.watched = watched;
+        for app in changed {
+            self.follow_rotation(app);
+        }
         if waiting {
             self.look_after(AGAIN);
         } else {
@@ -260,6 +310,7 @@ impl Daemon {
         self.workers.sharing.blocked.insert(run, blocked);
         if now >= blocked.since.after(patience) {
             self.workers.sharing.blocked.remove(&run);
+            self.workers.sharing.shunned.remove(&run);
             let why = format!(
                 "hung: its connections have waited for {patience} or were given to others, and it has done nothing else"
             );
@@ -421,9 +472,32 @@ mod tests {
             depths.iter().map(|depth| watched.look(*depth)).collect::<Vec<_>>()
         };
         assert_eq!(looks(&[1, 1, 1, 1]), [false, false, true, true]);
-        assert_eq!(looks(&[1, 3, 3, 9, 0, 1]), [false, false, true, true, false, true]);
+        assert_eq!(looks(&[1, 3, 3, 9, 0, 1]), [false, false, true, true, false, false]);
         assert_eq!(looks(&[5, 4, 3, 3, 2, 2]), [false; 6]);
         assert_eq!(looks(&[0; 5]), [false; 5]);
+    }
+
+    #[test]
+    fn a_worker_that_was_blocked_for_long_is_suspected_and_shunned_until_it_has_waited() {
+        let mut watched = Watched::default();
+        let at = |millis: u64| Moment(millis * 1_000_000);
+        for millis in [4, 6, 8, 10] {
+            if watched.look(1) {
+                watched.see(at(millis), 7);
+            }
+        }
+        assert!(watched.is_stuck() && !watched.is_shunned(), "not for long yet");
+        watched.look(0);
+        watched.see(at(40), 7);
+        assert!(watched.is_shunned());
+        watched.look(0);
+        watched.see(at(60), 8);
+        assert!(
+            !watched.is_shunned() && watched.look(1),
+            "suspected: the first look says so"
+        );
+        watched.see(at(62), 8);
+        assert!(watched.is_shunned(), "at once");
     }
 
     #[test]

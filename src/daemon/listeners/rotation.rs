@@ -42,10 +42,20 @@ struct View {
 }
 
 impl Listeners {
-    fn view(&self, app: &App, key: &str, group: &Group, now: Moment) -> View {
+    fn view(&self, app: &App, key: &str, group: &Group, now: Moment, shunned: &dyn Fn(RunId) -> bool) -> View {
         let seat = |run: &RunId| self.seat_of(app, key, group, *run);
         let exists = |lane: &Lane| group.members.contains_key(lane);
         let online: BTreeSet<Lane> = app.rotation().iter().filter_map(seat).filter(exists).collect();
+        let given: BTreeSet<Lane> = app
+            .rotation()
+            .into_iter()
+            .filter(|run| !shunned(*run))
+            .collect::<Vec<_>>()
+            .iter()
+            .filter_map(seat)
+            .filter(exists)
+            .collect();
+        let online = if given.is_empty() { online } else { given };
         let ready = !online.is_empty();
         let chosen = if ready {
             online
@@ -112,7 +122,7 @@ impl Daemon {
         if let Some(app) = self.core.apps.get(&id) {
             let now = clock::monotonic();
             for (key, group) in groups.iter_mut().filter(|(_, group)| group.is_split()) {
-                let view = self.listeners.view(app, key, group, now);
+                let view = self.listeners.view(app, key, group, now, &|run| self.is_shunned(run));
                 group.choose(balance(app.spec()), &view.chosen, is_probed(app.spec()));
                 if view.ready && group.is_tcp() {
                     let out = view.stranded.into_iter().filter(|lane| group.is_out(*lane));
