@@ -6,6 +6,7 @@ use crate::cli::render::human::{count, local_time, uptime, value};
 use crate::cli::render::results::safe;
 use crate::cli::render::{event, health, table};
 use crate::cli::ui::{BAD, BOLD, DIM};
+use crate::model::balance::ExecMode;
 use crate::model::exit::signal_name;
 use crate::model::ostext::OsText;
 use crate::model::spec::{AppSpec, Order, Ready, RestartMode};
@@ -97,11 +98,7 @@ fn facts(page: &mut Page, app: &AppDescription) {
     page.fact("restart", &restart(spec));
     page.fact(
         "stop",
-        &format!(
-            "{}, killed after {}",
-            signal_name(spec.stop.signal),
-            spec.stop.kill_timeout
-        ),
+        &format!("{}, killed after {}", told(spec), spec.stop.kill_timeout),
     );
     page.fact("reload", &reload(spec));
     if let Some(limit) = spec.max_memory_restart {
@@ -325,5 +322,14 @@ impl Page {
 
     fn fact(&mut self, name: &str, value: &str) {
         self.line(&format!("  {DIM}{name:<12}{DIM:#} {}", safe(value)));
+    }
+}
+
+/// How an instance hears that it is to stop.
+fn told(spec: &AppSpec) -> String {
+    match (spec.stop.message, spec.exec_mode) {
+        (true, _) => "the message \"shutdown\"".to_owned(),
+        (false, ExecMode::Cluster) => "disconnect, as a cluster's primary says it".to_owned(),
+        (false, ExecMode::Fork) => signal_name(spec.stop.signal),
     }
 }

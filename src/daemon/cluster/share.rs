@@ -41,6 +41,10 @@ const AGAIN: Duration = Duration::from_millis(2);
 const STUCK: u32 = 2;
 /// A worker that is busy with one thing for longer has blocked its event loop; a busy machine makes others wait less.
 const LONG: Millis = Millis(20);
+/// After so long looks become rare.
+const LASTING: Millis = Millis(1_000);
+/// Time between those.
+const RARELY: Duration = Duration::from_millis(50);
 /// Looks for which a worker that was blocked is suspected: 600 ms.
 const SUSPECTED: u32 = 300;
 /// Most connections that one look hands over for one queue.
@@ -88,6 +92,11 @@ impl Watched {
         }
     }
 
+    /// Nothing new is to be expected of it soon.
+    fn is_lasting(&self, now: Moment) -> bool {
+        self.left == 0 && self.blocked.is_some_and(|blocked| now >= blocked.since.after(LASTING))
+    }
+
     /// It is to get nothing new.
     const fn is_shunned(&self) -> bool {
         self.suspected > 0 && self.blocked.is_some()
@@ -119,8 +128,8 @@ pub(super) struct Sharing {
     last: u64,
     /// Workers that get nothing new until their event loop has waited.
     shunned: BTreeSet<RunId>,
-    /// Workers whose connections others were given, and that have not waited for anything since.
-    blocked: BTreeMap<RunId, Blocked>,
+    /// Workers that were found to be hung.
+    hung: BTreeSet<RunId>,
 }
 
 /// Since when a worker has been busy with one thing, or stands still.
@@ -129,15 +138,6 @@ struct Blocked {
     since: Moment,
     /// How often its event loop had waited by then.
     waits: u64,
-}
-
-impl Blocked {
-    /// Another look at a worker whose queue is not served: when it was first seen like that without a break.
-    fn again(before: Option<Self>, now: Moment, waits: u64) -> Self {
-        before
-            .filter(|before| before.waits == waits)
-            .unwrap_or(Self { since: now, waits })
-    }
 }
 
 impl Daemon {
@@ -206,9 +206,10 @@ impl Daemon {
     }
 
     fn look_at_queues(&mut self) {
-        let mut waiting = false;
+        let (mut waiting, mut lasting) = (false, false);
         let mut watched = BTreeMap::new();
         let mut changed = BTreeSet::new();
+        let now = clock::monotonic();
         for queues in self.divisible_queues() {
             let depths: Vec<u32> = queues.list.iter().map(Queue::depth).collect();
             waiting |= depths.iter().any(|depth| *depth > 0);
@@ -220,8 +221,11 @@ impl Daemon {
                 if stuck || record.blocked.is_some() {
                     let pid = self.handles.get(&queue.run).map(|handle| handle.pid);
                     if let Some(waits) = pid.and_then(procfs::voluntary_switches) {
-                        record.see(clock::monotonic(), waits);
+                        record.see(now, waits);
                     }
+                }
+                if let Some(blocked) = record.blocked {
+                    self.find_hung(queue.run, blocked, now);
                 }
                 if record.is_shunned() && self.workers.sharing.shunned.insert(queue.run) {
                     changed.insert(queues.app);
@@ -231,7 +235,8 @@ impl Daemon {
                         .left
                         .saturating_sub(self.share_out(&queues, queue.slot, queue.run));
                 }
-                waiting |= record.suspected > 0 || record.blocked.is_some();
+                waiting |= !record.is_lasting(now) && (record.suspected > 0 || record.blocked.is_some());
+                lasting |= record.is_lasting(now);
                 if record.left > 0 || record.still > 0 || record.suspected > 0 || record.blocked.is_some() {
                     watched.insert(place, record);
                 }
@@ -253,6 +258,8 @@ impl Daemon {
         }
         if waiting {
             self.look_after(AGAIN);
+        } else if lasting {
+            self.look_after(RARELY);
         } else {
             self.workers.sharing.looking = false;
             self.arm_sharing();
@@ -287,33 +294,18 @@ impl Daemon {
                 break;
             }
         }
-        if count > 0 {
-            self.find_hung(blocked);
-        }
         count
     }
 
-    /// A queue that is shared out is empty for who looks for hung instances, so it is found here: a worker whose
-    /// event loop has not waited for anything between two looks `hang_timeout` apart, at both of which it left
-    /// connections waiting, has done nothing with them.
-    fn find_hung(&mut self, run: RunId) {
-        let Some(patience) = self.spec_of(run).and_then(|spec| spec.hang_timeout) else {
+    /// A queue that is shared out is empty for who looks for hung instances, so it is found here: a worker that left
+    /// connections waiting, and whose event loop has not waited for anything since.
+    fn find_hung(&mut self, run: RunId, blocked: Blocked, now: Moment) {
+        let patience = self.spec_of(run).and_then(|spec| spec.hang_timeout);
+        let Some(patience) = patience.filter(|patience| now >= blocked.since.after(*patience)) else {
             return;
         };
-        let pid = self.handles.get(&run).map(|handle| handle.pid);
-        let Some(waits) = pid.and_then(procfs::voluntary_switches) else {
-            return;
-        };
-        let now = clock::monotonic();
-        let before = self.workers.sharing.blocked.get(&run).copied();
-        let blocked = Blocked::again(before, now, waits);
-        self.workers.sharing.blocked.insert(run, blocked);
-        if now >= blocked.since.after(patience) {
-            self.workers.sharing.blocked.remove(&run);
-            self.workers.sharing.shunned.remove(&run);
-            let why = format!(
-                "hung: its connections have waited for {patience} or were given to others, and it has done nothing else"
-            );
+        if self.workers.sharing.hung.insert(run) {
+            let why = format!("hung: it left connections waiting and has done nothing else for {patience}");
             self.input(Input::Unhealthy(run, why));
         }
     }
@@ -421,7 +413,7 @@ impl Daemon {
 
     /// A worker will not answer any more.
     pub(crate) fn connections_back(&mut self, run: RunId) {
-        self.workers.sharing.blocked.remove(&run);
+        self.workers.sharing.hung.remove(&run);
         if let Some((_, handed)) = self.workers.sharing.handed.remove(&run) {
             self.hand_on(handed);
         }
@@ -462,7 +454,7 @@ impl Daemon {
 
 #[cfg(test)]
 mod tests {
-    use super::{Blocked, Watched};
+    use super::Watched;
     use crate::model::time::Moment;
 
     #[test]
@@ -498,13 +490,5 @@ mod tests {
         );
         watched.see(at(62), 8);
         assert!(watched.is_shunned(), "at once");
-    }
-
-    #[test]
-    fn a_worker_is_blocked_for_as_long_as_it_has_not_waited() {
-        let first = Blocked::again(None, Moment(1), 7);
-        assert_eq!(Blocked::again(Some(first), Moment(5), 7), first);
-        let other = Blocked::again(Some(first), Moment(9), 8);
-        assert_eq!(other.since, Moment(9));
     }
 }

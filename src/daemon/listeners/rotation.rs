@@ -46,15 +46,9 @@ impl Listeners {
         let seat = |run: &RunId| self.seat_of(app, key, group, *run);
         let exists = |lane: &Lane| group.members.contains_key(lane);
         let online: BTreeSet<Lane> = app.rotation().iter().filter_map(seat).filter(exists).collect();
-        let given: BTreeSet<Lane> = app
-            .rotation()
-            .into_iter()
-            .filter(|run| !shunned(*run))
-            .collect::<Vec<_>>()
-            .iter()
-            .filter_map(seat)
-            .filter(exists)
-            .collect();
+        let busy = |run: &RunId| shunned(*run);
+        let given = app.rotation().into_iter().filter(|run| !busy(run));
+        let given: BTreeSet<Lane> = given.filter_map(|run| seat(&run)).filter(exists).collect();
         let online = if given.is_empty() { online } else { given };
         let ready = !online.is_empty();
         let chosen = if ready {
