@@ -21,6 +21,7 @@ mod doctor;
 mod exit_codes;
 mod fork_bomb;
 mod gap;
+mod hang;
 mod harness;
 mod health;
 mod identity;
