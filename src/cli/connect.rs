@@ -75,12 +75,7 @@ impl Daemon {
         if let Some(daemon) = Self::running()? {
             return Ok(Some(daemon));
         }
-        let home = home()?;
-        if !launch::keeper_lives(&home) {
-            return Ok(None);
-        }
-        let client = launch::ensure_running(&home)?;
-        Ok(Some(Self::of(client)))
+        Ok(launch::rejoin(&home()?)?.map(Self::of))
     }
 
     /// The same, but one that was killed since this machine was started is brought back, too: its apps may live. None
@@ -133,11 +128,14 @@ impl Daemon {
             }
             let home = home()?;
             let may_start = self.starts || (self.revives && running::read(&home.running()).is_some());
-            if !may_start && !launch::keeper_lives(&home) {
-                break;
-            }
             poll::pause(PAUSE);
-            self.client = launch::ensure_running(&home)?;
+            self.client = if may_start {
+                launch::ensure_running(&home)?
+            } else if let Some(client) = launch::rejoin(&home)? {
+                client
+            } else {
+                break;
+            };
         }
         ask(&mut self.client).map_err(failure)
     }

@@ -11,8 +11,14 @@ use crate::cli::connect::failure;
 use crate::cli::failure::{Failure, chain};
 use crate::client::Client;
 use crate::client::launch::{self, LaunchError};
+use crate::model::duration::Millis;
 use crate::os::home::Home;
-use crate::os::{detach, fds, fsx, lock, service};
+use crate::os::{detach, fds, fsx, lock, poll, service};
+
+/// Between two tries to connect.
+const PAUSE: Millis = Millis(10);
+/// So many are ten seconds.
+const TRIES: u32 = 1_000;
 
 /// Where the keeper finds the pipe in which it says that it is ready, or why it is not.
 const READY_FD: i32 = 3;
@@ -32,7 +38,24 @@ pub(crate) fn ensure_running(home: &Home) -> Result<Client, Failure> {
     by_hand(home)
 }
 
-/// The same, but a keeper that has to be started is a child of nobody's, not the service manager's.
+/// Connects to what is being restarted, and starts nothing: a keeper that is about to end in good order ends.
+///
+/// # Errors
+/// The keeper lives, but nobody answers.
+pub(crate) fn rejoin(home: &Home) -> Result<Option<Client>, Failure> {
+    for _ in 0..TRIES {
+        if let Ok(client) = Client::connect(&home.socket()) {
+            return Ok(Some(client));
+        }
+        if !keeper_lives(home) {
+            return Ok(None);
+        }
+        poll::pause(PAUSE);
+    }
+    by_hand(home).map(Some)
+}
+
+/// As [`ensure_running`], but a keeper that has to be started is a child of nobody's, not the service manager's.
 pub(crate) fn by_hand(home: &Home) -> Result<Client, Failure> {
     let attempt = || launch::ensure_running(&home.socket(), &|| spawn(home), &|| keeper_lives(home));
     let result = match attempt() {

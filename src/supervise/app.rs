@@ -51,6 +51,9 @@ pub struct App {
     /// Descriptors that its instances have left with the manager.
     #[serde(default)]
     pub stored: BTreeMap<Slot, Vec<StoredFd>>,
+    /// Of its sockets that share an address: lane and inode of each, in the kernel's order.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub orders: BTreeMap<String, Vec<(String, u64)>>,
     /// Why the circuit is open, for people.
     pub reason: Option<String>,
     /// A replacement of generations under way.
@@ -87,6 +90,7 @@ impl App {
             circuit: Circuit::Closed,
             window: Window::default(),
             ports: BTreeMap::new(),
+            orders: BTreeMap::new(),
             stored: BTreeMap::new(),
             reason: None,
             rollout: None,

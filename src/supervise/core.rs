@@ -141,6 +141,11 @@ impl Core {
         self.dirty.iter().copied()
     }
 
+    /// The record of an app was changed from outside.
+    pub fn touched(&mut self, id: AppId) {
+        self.dirty.insert(id);
+    }
+
     /// Apps whose record changed since the last call.
     pub fn take_dirty(&mut self) -> BTreeSet<AppId> {
         std::mem::take(&mut self.dirty)

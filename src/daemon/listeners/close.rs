@@ -74,6 +74,7 @@ impl Daemon {
             record.ports.remove(&names::record(&group.spec));
         }
         self.end_rescues(app, key);
+        self.note_order(app, key);
         for lane in group.members.keys() {
             let name = names::stored(app, &group, *lane);
             self.keeper_send(&ToKeeper::Drop { name }, Vec::new());
@@ -151,5 +152,6 @@ impl Daemon {
         if let Some(moved) = moved {
             self.store_socket(app, key, moved);
         }
+        self.note_order(app, key);
     }
 }

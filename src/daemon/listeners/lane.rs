@@ -106,8 +106,11 @@ impl Daemon {
             let record = app.slots.get(slot as usize);
             let current = record.and_then(|record| record.current).filter(lives);
             let any = || app.runs_in(slot).map(|other| other.id).find(lives);
+            // Where nobody knows the kernel's order, a lane cannot be left out: both share one, as long as both live.
+            let groups = self.listeners.groups.get(&id).into_iter().flatten();
+            let known = groups.map(|(_, group)| group).all(|group| group.order.is_some());
             match current.or_else(any) {
-                Some(other) => !self.listeners.second.contains(&other),
+                Some(other) => self.listeners.second.contains(&other) != known,
                 None => self.listeners.lane_left(id, slot).second,
             }
         });

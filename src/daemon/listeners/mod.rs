@@ -219,6 +219,27 @@ impl Daemon {
         let group = groups.entry(key).or_insert_with(|| Group::new(spec.clone(), dynamic));
         group.port = port;
         group.enter(lane, fd);
+        self.note_order(app, &spec.key());
+    }
+
+    /// Has the kernel's order written down, for the next daemon in case no keeper tells it.
+    fn note_order(&mut self, app: AppId, key: &str) {
+        let order = self.listeners.get(app, key).and_then(|group| {
+            let entry = |lane: &Lane| Some((lane.to_string(), group.members.get(lane)?.inode));
+            let order: Option<Vec<_>> = group.order.as_ref()?.iter().map(entry).collect();
+            order.filter(|order| order.len() > 1 || group.members.keys().any(|lane| lane.second))
+        });
+        let Some(record) = self.core.apps.get_mut(&app) else {
+            return;
+        };
+        let changed = match order {
+            Some(order) if record.orders.get(key) == Some(&order) => false,
+            Some(order) => record.orders.insert(key.to_owned(), order).is_none_or(|_| true),
+            None => record.orders.remove(key).is_some(),
+        };
+        if changed {
+            self.core.touched(app);
+        }
     }
 
     /// Gives a new keeper copies of all.

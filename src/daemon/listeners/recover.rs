@@ -22,17 +22,38 @@ pub(crate) type Stored = BTreeMap<String, OwnedFd>;
 struct Found {
     /// The places that slots had in the kernel's order.
     places: BTreeMap<(AppId, String), BTreeMap<Lane, Option<u32>>>,
+    /// Those whose order was written down.
+    orders: BTreeMap<(AppId, String), Vec<(String, u64)>>,
     /// What the keeper has.
     stored: BTreeSet<String>,
     /// Why some could not be taken back.
     lost: BTreeMap<(AppId, String), String>,
 }
 
+impl Found {
+    /// Lane and place of a socket as they were written down.
+    fn noted_place(&self, app: AppId, key: &str, inode: u64) -> Option<(Lane, u32)> {
+        let order = self.orders.get(&(app, key.to_owned()))?;
+        let mut places = (0..).zip(order);
+        let (place, (lane, _)) = places.find(|(_, (_, known))| *known == inode && inode != 0)?;
+        Some((lane.parse().ok()?, place))
+    }
+}
+
 impl Daemon {
     /// Before anything is started, so that nothing is bound that exists. `fresh`: the keeper is new, and what is
     /// missing was not missed before.
     pub(crate) fn recover_sockets(&mut self, stored: Stored, fresh: bool) {
-        let mut found = Found::default();
+        let apps = self.core.apps.values();
+        let orders = apps.flat_map(|app| {
+            app.orders
+                .iter()
+                .map(|(key, order)| ((app.id, key.clone()), order.clone()))
+        });
+        let mut found = Found {
+            orders: orders.collect(),
+            ..Found::default()
+        };
         for (name, fd) in stored {
             self.recover_stored(name, fd, &mut found);
         }
@@ -183,6 +204,11 @@ impl Daemon {
     ) -> bool {
         let key = wanted.key();
         let inode = fds::inode(&fd).unwrap_or(0);
+        let noted = found.noted_place(app, &key, inode);
+        if let Some((known, _)) = noted.filter(|(known, _)| known.slot == lane.slot && *known != lane) {
+            self.enter_lane(run, known.second);
+            lane = known;
+        }
         if let Some(group) = self.listeners.get(app, &key) {
             let known = group.members.iter().find(|(_, member)| member.inode == inode);
             if let Some(held) = known.map(|(held, _)| *held) {
@@ -202,7 +228,12 @@ impl Daemon {
             }
         }
         self.enter_socket(app, wanted, dynamic, lane, Arc::new(fd));
-        let place = (!lane.second).then_some(lane.slot);
+        // Without a note there was one socket only, or an earlier build, which had no lanes.
+        let place = match noted {
+            Some((known, place)) => (known == lane).then_some(place),
+            None if found.orders.contains_key(&(app, key.clone())) => None,
+            None => (!lane.second).then_some(lane.slot),
+        };
         found.places.entry((app, key)).or_default().insert(lane, place);
         true
     }
@@ -223,6 +254,10 @@ impl Daemon {
                 continue;
             };
             group.reorder(places);
+            self.note_order(*app, key);
+            let Some(group) = self.listeners.group_mut(*app, key) else {
+                continue;
+            };
             let lanes: Vec<Lane> = group.members.keys().copied().collect();
             for lane in lanes {
                 let name = self
