@@ -32,7 +32,7 @@ pub fn becomes_unhealthy(world: &World, why: &str) {
     });
 }
 
-/// Answers as the file `mode` says: a status, or `silent`. On a port, or on a Unix socket.
+/// Answers as the file `mode` says: a status, or `silent`; not at all if the file `deaf` names its pid. On a port, or on a Unix socket.
 const ANSWERS: &str = r#"
 import os, socket, sys, threading, time
 where = sys.argv[1]
@@ -50,7 +50,7 @@ def serve(c):
     if mode == "silent": time.sleep(1000)
     c.sendall(f"HTTP/1.1 {mode} X\r\nContent-Length: 2\r\n\r\nok".encode()); c.close()
 while True:
-    if os.path.exists("deaf"):
+    if os.path.exists("deaf") and open("deaf").read() == str(os.getpid()):
         s.close(); time.sleep(1000)
     s.settimeout(0.01)
     try: c, _ = s.accept()
@@ -120,12 +120,11 @@ fn a_port_that_nobody_listens_on_is_named() {
         described.contains("instance 0 is healthy") && described.contains("every 100ms"),
         "{described}"
     );
-    world.file("deaf", "");
+    world.file("deaf", &before.to_string());
     becomes_unhealthy(
         &world,
         &format!("health: 127.0.0.1:{port}: connection refused, 2 times in a row"),
     );
-    std::fs::remove_file(world.path().join("deaf")).unwrap();
     is_replaced(&world, before);
 }
 
@@ -134,12 +133,11 @@ fn a_unix_socket_that_nobody_listens_on_is_named() {
     let world = answering("a.sock", "unix = \"a.sock\"", "");
     let before = world.pids("a")[0];
     let path = world.path().join("a.sock");
-    world.file("deaf", "");
+    world.file("deaf", &before.to_string());
     becomes_unhealthy(
         &world,
         &format!("health: {}: connection refused, 2 times in a row", path.display()),
     );
-    std::fs::remove_file(world.path().join("deaf")).unwrap();
     is_replaced(&world, before);
 }
 
