@@ -34,6 +34,7 @@ pub(super) fn logs(fields: &Fields<'_>, scope: &Scope<'_>) -> LogSpec {
             _ => Overflow::Block,
         },
         disabled,
+        ..LogSpec::default()
     }
 }
 
@@ -120,6 +121,7 @@ fn rotate(fields: &Fields<'_>) -> Option<Rotation> {
         keep: table.count("keep").unwrap_or(default.keep),
         total: size_or_none(&table, "total", default.total),
         compress: table.boolean("compress").unwrap_or(default.compress),
+        ..default
     })
 }
 

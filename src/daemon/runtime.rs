@@ -27,7 +27,7 @@ use crate::logs::pump::Pump;
 use crate::logs::sink::{ConsoleSink, Sink};
 use crate::model::event::{Event, EventKind};
 use crate::model::exit::{Exit, ExitStatus};
-use crate::model::logspec::{LogSpec, Rotation, Stream};
+use crate::model::logspec::{LogSpec, MinFree, Rotation, Stream};
 use crate::model::runtime::{Output, RUNTIME_VAR, RuntimeSpec};
 use crate::model::size::Bytes;
 use crate::model::state::State;
@@ -53,6 +53,8 @@ const ASIDE: Rotation = Rotation {
     keep: 1,
     total: None,
     compress: false,
+    max_age: None,
+    min_free: MinFree::Off,
 };
 
 /// How this daemon is a runtime.

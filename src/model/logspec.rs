@@ -55,6 +55,25 @@ pub struct Rotation {
     pub total: Option<Bytes>,
     /// gzip the rotated files.
     pub compress: bool,
+    /// Rotated files older than this are removed. `None`: age does not matter.
+    #[serde(default)]
+    pub max_age: Option<Millis>,
+    /// What shall stay free on the file system.
+    #[serde(default)]
+    pub min_free: MinFree,
+}
+
+/// The free space under which the oldest rotated files go first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MinFree {
+    /// 1 GiB, or a twentieth of a file system that is smaller than 20 GiB.
+    #[default]
+    Auto,
+    /// This much.
+    Bytes(Bytes),
+    /// Nothing is removed for want of space.
+    Off,
 }
 
 impl Default for Rotation {
@@ -66,8 +85,24 @@ impl Default for Rotation {
             keep: 10,
             total: Some(Bytes(1 << 30)),
             compress: true,
+            max_age: None,
+            min_free: MinFree::Auto,
         }
     }
+}
+
+/// Where output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogTarget {
+    /// The files.
+    Files,
+    /// journald's native socket.
+    Journald,
+    /// The local syslog socket, RFC 5424.
+    Syslog,
+    /// The manager's own standard output and standard error.
+    Stdout,
 }
 
 /// What happens when the disk cannot take a line.
@@ -102,4 +137,10 @@ pub struct LogSpec {
     pub overflow: Overflow,
     /// Nothing is kept; output is read and thrown away, so that the app never blocks.
     pub disabled: bool,
+    /// The time zone of stamps and JSON times, an IANA name as `Europe/Berlin` or `UTC`; `None`: the system's.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// Where output goes; empty: into the files.
+    #[serde(default)]
+    pub targets: Vec<LogTarget>,
 }

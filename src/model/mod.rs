@@ -10,6 +10,7 @@ pub mod env;
 pub mod event;
 pub mod exit;
 pub mod health;
+pub mod level;
 pub mod listen;
 pub mod logspec;
 pub mod names;

@@ -64,6 +64,7 @@ fn sink(dir: &Path, mode: &Mode, stream: Stream, adopted: bool) -> Sink {
             keep: 10_000,
             total: None,
             compress: false,
+            ..Rotation::default()
         },
         overflow: Overflow::Block,
         console: None,
