@@ -35,3 +35,4 @@ pub mod stamp;
 pub mod stderr;
 pub mod tail;
 pub mod watch;
+pub mod words;

@@ -43,15 +43,20 @@ impl LastLines {
         self.ends += ends;
     }
 
-    /// What is kept.
+    /// What is kept, without a line that lost its beginning unless that is all there is.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let (front, back) = self.bytes.as_slices();
-        [front, back].concat()
+        let mut all = [front, back].concat();
+        if self.cut
+            && let Some(end) = memchr::memchr(b'\n', &all).filter(|end| end + 1 < all.len())
+        {
+            all.drain(..=end);
+        }
+        all
     }
 
-    /// The lines, oldest first, without their ends. An unterminated last line is one too. A line that
-    /// lost its beginning is shown only when it is all there is.
+    /// The lines of [`Self::bytes`], oldest first, without their ends. An unterminated last line is one too.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let all = self.bytes();
@@ -61,9 +66,6 @@ impl LastLines {
             .collect();
         if all.last().is_none_or(|b| *b == b'\n') {
             lines.pop();
-        }
-        if self.cut && lines.len() > 1 {
-            lines.remove(0);
         }
         let excess = lines.len().saturating_sub(MAX_LINES);
         lines.drain(..excess);
