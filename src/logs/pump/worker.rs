@@ -287,7 +287,7 @@ impl Worker {
             };
             let filled = match filled {
                 Filled::Cannot => read(&stream.pipe, buffer),
-                other => other,
+                Filled::Moved(_) | Filled::Empty | Filled::End => filled,
             };
             let count = match filled {
                 Filled::Moved(0) => return Ok(0),
