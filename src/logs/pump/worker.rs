@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use jiff::tz::TimeZone;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -100,7 +99,6 @@ impl Worker {
             notify,
             stampers: Stampers::default(),
             compressor: Compressor::default(),
-            zone: TimeZone::system(),
             counters,
             outlets: [None, None],
             journal,
@@ -387,6 +385,7 @@ impl Worker {
         let gate = self.gate(&pipe, sink)?;
         let framing = Rc::new(Framing::new(
             &sink.format,
+            sink.zone.as_deref(),
             &sink.origin,
             key.stream,
             &mut self.ctx.stampers,
@@ -459,7 +458,10 @@ impl Worker {
                     stream.hold_back(&mut self.ctx, &mut self.scratch);
                 }
             }
-            file.borrow_mut().configure(&sink.rotate, framing, &sink.origin);
+            let mut known = file.borrow_mut();
+            known.configure(&sink.rotate, framing, &sink.origin);
+            known.count_in(sink.zone.as_deref());
+            drop(known);
             return Rc::clone(file);
         }
         let path: Rc<Path> = path.into();
@@ -467,13 +469,14 @@ impl Worker {
             // The file may not be written again for a long time.
             self.ctx.compressor.resume(&path);
         }
-        let file = LogFile::new(
+        let mut file = LogFile::new(
             Rc::clone(&path),
             sink.rotate.clone(),
             sink.private_folder,
             Rc::clone(framing),
             Arc::clone(&sink.origin),
         );
+        file.count_in(sink.zone.as_deref());
         let file = Rc::new(RefCell::new(file));
         self.files.insert(path, Rc::clone(&file));
         file

@@ -66,6 +66,7 @@ impl Bench {
             shared: false,
             adopted: false,
             format: LogFormat::Raw,
+            zone: None,
             rotate: Rotation::default(),
             overflow: Overflow::Block,
             disabled: false,
