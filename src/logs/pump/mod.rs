@@ -2,6 +2,7 @@
 //!
 //! Commands are carried out in the order they are given, between two rounds of reading.
 
+mod drops;
 mod nap;
 mod outlets;
 mod stream;

@@ -1,7 +1,9 @@
 #![expect(clippy::disallowed_methods, reason = "the tests make and read files")]
 
 mod console;
+mod drops;
 mod full;
+mod halves;
 mod rotation;
 
 use std::fs::{self, File};
