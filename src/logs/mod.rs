@@ -34,4 +34,5 @@ pub mod sink;
 pub mod stamp;
 pub mod stderr;
 pub mod tail;
+pub mod times;
 pub mod watch;
