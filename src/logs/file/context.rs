@@ -8,6 +8,7 @@ use crate::logs::console::Outlet;
 use crate::logs::frame::Stampers;
 use crate::logs::journal::Journal;
 use crate::logs::sink::Notice;
+use crate::logs::times::Book;
 use crate::model::time::{Moment, WallTime};
 
 /// What all files need; owned by the pump thread.
@@ -28,6 +29,8 @@ pub struct Context {
     pub outlets: [Option<Outlet>; 2],
     /// What keeps bytes on their way when this process is killed.
     pub journal: Option<Journal>,
+    /// When what was written.
+    pub times: Book,
 }
 
 impl std::fmt::Debug for Context {

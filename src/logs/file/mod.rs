@@ -236,6 +236,7 @@ impl LogFile {
             Ok(0) => Spliced::End,
             Ok(moved) => {
                 self.offset += moved as u64;
+                self.note(ctx, self.offset - moved as u64);
                 self.tail = Tail::Unseen(writer);
                 Spliced::Moved(moved)
             }
@@ -345,6 +346,15 @@ impl LogFile {
         Ok(())
     }
 
+    /// Remembers when all from this byte on was written.
+    fn note(&self, ctx: &mut Context, from: u64) {
+        if let Some(file) = self.file.as_ref().filter(|_| self.regular) {
+            let len = self.offset.saturating_sub(from);
+            ctx.times
+                .wrote((ctx.now, ctx.wall), file, self.id, &self.path, from, len);
+        }
+    }
+
     fn last_byte(&self) -> Option<u8> {
         let mut byte = [0];
         let at = self.offset.checked_sub(1)?;
@@ -402,6 +412,7 @@ impl LogFile {
         };
         if foreign {
             self.write(b"\n").map_err(|(error, _)| error)?;
+            self.note(ctx, self.offset.saturating_sub(1));
             self.tail = Tail::Start;
         }
         Ok(())
@@ -414,6 +425,7 @@ impl LogFile {
             let count = self.room(ctx, rest);
             if count > 0 {
                 let head = rest.get(..count).unwrap_or(rest);
+                let from = self.offset;
                 let result = self.write(head);
                 let written = result.as_ref().map_or_else(|(_, kept)| *kept, |()| head.len());
                 if let Some(last) = head.get(..written).and_then(<[u8]>::last) {
@@ -424,6 +436,7 @@ impl LogFile {
                     };
                 }
                 done += written;
+                self.note(ctx, from);
                 result.map_err(|(error, _)| (error, done))?;
             }
             if done < data.len() {
@@ -488,6 +501,9 @@ impl LogFile {
         }
         moment::pass();
         self.file = None;
+        if self.regular {
+            ctx.times.rotated(ctx.now, self.id);
+        }
         ctx.counters.rotations.fetch_add(1, Ordering::Relaxed);
         if self.rotation.compress && self.rotation.keep > 0 {
             ctx.compressor.submit(&self.path);

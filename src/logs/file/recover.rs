@@ -187,6 +187,7 @@ impl LogFile {
             .marker(&outage.marker(), ctx.wall, &mut ctx.stampers, &mut marker);
         let before = self.offset;
         if self.write(&marker).is_ok() {
+            self.note(ctx, before);
             self.tail = Tail::Start;
             return true;
         }

@@ -49,6 +49,7 @@ enum Command {
     Console(Stream, Console),
     Say(Vec<u8>),
     ForgetUnclaimed,
+    Times(PathBuf),
 }
 
 /// Moves app output from pipes to files on a thread of its own. Dropping the last clone ends the
@@ -172,6 +173,11 @@ impl Pump {
     /// All streams that live on are attached: what a former process had read of others is forgotten.
     pub fn forget_unclaimed(&self) {
         self.send(Command::ForgetUnclaimed);
+    }
+
+    /// From now on it is written down below this folder when what was written, see [`crate::logs::times`].
+    pub fn keep_times(&self, folder: PathBuf) {
+        self.send(Command::Times(folder));
     }
 
     /// Numbers.

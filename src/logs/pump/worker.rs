@@ -27,6 +27,7 @@ use crate::logs::pump::drops::gate::{Turn, read};
 use crate::logs::pump::nap::Nap;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
+use crate::logs::times::Book;
 use crate::logs::watch::Watch;
 use crate::logs::words::{self, LastWords};
 use crate::model::logspec;
@@ -102,6 +103,7 @@ impl Worker {
             counters,
             outlets: [None, None],
             journal,
+            times: Book::default(),
         };
         Self {
             epoll,
@@ -154,6 +156,7 @@ impl Worker {
             }
             self.bridge();
             self.retry();
+            self.ctx.times.tick(self.ctx.now);
             self.wait_for_readers();
             if let Some(drops) = &self.drops {
                 drops.rest();
@@ -179,13 +182,12 @@ impl Worker {
         self.ctx.now = monotonic();
     }
 
-    /// Never, unless a file is failing.
+    /// Never, unless a file is failing or times wait to be written down.
     fn timeout(&self) -> EpollTimeout {
-        if self.ctx.counters.outages.load(Ordering::Relaxed) == 0 {
-            return EpollTimeout::NONE;
-        }
-        let next = self.files.values().filter_map(|file| file.borrow().retry_at()).min();
-        next.map_or(EpollTimeout::NONE, |at| {
+        let failing = self.ctx.counters.outages.load(Ordering::Relaxed) > 0;
+        let files = self.files.values().filter(|_| failing);
+        let next = files.filter_map(|file| file.borrow().retry_at());
+        next.chain(self.ctx.times.due()).min().map_or(EpollTimeout::NONE, |at| {
             let wait = at.since(self.ctx.now).0 + 1;
             EpollTimeout::from(u16::try_from(wait).unwrap_or(u16::MAX))
         })
@@ -373,6 +375,11 @@ impl Worker {
                 if let Some(outlet) = &mut self.ctx.outlets[outlet_of(logspec::Stream::Err)] {
                     outlet.push(b"", &lines);
                 }
+            }
+            Command::Times(folder) => {
+                let _set = self.ctx.compressor.shelf().times.set(folder.as_path().into());
+                // Without it times are missing, and nothing else.
+                let _begun = self.ctx.times.begin(self.ctx.now, folder);
             }
             Command::ForgetUnclaimed => {
                 if let Some(journal) = &mut self.ctx.journal {
@@ -588,6 +595,7 @@ impl Worker {
     /// Without a journal, lines that are held are written as they are.
     fn finish(&mut self) {
         self.leave_gates();
+        self.ctx.times.save();
         if self.ctx.journal.is_some() {
             return;
         }
