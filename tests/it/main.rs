@@ -29,6 +29,7 @@ mod killing;
 mod listen;
 mod log_floods;
 mod log_kills;
+mod log_losses;
 mod logs;
 mod memory;
 mod notify;
