@@ -37,3 +37,4 @@ pub mod stderr;
 pub mod tail;
 mod tokens;
 pub mod watch;
+pub mod words;

@@ -26,6 +26,7 @@ mod harness;
 mod health;
 mod identity;
 mod killing;
+mod last_words;
 mod listen;
 mod log_floods;
 mod log_kills;

@@ -105,6 +105,12 @@ struct Turn {
 }
 
 impl Journal {
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Opens the journal in this folder, which is made if needed, and finishes or takes back what a killed process
     /// was doing. What it had read and not written waits for [`Self::claim`].
     ///

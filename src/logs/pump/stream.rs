@@ -25,9 +25,6 @@ const FULL: usize = 60 << 10;
 /// So many full, or small, moves in a row change the pipe's size.
 const STREAK: i8 = 16;
 
-/// Lines are encoded and written in blocks of about this size.
-const BLOCK: usize = 64 << 10;
-
 /// What a block becomes, for each of a stream's files.
 pub(super) type Scratch = [Vec<u8>; 2];
 
@@ -267,7 +264,7 @@ impl Stream {
         let mut rest = if self.writes() { data } else { &[] };
         let mut input = input;
         while !rest.is_empty() {
-            let count = self.emit_block(ctx, scratch, block(rest), input, whole);
+            let count = self.emit_block(ctx, scratch, rest, input, whole);
             rest = rest.get(count..).unwrap_or_default();
             input = input.saturating_sub(count);
         }
@@ -281,7 +278,11 @@ impl Stream {
         let stalled = console.is_stalled(ctx);
         let framing = console.framing.as_ref().unwrap_or(&self.framing);
         scratch.clear();
-        framing.encode(data, true, ctx.wall, &mut ctx.stampers, scratch);
+        let mut rest = data;
+        while !rest.is_empty() {
+            let count = framing.encode(rest, true, ctx.wall, &mut ctx.stampers, scratch);
+            rest = rest.get(count..).unwrap_or_default();
+        }
         let Some(outlet) = ctx.outlets.get_mut(console.outlet).and_then(Option::as_mut) else {
             return;
         };
@@ -292,19 +293,23 @@ impl Stream {
         }
     }
 
-    /// Writes as much as fits into each file before one must be rotated; how much that was.
+    /// Writes as much as is encoded at once and fits into each file before one must be rotated; how much that was.
     fn emit_block(&self, ctx: &mut Context, scratch: &mut Scratch, data: &[u8], input: usize, whole: bool) -> usize {
         let raw = matches!(*self.framing, Framing::Raw);
         let files = [&self.file, &self.log_file];
         let mut count = data.len();
-        for (file, encoded) in files.into_iter().zip(scratch.iter_mut()) {
+        // What each file's encoded bytes stand for.
+        let mut taken = [count; 2];
+        for ((file, encoded), taken) in files.into_iter().zip(scratch.iter_mut()).zip(&mut taken) {
             let Some(file) = file else { continue };
             let mut file = file.borrow_mut();
             encoded.clear();
             if !raw {
                 let fresh = file.begins_line(ctx, self.id, whole);
                 let now = ctx.wall;
-                self.framing.encode(data, fresh, now, &mut ctx.stampers, encoded);
+                let data = data.get(..count).unwrap_or(data);
+                *taken = self.framing.encode(data, fresh, now, &mut ctx.stampers, encoded);
+                count = *taken;
             }
             let encoded = if raw { data } else { encoded };
             let room = file.make_room(ctx, self.id, whole, encoded);
@@ -313,15 +318,20 @@ impl Stream {
             }
         }
         // Each line of the input is one of the file, in every format.
+        let cut = files
+            .into_iter()
+            .zip(taken)
+            .any(|(file, taken)| file.is_some() && taken != count);
         let ends = match data.get(..count) {
-            Some(head) if count < data.len() => memchr_iter(b'\n', head).count(),
+            Some(head) if cut => memchr_iter(b'\n', head).count(),
             Some(_) | None => 0,
         };
         let mut intents = Vec::new();
         let mut known = true;
-        let parts = files.into_iter().zip(scratch.iter()).filter_map(|(file, encoded)| {
+        let parts = files.into_iter().zip(scratch.iter()).zip(taken);
+        let parts = parts.filter_map(|((file, encoded), taken)| {
             let encoded = if raw { data } else { encoded.as_slice() };
-            let size = if count == data.len() {
+            let size = if count == taken {
                 encoded.len()
             } else {
                 lines(encoded, ends)
@@ -349,13 +359,6 @@ impl Stream {
         }
         count
     }
-}
-
-/// What is written at once: lines of together not much more than [`BLOCK`], or one longer line.
-fn block(data: &[u8]) -> &[u8] {
-    let Some(head) = data.get(..BLOCK) else { return data };
-    let end = memrchr(b'\n', head).or_else(|| memchr(b'\n', data));
-    end.and_then(|at| data.get(..=at)).unwrap_or(data)
 }
 
 /// The bytes of the first `count` lines.

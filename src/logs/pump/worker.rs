@@ -27,8 +27,8 @@ use crate::logs::pump::drops::gate::{Turn, read};
 use crate::logs::pump::nap::Nap;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
-use crate::logs::stderr::LastLines;
 use crate::logs::watch::Watch;
+use crate::logs::words::{self, LastWords};
 use crate::model::logspec;
 use crate::model::names::RunId;
 use crate::model::time::{Moment, WallTime};
@@ -53,7 +53,7 @@ const SHORT: usize = 4096;
 struct Run {
     /// Its attached streams, by [`logspec::Stream`].
     streams: [Option<Writer>; 2],
-    last: Option<Box<LastLines>>,
+    last: Option<Box<LastWords>>,
     watch: Option<Box<Watch>>,
     drained: bool,
 }
@@ -296,7 +296,10 @@ impl Worker {
             let data = self.buffer.get(..count).unwrap_or_default();
             self.ctx.wall = (self.clock)();
             if is_err {
-                run.last.get_or_insert_default().push(data);
+                let folder = self.ctx.journal.as_ref().map(Journal::folder);
+                run.last
+                    .get_or_insert_with(|| Box::new(LastWords::new(folder, stream.key.run)))
+                    .push(data);
             }
             if let Some(watch) = &mut run.watch
                 && watch.found(usize::from(is_err), data)
@@ -356,7 +359,7 @@ impl Worker {
                 for id in self.ids(run) {
                     self.remove(id);
                 }
-                self.runs.remove(&run);
+                self.forget(run);
             }
             Command::Flush(paths) => self.flush(&paths),
             Command::Reopen => self.files.values().for_each(|file| file.borrow_mut().close()),
@@ -374,6 +377,7 @@ impl Worker {
             Command::ForgetUnclaimed => {
                 if let Some(journal) = &mut self.ctx.journal {
                     journal.forget_unclaimed();
+                    words::forget_others(journal.folder(), |run| self.runs.contains_key(&run));
                 }
             }
         }
@@ -440,13 +444,18 @@ impl Worker {
             return;
         };
         let Some(journal) = &mut self.ctx.journal else { return };
-        let data = journal.claim(stream.key);
+        let key = stream.key;
+        let last = (key.stream == logspec::Stream::Err).then(|| {
+            let run = self.runs.entry(key.run).or_default();
+            run.last
+                .insert(Box::new(LastWords::again(Some(journal.folder()), key.run)))
+        });
+        let data = journal.claim(key);
         if data.is_empty() {
             return;
         }
-        if stream.key.stream == logspec::Stream::Err {
-            let run = self.runs.entry(stream.key.run).or_default();
-            run.last.get_or_insert_default().push(&data);
+        if let Some(last) = last {
+            last.push_again(&data);
         }
         stream.write_claimed(&mut self.ctx, &mut self.scratch, &data);
     }
@@ -547,7 +556,13 @@ impl Worker {
             .get(&run)
             .is_some_and(|run| run.drained && run.streams == [None, None])
         {
-            self.runs.remove(&run);
+            self.forget(run);
+        }
+    }
+
+    fn forget(&mut self, run: RunId) {
+        if let Some(last) = self.runs.remove(&run).and_then(|run| run.last) {
+            last.forget();
         }
     }
 
