@@ -30,6 +30,7 @@ mod last_words;
 mod listen;
 mod log_floods;
 mod log_kills;
+mod log_losses;
 mod logs;
 mod memory;
 mod notify;
