@@ -27,3 +27,4 @@ pub mod target;
 pub mod time;
 pub mod version;
 pub mod words;
+pub mod zone;
