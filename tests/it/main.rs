@@ -29,6 +29,7 @@ mod killing;
 mod last_words;
 mod listen;
 mod log_floods;
+mod log_formats;
 mod log_kills;
 mod log_losses;
 mod logs;
