@@ -27,6 +27,7 @@ mod health;
 mod identity;
 mod killing;
 mod listen;
+mod log_budget;
 mod log_kills;
 mod logs;
 mod memory;
