@@ -138,7 +138,7 @@ pub(super) fn chosen(mut all: Vec<Entry>, source: &Source, parser: &Parser, filt
         let until = later(until, MARGIN + parser.ambiguity(until));
         let count = halves(&all, |at| began(&all, at, source, parser) < Some(until));
         // One more may begin with lines that belong to the last one of the file before.
-        all.truncate(count + 1);
+        all.truncate(count + usize::from(parser.is_timed()));
     }
     if let Some(since) = filter.since {
         let since = earlier(since, parser.ambiguity(since));

@@ -138,7 +138,7 @@ fn filters(seed: &mut u64, end: i64) -> Vec<Filter> {
         Limit::Each(37),
         Limit::Each(100_000),
     ] {
-        for round in 0..10 {
+        for round in 0..6 {
             let mut at = || {
                 WallTime(
                     START - 5_000 + i64::try_from(random(seed, u64::try_from(end - START + 10_000).unwrap())).unwrap(),
