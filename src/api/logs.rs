@@ -33,6 +33,9 @@ pub struct LogSource {
     pub stream: Option<Stream>,
     /// What a line looks like.
     pub format: LogFormat,
+    /// The time zone of its stamps; none: that of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// Absolute path. Rotated files stand beside it as `<path>.1` (newest) … with `.gz` if compressed.
     pub path: OsText,
 }

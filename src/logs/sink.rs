@@ -44,6 +44,8 @@ pub struct Sink {
     pub adopted: bool,
     /// What a line looks like.
     pub format: LogFormat,
+    /// The time zone of stamps, JSON times and rotation by time; see [`crate::os::zone::of`].
+    pub zone: Option<String>,
     /// When to rotate, what to keep.
     pub rotate: Rotation,
     /// Full and slow targets, see [`crate::logs::outage`].

@@ -26,3 +26,4 @@ pub mod state;
 pub mod target;
 pub mod time;
 pub mod version;
+pub mod zone;

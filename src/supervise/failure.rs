@@ -3,7 +3,8 @@
 //! After a stable life the next start is immediate (or waits `restart_delay`). The k-th unstable exit in a row
 //! waits by [`policy::backoff`]. Too many inside the window open the instance's circuit, or the app's when no
 //! instance is stable ([`policy::breaker`]). An open circuit starts nothing; after its cooldown one probe is
-//! tried, and if that becomes stable the rest follow.
+//! tried, and if that becomes stable the rest follow. An end that a daemon before this one may have ordered
+//! ([`policy::lost_order`]) counts for nothing: the next start is as after a stable life.
 
 use std::sync::Arc;
 
@@ -31,6 +32,10 @@ impl App {
                 .began
                 .is_some_and(|began| stability::is_stable(began, run.ready, ended, law.min_uptime));
         let not_spawned = spawn_error.is_some();
+        let excused = !not_spawned
+            && cx
+                .inheritance
+                .is_some_and(|inheritance| inheritance.excuses(run, &spec.stop));
         let reason = spawn_error.unwrap_or_else(|| {
             if not_ready {
                 format!("not ready after {}", self.patience(run))
@@ -38,7 +43,7 @@ impl App {
                 run.ending("")
             }
         });
-        if !stable {
+        if !stable && !excused {
             self.keep_crash(cx, run);
         }
         if !self.is_wanted(slot) {
@@ -70,8 +75,8 @@ impl App {
         }
         let record = self.slot_mut(slot);
         record.restarts = record.restarts.saturating_add(1);
-        if stable {
-            if !run.stable {
+        if stable || excused {
+            if stable && !run.stable {
                 // It ended in the very moment in which it would have been found stable.
                 self.became_stable(cx, slot);
                 let record = self.slot_mut(slot);
@@ -79,7 +84,9 @@ impl App {
                 record.stderr.clone_from(&run.stderr);
             }
             if self.runs_in(slot).next().is_none() {
-                self.slot_mut(slot).unstable = 0;
+                if stable {
+                    self.slot_mut(slot).unstable = 0;
+                }
                 self.start_later(cx, slot, law, &reason);
             }
         } else {

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use jiff::tz::TimeZone;
-
 use crate::logs::compress::Compressor;
 use crate::logs::console::Outlet;
 use crate::logs::frame::Stampers;
@@ -24,8 +22,6 @@ pub struct Context {
     pub stampers: Stampers,
     /// The gzip thread.
     pub compressor: Compressor,
-    /// For rotation at midnight.
-    pub zone: TimeZone,
     /// Numbers.
     pub counters: Arc<Counters>,
     /// The runtime's standard output and standard error.

@@ -5,6 +5,7 @@
 //! truncated or extended the file.
 
 mod context;
+mod days;
 mod recover;
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -24,12 +25,13 @@ use crate::logs::frame::Framing;
 use crate::logs::journal::Intent;
 use crate::logs::moment;
 use crate::logs::outage::{Outage, RETRY};
-use crate::logs::rotate::{next_due, remove_from, shift};
+use crate::logs::rotate::{remove_from, shift};
 use crate::logs::sink::Origin;
 use crate::model::logspec::Rotation;
 use crate::model::time::{Moment, WallTime};
 
 pub use context::{Context, Counters};
+use days::Days;
 
 /// Splicing stops this long before the size limit; the rest is read, so that the cut is after a line.
 const MARGIN: u64 = 128 << 10;
@@ -81,6 +83,7 @@ pub struct LogFile {
     offset: u64,
     tail: Tail,
     due: Option<WallTime>,
+    days: Days,
     checked: Moment,
     rotate_after: Moment,
     outage: Option<Box<Outage>>,
@@ -110,6 +113,7 @@ impl LogFile {
             offset: 0,
             tail: Tail::Start,
             due: None,
+            days: Days::new(),
             checked: Moment(0),
             rotate_after: Moment(0),
             outage: None,
@@ -130,6 +134,13 @@ impl LogFile {
         self.rotation = rotation.clone();
         self.framing = Rc::clone(framing);
         self.origin = Arc::clone(origin);
+    }
+
+    /// Rotation by time counts the days of this zone, see [`crate::os::zone::of`].
+    pub fn count_in(&mut self, setting: Option<&str>) {
+        if self.rotation.every.is_some() && self.days.set(setting) {
+            self.due = None;
+        }
     }
 
     /// Whether the next byte of this writer begins a line. `whole`: an unfinished line found in the
@@ -274,14 +285,14 @@ impl LogFile {
             self.tail = Tail::Found;
         }
         self.due = None;
-        if let Some(every) = self.rotation.every {
+        if self.rotation.every.is_some() {
             let written = WallTime(meta.mtime().saturating_mul(1000));
             let since = if self.offset > 0 {
                 written.min(ctx.wall)
             } else {
                 ctx.wall
             };
-            self.due = Some(next_due(every, since, &ctx.zone));
+            self.due = self.days.next(self.rotation.every, since);
         }
         if !self.opened_before {
             self.opened_before = true;
@@ -311,9 +322,8 @@ impl LogFile {
                 Some(_) => Tail::Found,
             };
         }
-        if let Some(every) = self.rotation.every {
+        if let Some(next) = self.days.next(self.rotation.every, ctx.wall) {
             // A clock that was set back must not put it off for as long.
-            let next = next_due(every, ctx.wall, &ctx.zone);
             self.due = Some(self.due.map_or(next, |due| due.min(next)));
         }
         Ok(())

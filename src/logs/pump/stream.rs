@@ -49,7 +49,10 @@ pub(super) struct ConsoleEnd {
 impl ConsoleEnd {
     pub(super) fn new(key: StreamKey, sink: &Sink, ctx: &mut Context) -> Option<Self> {
         let console = sink.console.as_ref()?;
-        let mut json = || Framing::new(&LogFormat::Json, &sink.origin, key.stream, &mut ctx.stampers);
+        let mut json = || {
+            let zone = sink.zone.as_deref();
+            Framing::new(&LogFormat::Json, zone, &sink.origin, key.stream, &mut ctx.stampers)
+        };
         Some(Self {
             outlet: outlet_of(key.stream),
             prefix: console.prefix.clone(),

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use jiff::tz::TimeZone;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -96,7 +95,6 @@ impl Worker {
             notify,
             stampers: Stampers::default(),
             compressor: Compressor::default(),
-            zone: TimeZone::system(),
             counters,
             outlets: [None, None],
             journal,
@@ -356,6 +354,7 @@ impl Worker {
         fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         let framing = Rc::new(Framing::new(
             &sink.format,
+            sink.zone.as_deref(),
             &sink.origin,
             key.stream,
             &mut self.ctx.stampers,
@@ -421,7 +420,10 @@ impl Worker {
 
     fn file(&mut self, path: &Path, sink: &Sink, framing: &Rc<Framing>) -> SharedFile {
         if let Some(file) = self.files.get(path) {
-            file.borrow_mut().configure(&sink.rotate, framing, &sink.origin);
+            let mut known = file.borrow_mut();
+            known.configure(&sink.rotate, framing, &sink.origin);
+            known.count_in(sink.zone.as_deref());
+            drop(known);
             return Rc::clone(file);
         }
         let path: Rc<Path> = path.into();
@@ -429,13 +431,14 @@ impl Worker {
             // The file may not be written again for a long time.
             self.ctx.compressor.resume(&path);
         }
-        let file = LogFile::new(
+        let mut file = LogFile::new(
             Rc::clone(&path),
             sink.rotate.clone(),
             sink.private_folder,
             Rc::clone(framing),
             Arc::clone(&sink.origin),
         );
+        file.count_in(sink.zone.as_deref());
         let file = Rc::new(RefCell::new(file));
         self.files.insert(path, Rc::clone(&file));
         file

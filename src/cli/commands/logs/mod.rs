@@ -169,6 +169,7 @@ mod tests {
             slot: None,
             stream,
             format: LogFormat::Raw,
+            zone: None,
             path: path.into(),
         }
     }

@@ -64,6 +64,7 @@ impl Bench {
             shared: false,
             adopted: false,
             format: LogFormat::Raw,
+            zone: None,
             rotate: Rotation::default(),
             overflow: Overflow::Block,
             disabled: false,
