@@ -1,6 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests make and read files")]
 
 mod console;
+mod follow;
 mod full;
 mod rotation;
 
