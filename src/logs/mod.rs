@@ -39,3 +39,4 @@ pub mod stderr;
 pub mod tail;
 mod tokens;
 pub mod watch;
+pub mod words;
