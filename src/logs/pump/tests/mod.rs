@@ -3,6 +3,7 @@
 mod console;
 mod full;
 mod rotation;
+mod times;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
