@@ -386,6 +386,16 @@ impl Daemon {
                 tracing::warn!("{message}");
                 self.announce_for(EventKind::LogLost, &loss, message);
             }
+            Notice::Dropped(loss) => {
+                let message = format!(
+                    "{}: {} lines ({} bytes) were dropped: {}",
+                    loss.path.display(),
+                    loss.lines,
+                    loss.bytes,
+                    loss.error
+                );
+                self.announce_for(EventKind::LogLost, &loss, message);
+            }
             Notice::Console(message) => {
                 tracing::warn!("{message}");
                 self.hub.announce(clock::wall(), EventKind::LogLost, message);

@@ -38,3 +38,4 @@ pub mod tail;
 pub mod times;
 mod tokens;
 pub mod watch;
+pub mod words;

@@ -1,7 +1,7 @@
 //! What all log files share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::logs::compress::Compressor;
 use crate::logs::console::Outlet;
@@ -56,4 +56,12 @@ pub struct Counters {
     pub lost_bytes: AtomicU64,
     /// Rotations.
     pub rotations: AtomicU64,
+}
+
+impl Counters {
+    /// Counts what is lost for good.
+    pub fn dropped(&self, lines: u64, bytes: u64) {
+        self.lost_lines.fetch_add(lines, Ordering::Relaxed);
+        self.lost_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
 }

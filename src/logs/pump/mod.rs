@@ -2,6 +2,7 @@
 //!
 //! Commands are carried out in the order they are given, between two rounds of reading.
 
+mod drops;
 mod nap;
 mod outlets;
 mod stream;
@@ -149,7 +150,7 @@ impl Pump {
         self.send(Command::WatchLine(run, Box::new(pattern)));
     }
 
-    /// The last stderr lines of a run, at most 100 and 16 KiB.
+    /// The last stderr lines of a run, at most 100 and 64 KiB.
     pub fn tail(&self, run: RunId, reply: TailReply) {
         self.send(Command::Tail(run, reply));
     }
