@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use rustix::fs::{rename, unlink};
 
+use crate::logs::chain;
 use crate::logs::rotate::{HOLES, Shelf, rotated, temporary};
 use crate::logs::times::packed;
 
@@ -124,7 +123,7 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
         .truncate(true)
         .mode(meta.mode() & 0o777)
         .open(&target)?;
-    let mut encoder = GzEncoder::new(file, Compression::fast());
+    let mut encoder = chain::encoder(file, &meta);
     io::copy(&mut BufReader::with_capacity(64 << 10, original), &mut encoder)?;
     let file = encoder.finish()?;
     file.set_modified(meta.modified()?)?;

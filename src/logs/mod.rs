@@ -20,6 +20,7 @@
 //! [`journal`]. Lines are held back only in files that several streams share and for JSON records; a private raw
 //! or stamped file gets fragments at once.
 
+pub mod chain;
 pub mod clock;
 pub mod compress;
 pub mod console;
@@ -30,6 +31,7 @@ pub mod level;
 mod moment;
 pub mod outage;
 pub mod pump;
+pub mod query;
 pub mod rotate;
 pub mod sink;
 pub mod stamp;
