@@ -151,7 +151,8 @@ impl Worker {
             if woken {
                 let _reset = self.wake.read();
                 if !self.commands() {
-                    return self.finish();
+                    self.finish();
+                    return self.ctx.times.save();
                 }
             }
             self.bridge();
@@ -594,7 +595,6 @@ impl Worker {
 
     /// Without a journal, lines that are held are written as they are.
     fn finish(&mut self) {
-        self.ctx.times.save();
         self.leave_gates();
         if self.ctx.journal.is_some() {
             return;
