@@ -14,6 +14,7 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
 
+use crate::logs::moment;
 use crate::logs::rotate::all_rotated;
 
 /// Who a file is.
@@ -118,7 +119,9 @@ impl Part {
     /// # Errors
     /// It is there and cannot be read.
     pub fn open(name: &Path, gzip: bool) -> io::Result<Option<Self>> {
-        match (open(name)?, gzip) {
+        let found = open(name)?;
+        moment::look();
+        match (found, gzip) {
             (Some(file), gzip) => Self::new(file, gzip).map(Some),
             (None, true) => Ok(None),
             (None, false) => match open(&zipped(name))? {
@@ -183,7 +186,10 @@ pub fn open(path: &Path) -> io::Result<Option<File>> {
 /// The rotated files of a log, newest first. Safe against rotation and gzip meanwhile: files only move
 /// up, so none is left out, but one may come twice.
 pub fn rotated_parts(path: &Path) -> impl Iterator<Item = io::Result<Part>> {
-    all_rotated(path).filter_map(|(name, gzip, _)| Part::open(&name, gzip).transpose())
+    all_rotated(path).filter_map(|(name, gzip, _)| {
+        moment::look();
+        Part::open(&name, gzip).transpose()
+    })
 }
 
 #[cfg(test)]

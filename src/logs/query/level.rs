@@ -1,9 +1,9 @@
 //! How grave a line is, by the usual ways in which lines say it: a field of a JSON object, `level=` as in logfmt, or
 //! a word near the beginning.
 
-use serde::Deserialize;
 use serde_json::Value;
 
+use crate::logs::level::of_json;
 use crate::model::level::Level;
 
 /// So many words from the beginning, the level stands among them: a time of two words, a thread and a name may be
@@ -15,9 +15,7 @@ const HEAD: usize = 256;
 /// The level of what an app wrote.
 #[must_use]
 pub fn of_message(message: &[u8]) -> Option<Level> {
-    if message.trim_ascii_start().starts_with(b"{")
-        && let Some(level) = of_json(message)
-    {
+    if let Some(level) = of_json(message.trim_ascii_start()) {
         return Some(level);
     }
     let head = message.get(..HEAD).unwrap_or(message);
@@ -32,16 +30,6 @@ pub fn of_value(value: &Value) -> Option<Level> {
         Value::Number(number) => Level::of_number(number.as_u64()?),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-fn of_json(message: &[u8]) -> Option<Level> {
-    #[derive(Deserialize)]
-    struct Said {
-        #[serde(alias = "lvl", alias = "severity", alias = "levelname", alias = "@level")]
-        level: Option<Value>,
-    }
-    let said: Said = serde_json::from_slice(message).ok()?;
-    of_value(&said.level?)
 }
 
 /// `level=warn`, `lvl="warn"`.

@@ -8,11 +8,12 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use crate::logs::query::level;
-use crate::logs::stamp::translate;
+use crate::logs::stamp::{Stamper, translate};
 use crate::model::level::Level;
 use crate::model::logspec::{LogFormat, Stream};
 use crate::model::names::Slot;
 use crate::model::time::WallTime;
+use crate::os::zone;
 
 /// What is known of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,12 +66,10 @@ struct Record<'a> {
 }
 
 impl Parser {
-    /// For lines of this format, whose stamps are in this time zone (an IANA name; the system's if none, or if it is
-    /// not known here).
+    /// For lines of this format, whose stamps are in this time zone, as it is set for the app: none is the machine's.
     #[must_use]
     pub fn new(format: &LogFormat, zone: Option<&str>) -> Self {
-        let zone = zone.and_then(|name| TimeZone::get(name).ok());
-        Self::in_zone(format, zone.unwrap_or_else(TimeZone::system))
+        Self::in_zone(format, zone::of(zone))
     }
 
     /// For lines of this format, whose stamps are in this time zone.
@@ -79,10 +78,7 @@ impl Parser {
         let form = match format {
             LogFormat::Raw => Form::Raw,
             LogFormat::Json => Form::Json,
-            LogFormat::Stamped(format) => Form::Stamped {
-                format: translate(format),
-                zone,
-            },
+            LogFormat::Stamped(format) => stamped(format, zone),
         };
         Self { form }
     }
@@ -145,6 +141,18 @@ impl Parser {
             let since = at.0.saturating_sub(change.timestamp().as_millisecond());
             if since < 3 * HOUR { 2 * HOUR } else { 0 }
         })
+    }
+}
+
+/// Stamps of a format that says the day; others tell no more than raw lines do.
+fn stamped(format: &str, zone: TimeZone) -> Form {
+    const SOME_TIME: WallTime = WallTime(1_000_000_000_000);
+    const DAY: u64 = 86_400_000;
+    let mut stamper = Stamper::in_zone(format, zone.clone());
+    let format = translate(format);
+    match stamp(&format, &zone, stamper.text(SOME_TIME)) {
+        Some((read, _)) if read.0.abs_diff(SOME_TIME.0) <= DAY => Form::Stamped { format, zone },
+        Some(_) | None => Form::Raw,
     }
 }
 
@@ -218,6 +226,8 @@ mod tests {
             }
         }
         let parser = Parser::new(&LogFormat::Stamped(String::new()), None);
+        let untold = Parser::new(&LogFormat::Stamped("HH:mm:ss".to_owned()), None);
+        assert!(!untold.is_timed() && parser.is_timed());
         let odd = parser.parse(b"  at main.js:7");
         assert_eq!((odd.time, &*odd.message), (None, &b"  at main.js:7"[..]));
     }

@@ -131,6 +131,7 @@ fn expected(history: &[Said], filter: &Filter) -> Vec<String> {
 
 fn filters(seed: &mut u64, end: i64) -> Vec<Filter> {
     let mut found = vec![Filter::default()];
+    let sevens = Regex::new("line \\d*7 ").unwrap();
     for limit in [
         Limit::None,
         Limit::Each(0),
@@ -149,7 +150,7 @@ fn filters(seed: &mut u64, end: i64) -> Vec<Filter> {
                 since: (round % 3 > 0).then_some(one.min(other)),
                 until: (round % 3 != 1).then_some(one.max(other)),
                 grep: if round % 4 == 0 {
-                    vec![Regex::new("line \\d*7 ").unwrap()]
+                    vec![sevens.clone()]
                 } else {
                     Vec::new()
                 },

@@ -2,6 +2,7 @@
 
 mod console;
 mod drops;
+mod follow;
 mod full;
 mod halves;
 mod rotation;
