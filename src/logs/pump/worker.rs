@@ -153,7 +153,8 @@ impl Worker {
             if woken {
                 let _reset = self.wake.read();
                 if !self.commands() {
-                    return self.finish();
+                    self.finish();
+                    return self.ctx.times.save();
                 }
             }
             self.bridge();

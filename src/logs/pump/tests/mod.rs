@@ -6,6 +6,7 @@ mod follow;
 mod full;
 mod halves;
 mod rotation;
+mod times;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
