@@ -8,7 +8,7 @@
 //!  daemon ── Pump (commands, eventfd) ────────► │ files, runs   │              │
 //!  daemon ◄─ Notice (drained, line, lost) ───── └───────────────┘              │
 //!                                               thread "logs-gzip" ◄── paths ──┘  .N → .N.gz
-//!  CLI ── tail::last_lines, tail::Follower ── reads the files; never talks to the pump
+//!  CLI, API ── query::Query, tail::Follower ── read the files; never talk to the pump
 //! ```
 //!
 //! Who owns what: the pump thread alone owns descriptors, files and counters; nothing is locked on the
