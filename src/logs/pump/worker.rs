@@ -598,7 +598,6 @@ impl Worker {
     /// Without a journal, lines that are held are written as they are.
     fn finish(&mut self) {
         self.leave_gates();
-        self.ctx.times.save();
         if self.ctx.journal.is_some() {
             return;
         }
