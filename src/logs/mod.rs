@@ -20,6 +20,7 @@
 //! [`journal`]. Lines are held back only in files that several streams share and for JSON records; a private raw
 //! or stamped file gets fragments at once.
 
+pub mod bounds;
 pub mod clock;
 pub mod compress;
 pub mod console;
