@@ -19,7 +19,7 @@ use crate::daemon::sampling::Sampling;
 use crate::daemon::service::Service;
 use crate::daemon::survivors::Hunt;
 use crate::daemon::upgrade::Upgrades;
-use crate::daemon::{Daemon, http, salvage};
+use crate::daemon::{Daemon, http, log_files, salvage};
 use crate::keeper::link::{Link, LinkError};
 use crate::keeper::protocol::{ToKeeper, UpgradeOrder};
 use crate::logs::journal::Journal;
@@ -181,6 +181,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         notify: crate::daemon::notify::Notify::default(),
         ready_pipes: BTreeMap::new(),
         doors: Doors::default(),
+        told_logs: BTreeMap::new(),
         pump,
         store,
         hub,
@@ -287,6 +288,7 @@ fn take_up(
     let (applied, terminate) = (table.applied, table.terminate);
     recover::recover(daemon, state, table, hunt, state_lost).map_err(DaemonError::Unfit)?;
     daemon.pump.forget_unclaimed();
+    daemon.tend_all_logs();
     if let Some(order) = &daemon.upgrades.order {
         let proven = ToKeeper::Proven { id: order.id };
         daemon.keeper_send(&proven, Vec::new());
@@ -388,6 +390,11 @@ impl Daemon {
             Notice::Console(message) => {
                 tracing::warn!("{message}");
                 self.hub.announce(clock::wall(), EventKind::LogLost, message);
+            }
+            Notice::Removed(removal) => {
+                let message = log_files::removed(&removal);
+                tracing::warn!("{message}");
+                self.hub.announce(clock::wall(), EventKind::LogRemoved, message);
             }
             Notice::Resumed(loss) => {
                 let message = format!(

@@ -35,4 +35,5 @@ pub mod sink;
 pub mod stamp;
 pub mod stderr;
 pub mod tail;
+pub mod tidy;
 pub mod watch;

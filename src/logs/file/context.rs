@@ -10,6 +10,7 @@ use crate::logs::console::Outlet;
 use crate::logs::frame::Stampers;
 use crate::logs::journal::Journal;
 use crate::logs::sink::Notice;
+use crate::logs::tidy::Tidy;
 use crate::model::time::{Moment, WallTime};
 
 /// What all files need; owned by the pump thread.
@@ -24,6 +25,8 @@ pub struct Context {
     pub stampers: Stampers,
     /// The gzip thread.
     pub compressor: Compressor,
+    /// What removes rotated files.
+    pub tidy: Tidy,
     /// For rotation at midnight.
     pub zone: TimeZone,
     /// Numbers.

@@ -463,6 +463,7 @@ impl LogFile {
         moment::pass();
         self.file = None;
         ctx.counters.rotations.fetch_add(1, Ordering::Relaxed);
+        ctx.tidy.rotated(&self.origin.app, ctx.now);
         if self.rotation.compress && self.rotation.keep > 0 {
             ctx.compressor.submit(&self.path);
         }

@@ -15,6 +15,14 @@ use crate::model::time::Moment;
 /// How far back the beginning of a line is looked for when its end is lost.
 const LINE_START: usize = 64 << 10;
 
+/// Room may come back, and rotated files can make some.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::ENOSPC | Errno::EDQUOT)
+    )
+}
+
 impl LogFile {
     /// Whether something is being lost.
     #[must_use]
@@ -36,6 +44,13 @@ impl LogFile {
     pub fn retry_at(&self) -> Option<Moment> {
         let outage = self.outage.as_ref()?;
         (!outage.inside_line).then_some(outage.retry)
+    }
+
+    /// There may be room: the next try need not wait.
+    pub fn hurry(&mut self) {
+        if let Some(outage) = &mut self.outage {
+            outage.retry = Moment(0);
+        }
     }
 
     /// Tries to end an outage whose time has come.
@@ -79,7 +94,10 @@ impl LogFile {
         cut
     }
 
-    pub(super) fn fail(&mut self, ctx: &Context, error: &io::Error, lost: &[u8]) {
+    pub(super) fn fail(&mut self, ctx: &mut Context, error: &io::Error, lost: &[u8]) {
+        if is_full(error) {
+            ctx.tidy.no_space(ctx.now);
+        }
         let text = error
             .raw_os_error()
             .map_or_else(|| error.to_string(), |number| Errno::from_raw(number).desc().to_owned());

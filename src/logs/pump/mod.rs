@@ -27,8 +27,9 @@ use regex::bytes::Regex;
 use crate::logs::file::Counters;
 use crate::logs::journal::Journal;
 use crate::logs::sink::{Notice, Sink, Stats, StreamKey};
+use crate::logs::tidy::Known;
 use crate::model::logspec::Stream;
-use crate::model::names::RunId;
+use crate::model::names::{AppName, RunId};
 use crate::model::time::WallTime;
 use crate::os::console::Console;
 use worker::Worker;
@@ -42,6 +43,7 @@ enum Command {
     Detach(RunId),
     Flush(Vec<PathBuf>),
     Reopen,
+    Know(AppName, Vec<Known>),
     WatchLine(RunId, Box<Regex>),
     Tail(RunId, TailReply),
     Sync(Box<dyn FnOnce() + Send>),
@@ -140,6 +142,11 @@ impl Pump {
     /// Opens every file anew with its next byte (an external logrotate renamed them).
     pub fn reopen(&self) {
         self.send(Command::Reopen);
+    }
+
+    /// These are all logs of an app, running or not: their rotated files are kept within their bounds.
+    pub fn know(&self, app: AppName, logs: Vec<Known>) {
+        self.send(Command::Know(app, logs));
     }
 
     /// Looks for a line in what this run writes from now on; replaces an earlier pattern. Ask before

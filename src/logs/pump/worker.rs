@@ -27,6 +27,7 @@ use crate::logs::pump::nap::Nap;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
 use crate::logs::stderr::LastLines;
+use crate::logs::tidy::Tidy;
 use crate::logs::watch::Watch;
 use crate::model::logspec;
 use crate::model::names::RunId;
@@ -96,6 +97,7 @@ impl Worker {
             notify,
             stampers: Stampers::default(),
             compressor: Compressor::default(),
+            tidy: Tidy::default(),
             zone: TimeZone::system(),
             counters,
             outlets: [None, None],
@@ -145,6 +147,7 @@ impl Worker {
                 }
             }
             self.retry();
+            self.tidy_up();
             self.wait_for_readers();
             self.rest(began);
         }
@@ -167,16 +170,39 @@ impl Worker {
         self.ctx.now = monotonic();
     }
 
-    /// Never, unless a file is failing.
+    /// Never, unless a file is failing or rotated files are to be looked at.
     fn timeout(&self) -> EpollTimeout {
-        if self.ctx.counters.outages.load(Ordering::Relaxed) == 0 {
-            return EpollTimeout::NONE;
-        }
-        let next = self.files.values().filter_map(|file| file.borrow().retry_at()).min();
-        next.map_or(EpollTimeout::NONE, |at| {
-            let wait = at.since(self.ctx.now).0 + 1;
-            EpollTimeout::from(u16::try_from(wait).unwrap_or(u16::MAX))
+        let retry = if self.ctx.counters.outages.load(Ordering::Relaxed) == 0 {
+            None
+        } else {
+            self.files.values().filter_map(|file| file.borrow().retry_at()).min()
+        };
+        let retry = retry.map(|at| at.since(self.ctx.now));
+        let tidy = self.ctx.tidy.wait(self.ctx.now, self.ctx.wall);
+        let next = retry.into_iter().chain(tidy).min();
+        next.map_or(EpollTimeout::NONE, |wait| {
+            EpollTimeout::try_from(wait.0 + 1).unwrap_or(EpollTimeout::MAX)
         })
+    }
+
+    /// Keeps rotated files within their bounds.
+    fn tidy_up(&mut self) {
+        let ctx = &mut self.ctx;
+        let (told, removed) = ctx.tidy.go(ctx.now, ctx.wall, ctx.compressor.shelf(), &self.wake);
+        if let Some(removal) = told {
+            (ctx.notify)(Notice::Removed(removal));
+        }
+        if removed {
+            self.hurry();
+        }
+    }
+
+    /// There may be room again.
+    fn hurry(&mut self) {
+        for file in self.files.values() {
+            file.borrow_mut().hurry();
+        }
+        self.retry();
     }
 
     fn retry(&mut self) {
@@ -331,6 +357,7 @@ impl Worker {
                 self.runs.remove(&run);
             }
             Command::Flush(paths) => self.flush(&paths),
+            Command::Know(app, logs) => self.ctx.tidy.know(app, logs, self.ctx.now),
             Command::Reopen => self.files.values().for_each(|file| file.borrow_mut().close()),
             Command::WatchLine(run, pattern) => {
                 self.runs.entry(run).or_default().watch = Some(Box::new(Watch::new(*pattern)));
