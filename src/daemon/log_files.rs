@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::daemon::mail::Mail;
 use crate::daemon::{Daemon, sinks};
 use crate::logs::rotate::existing;
 use crate::logs::sink::Removal;
@@ -26,7 +29,26 @@ pub(crate) fn removed(removal: &Removal) -> String {
     )
 }
 
+/// SIGUSR2 to this process does what it does to the keeper.
+pub(crate) fn reopen_on_signal(mail: Mail) {
+    let Ok(mut signals) = signal(SignalKind::user_defined2()) else {
+        tracing::warn!("SIGUSR2 cannot be caught: `clmgr reopen` does the same");
+        return;
+    };
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            mail.post(|daemon| daemon.reopen_all());
+        }
+    });
+}
+
 impl Daemon {
+    /// Opens all log files anew.
+    pub(crate) fn reopen_all(&mut self) {
+        tracing::info!("opening all log files anew");
+        self.pump.reopen(None);
+    }
+
     /// Tells of all logs, once.
     pub(crate) fn tend_all_logs(&mut self) {
         let ids: Vec<AppId> = self.core.apps.keys().copied().collect();

@@ -126,6 +126,8 @@ fn start_pump(home: &Home, mail: Mail) -> Result<Pump, DaemonError> {
 }
 
 async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(), DaemonError> {
+    let (mail, mut letters) = Mail::new();
+    log_files::reopen_on_signal(mail.clone());
     let mut link = Link::new(link).map_err(DaemonError::system("use the keeper's link"))?;
     let mut table = hello(&mut link, &home.socket())?;
     let keeper = Running {
@@ -134,7 +136,6 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     };
     let home_tag = home.tag();
     let hunt = Hunt::begin(&home, &home_tag, &keeper);
-    let (mail, mut letters) = Mail::new();
     let Opened {
         store,
         mut state,

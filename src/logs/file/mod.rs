@@ -6,6 +6,7 @@
 
 mod context;
 mod recover;
+mod reopen;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -30,6 +31,7 @@ use crate::model::logspec::Rotation;
 use crate::model::time::{Moment, WallTime};
 
 pub use context::{Context, Counters};
+pub use recover::Place;
 
 /// Splicing stops this long before the size limit; the rest is read, so that the cut is after a line.
 const MARGIN: u64 = 128 << 10;
@@ -178,13 +180,7 @@ impl LogFile {
     /// Writes, rotating between lines. What cannot be written is lost and counted. `whole` as in
     /// [`Self::begins_line`].
     pub fn append(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) {
-        let Some(data) = self.recover(ctx, data) else { return };
-        if data.is_empty() {
-            return;
-        }
-        if let Err((error, done)) = self.put(ctx, writer, whole, data) {
-            self.fail(ctx, &error, data.get(done..).unwrap_or_default());
-        }
+        self.append_or_wait(ctx, writer, whole, data, false);
     }
 
     /// Moves at most `max` bytes from a pipe without looking at them. Not the first: they open the file.
@@ -235,21 +231,6 @@ impl LogFile {
             }
             Err(_) => Spliced::Cannot,
         }
-    }
-
-    /// Empties the file and removes its rotated files.
-    pub fn flush(&mut self, ctx: &Context) {
-        flush(&self.path, ctx.compressor.shelf());
-        if self.file.is_some() && self.regular {
-            self.offset = 0;
-            self.tail = Tail::Start;
-        }
-    }
-
-    /// Closes the file; the next byte opens what then has its name.
-    pub fn close(&mut self) {
-        self.look();
-        self.file = None;
     }
 
     fn open(&mut self, ctx: &mut Context) -> io::Result<()> {
@@ -381,7 +362,13 @@ impl LogFile {
         Ok(())
     }
 
-    fn put(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) -> Result<(), (io::Error, usize)> {
+    pub(super) fn put(
+        &mut self,
+        ctx: &mut Context,
+        writer: Writer,
+        whole: bool,
+        data: &[u8],
+    ) -> Result<(), (io::Error, usize)> {
         self.begin(ctx, writer, whole).map_err(|error| (error, 0))?;
         let mut done = 0;
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {

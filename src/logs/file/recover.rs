@@ -23,7 +23,71 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     )
 }
 
+/// The end of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    id: (u64, u64),
+    offset: u64,
+    tail: Tail,
+}
+
 impl LogFile {
+    /// As [`Self::append`]. With `patient`, what a full disk does not take is taken back altogether: false, and the file
+    /// is as it was.
+    pub fn append_or_wait(
+        &mut self,
+        ctx: &mut Context,
+        writer: Writer,
+        whole: bool,
+        data: &[u8],
+        patient: bool,
+    ) -> bool {
+        let Some(data) = self.recover(ctx, data).filter(|data| !data.is_empty()) else {
+            return true;
+        };
+        let before = patient.then(|| self.place(ctx)).flatten();
+        let Err((error, done)) = self.put(ctx, writer, whole, data) else {
+            return true;
+        };
+        if patient && is_full(&error) && (self.regular || self.file.is_none()) {
+            ctx.tidy.no_space(ctx.now);
+            // Without a file there was nothing to write to: no room for its name.
+            if before.map_or(done == 0, |place| self.take_back(place)) {
+                return false;
+            }
+        }
+        self.fail(ctx, &error, data.get(done..).unwrap_or_default());
+        true
+    }
+
+    /// Where the next byte goes, in case it has to be taken back; `None` while there is no file to cut.
+    pub fn place(&mut self, ctx: &mut Context) -> Option<Place> {
+        if self.outage.is_some() || self.open(ctx).is_err() || self.check(ctx).is_err() {
+            return None;
+        }
+        self.look();
+        self.regular.then_some(Place {
+            id: self.id,
+            offset: self.offset,
+            tail: self.tail,
+        })
+    }
+
+    /// Cuts off what was written since; false if that cannot be.
+    pub fn take_back(&mut self, place: Place) -> bool {
+        let cut = self.id == place.id
+            && self.outage.is_none()
+            && self
+                .file
+                .as_ref()
+                .is_some_and(|file| file.set_len(place.offset).is_ok());
+        if cut {
+            self.offset = place.offset;
+            self.tail = place.tail;
+        }
+        cut
+    }
+
     /// Whether something is being lost.
     #[must_use]
     pub const fn failing(&self) -> bool {
@@ -73,25 +137,29 @@ impl LogFile {
 
     /// Takes back the first part of a line whose rest is lost, unless it is very long. Returns its bytes.
     fn cut_line(&mut self) -> u64 {
-        let (Tail::Open(_) | Tail::Found, Some(file), true) = (self.tail, &self.file, self.regular) else {
-            return 0;
-        };
-        let mut block = vec![0; LINE_START];
-        let from = self.offset.saturating_sub(LINE_START as u64);
-        let size = usize::try_from(self.offset - from).unwrap_or(LINE_START);
-        let Some(part) = block.get_mut(..size) else { return 0 };
-        let start = match file.read_exact_at(part, from).map(|()| memrchr(b'\n', part)) {
-            Ok(Some(at)) => from + at as u64 + 1,
-            Ok(None) if from == 0 => 0,
-            Ok(None) | Err(_) => return 0,
-        };
-        if file.set_len(start).is_err() {
+        let Some(partial) = self.partial_line() else { return 0 };
+        let cut = partial.len() as u64;
+        let start = self.offset - cut;
+        if self.file.as_ref().is_none_or(|file| file.set_len(start).is_err()) {
             return 0;
         }
-        let cut = self.offset - start;
         self.offset = start;
         self.tail = Tail::Start;
         cut
+    }
+
+    /// The unfinished line at the end of the file; `None` if there is none, or it is very long.
+    pub(super) fn partial_line(&self) -> Option<Vec<u8>> {
+        let (Tail::Open(_) | Tail::Found, Some(file), true) = (self.tail, &self.file, self.regular) else {
+            return None;
+        };
+        let from = self.offset.saturating_sub(LINE_START as u64);
+        let mut part = vec![0; usize::try_from(self.offset - from).unwrap_or(LINE_START)];
+        file.read_exact_at(&mut part, from).ok()?;
+        match memrchr(b'\n', &part) {
+            Some(at) => Some(part.split_off(at + 1)),
+            None => (from == 0).then_some(part),
+        }
     }
 
     pub(super) fn fail(&mut self, ctx: &mut Context, error: &io::Error, lost: &[u8]) {

@@ -4,6 +4,7 @@
 
 mod nap;
 mod outlets;
+mod patience;
 mod stream;
 mod worker;
 
@@ -42,7 +43,7 @@ enum Command {
     Drain(RunId),
     Detach(RunId),
     Flush(Vec<PathBuf>),
-    Reopen,
+    Reopen(Option<Vec<PathBuf>>),
     Know(AppName, Vec<Known>),
     WatchLine(RunId, Box<Regex>),
     Tail(RunId, TailReply),
@@ -139,9 +140,10 @@ impl Pump {
         self.send(Command::Flush(paths));
     }
 
-    /// Opens every file anew with its next byte (an external logrotate renamed them).
-    pub fn reopen(&self) {
-        self.send(Command::Reopen);
+    /// Opens these files anew, or all (an external logrotate renamed them). Afterwards nothing is written to the old
+    /// ones, and no line begins in one file and ends in the other.
+    pub fn reopen(&self, paths: Option<Vec<PathBuf>>) {
+        self.send(Command::Reopen(paths));
     }
 
     /// These are all logs of an app, running or not: their rotated files are kept within their bounds.

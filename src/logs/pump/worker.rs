@@ -1,7 +1,7 @@
 //! The pump's thread: waits, reads, writes, carries out commands.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use crate::logs::frame::{Framing, Stampers};
 use crate::logs::journal::{Filled, Journal};
 use crate::logs::pump::Command;
 use crate::logs::pump::nap::Nap;
+use crate::logs::pump::patience::PINCH;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
 use crate::logs::stderr::LastLines;
@@ -44,13 +45,13 @@ const CONSOLE: usize = 64 << 10;
 /// Bytes a stream may move before the others get their turn.
 const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
-const DRAIN: usize = 2 << 20;
+pub(super) const DRAIN: usize = 2 << 20;
 /// A read of fewer bytes has emptied the pipe, most likely.
 const SHORT: usize = 4096;
 
 /// What is kept of a run.
 #[derive(Default)]
-struct Run {
+pub(super) struct Run {
     /// Its attached streams, by [`logspec::Stream`].
     streams: [Option<Writer>; 2],
     last: Option<Box<LastLines>>,
@@ -66,11 +67,14 @@ pub(super) struct Worker {
     pub(super) ctx: Context,
     pub(super) streams: HashMap<Writer, Stream>,
     files: HashMap<Rc<Path>, SharedFile>,
-    runs: HashMap<RunId, Run>,
+    pub(super) runs: HashMap<RunId, Run>,
     next: Writer,
     buffer: Box<[u8]>,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
     nap: Nap,
+    /// Streams that wait for room on a full disk, and when they are tried again.
+    pub(super) refused: BTreeSet<Writer>,
+    pub(super) try_at: Moment,
     /// Something large was moved in this round.
     busy: bool,
 }
@@ -116,6 +120,8 @@ impl Worker {
             buffer: vec![0; BUFFER].into_boxed_slice(),
             scratch: Scratch::default(),
             nap: Nap::default(),
+            refused: BTreeSet::new(),
+            try_at: Moment(0),
             busy: false,
         }
     }
@@ -147,6 +153,7 @@ impl Worker {
                 }
             }
             self.retry();
+            self.try_refused();
             self.tidy_up();
             self.wait_for_readers();
             self.rest(began);
@@ -165,7 +172,7 @@ impl Worker {
         let _ended = poll(&mut wake, PollTimeout::try_from(nap.0).unwrap_or(PollTimeout::ZERO));
     }
 
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.ctx.wall = (self.clock)();
         self.ctx.now = monotonic();
     }
@@ -179,7 +186,7 @@ impl Worker {
         };
         let retry = retry.map(|at| at.since(self.ctx.now));
         let tidy = self.ctx.tidy.wait(self.ctx.now, self.ctx.wall);
-        let next = retry.into_iter().chain(tidy).min();
+        let next = [retry, tidy, self.waiting()].into_iter().flatten().min();
         next.map_or(EpollTimeout::NONE, |wait| {
             EpollTimeout::try_from(wait.0 + 1).unwrap_or(EpollTimeout::MAX)
         })
@@ -203,6 +210,8 @@ impl Worker {
             file.borrow_mut().hurry();
         }
         self.retry();
+        self.try_at = self.ctx.now;
+        self.try_refused();
     }
 
     fn retry(&mut self) {
@@ -220,7 +229,7 @@ impl Worker {
     }
 
     /// Moves at most `budget` bytes. `all`: until the pipe is seen empty.
-    fn serve(&mut self, id: Writer, budget: usize, all: bool) {
+    pub(super) fn serve(&mut self, id: Writer, budget: usize, all: bool) {
         let mut left = budget;
         let mut after = After::Waits;
         while left > 0 {
@@ -235,6 +244,7 @@ impl Worker {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.park(&mut self.ctx);
         }
+        self.wait_for_room(id);
         if after == After::Ended {
             self.remove(id);
         }
@@ -242,6 +252,9 @@ impl Worker {
 
     fn step(&mut self, id: Writer, left: usize, all: bool) -> Result<usize, After> {
         let stream = self.streams.get_mut(&id).ok_or(After::Waits)?;
+        if !all && stream.refused.is_some() {
+            return Err(After::Waits);
+        }
         if !all && stream.must_wait(&self.ctx) {
             // Its end would be an event without end while nobody reads it.
             let _known = self.epoll.delete(&stream.pipe);
@@ -269,6 +282,7 @@ impl Worker {
             } else {
                 self.buffer.len()
             };
+            let most = if self.refused.is_empty() { most } else { most.min(PINCH) };
             let size = left.min(most);
             let buffer = self.buffer.get_mut(..size).unwrap_or_default();
             let filled = match &mut self.ctx.journal {
@@ -358,7 +372,7 @@ impl Worker {
             }
             Command::Flush(paths) => self.flush(&paths),
             Command::Know(app, logs) => self.ctx.tidy.know(app, logs, self.ctx.now),
-            Command::Reopen => self.files.values().for_each(|file| file.borrow_mut().close()),
+            Command::Reopen(paths) => self.reopen(paths.as_deref()),
             Command::WatchLine(run, pattern) => {
                 self.runs.entry(run).or_default().watch = Some(Box::new(Watch::new(*pattern)));
             }
@@ -415,6 +429,9 @@ impl Worker {
                 adopted: sink.adopted,
                 held: Vec::new(),
                 parked: 0,
+                refused: None,
+                patient: sink.overflow == logspec::Overflow::Block,
+                finishing: false,
                 streak: 0,
                 large_pipe: false,
             },
@@ -444,6 +461,7 @@ impl Worker {
             run.last.get_or_insert_default().push(&data);
         }
         stream.write_claimed(&mut self.ctx, &mut self.scratch, &data);
+        self.wait_for_room(id);
     }
 
     fn file(&mut self, path: &Path, sink: &Sink, framing: &Rc<Framing>) -> SharedFile {
@@ -482,6 +500,7 @@ impl Worker {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.finish_line(&mut self.ctx, &mut self.scratch);
             }
+            self.wait_for_room(id);
         }
     }
 
@@ -491,11 +510,17 @@ impl Worker {
     }
 
     /// Ends a stream. The keeper has the same pipe open, so closing alone would not end its events.
-    fn remove(&mut self, id: Writer) {
+    pub(super) fn remove(&mut self, id: Writer) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.finish_line(&mut self.ctx, &mut self.scratch);
+        }
+        if self.lingers(id) {
+            return;
+        }
+        self.refused.remove(&id);
         let Some(mut stream) = self.streams.remove(&id) else {
             return;
         };
-        stream.finish_line(&mut self.ctx, &mut self.scratch);
         let _known = self.epoll.delete(&stream.pipe);
         self.ctx.counters.streams.fetch_sub(1, Ordering::Relaxed);
         let key = stream.key;
@@ -512,13 +537,18 @@ impl Worker {
                 self.files.remove(file.borrow().path());
             }
         }
-        if let Some(run) = self.runs.get_mut(&key.run) {
+        self.forget_stream(key.run, id);
+    }
+
+    /// This stream is not the run's any more.
+    pub(super) fn forget_stream(&mut self, run: RunId, id: Writer) {
+        if let Some(run) = self.runs.get_mut(&run) {
             run.streams
                 .iter_mut()
                 .filter(|other| **other == Some(id))
                 .for_each(|other| *other = None);
         }
-        self.forget_ended(key.run);
+        self.forget_ended(run);
     }
 
     fn forget_ended(&mut self, run: RunId) {
@@ -528,6 +558,14 @@ impl Worker {
             .is_some_and(|run| run.drained && run.streams == [None, None])
         {
             self.runs.remove(&run);
+        }
+    }
+
+    fn reopen(&mut self, paths: Option<&[PathBuf]>) {
+        for (path, file) in &self.files {
+            if paths.is_none_or(|paths| paths.iter().any(|wanted| **wanted == **path)) {
+                file.borrow_mut().reopen(&mut self.ctx);
+            }
         }
     }
 
@@ -541,6 +579,7 @@ impl Worker {
                 None => flush(path, self.ctx.compressor.shelf()),
             }
         }
+        self.hurry();
     }
 
     /// Without a journal, lines that are held are written as they are.
