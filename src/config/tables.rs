@@ -158,6 +158,11 @@ pub(super) const LOG_ROTATE: &[Key] = &[
     ),
 ];
 
+/// What `syslog_facility` may be.
+pub(super) const FACILITIES: &[&str] = &[
+    "user", "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+
 /// The texts `ready` may be, besides `fd:N` and a table.
 pub(super) const READY: &[&str] = &["spawn", "listen", "ipc", "notify"];
 

@@ -147,6 +147,7 @@ pub(crate) fn recover(
     let sockets = std::mem::take(&mut table.sockets);
     let stored = std::mem::take(&mut table.stored);
     load(daemon, &state);
+    daemon.core.inherit(clock::monotonic());
     if let Some(seen) = table.trial.as_ref().and_then(|order| order.seen.as_ref()) {
         let living = table.children.iter().filter(|(_, (child, _))| child.exited.is_none());
         daemon.compare(seen, &living.map(|(run, _)| *run).collect())?;

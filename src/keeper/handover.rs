@@ -84,6 +84,10 @@ pub(super) struct Saved {
     pub(super) upgrade: Option<SavedUpgrade>,
     #[n(16)]
     pub(super) last: Option<UpgradeOutcome>,
+    /// A daemon gave a sign of life since the last one was killed.
+    #[n(17)]
+    #[cbor(default)]
+    pub(super) proven: bool,
 }
 
 /// The daemon that runs.
@@ -96,6 +100,10 @@ pub(super) struct SavedDaemon {
     pub(super) pidfd: Option<i32>,
     #[cbor(n(2), with = "wire::moment")]
     pub(super) started: Moment,
+    /// It gave a sign of life.
+    #[n(3)]
+    #[cbor(default)]
+    pub(super) signed: bool,
 }
 
 /// A child.
@@ -219,6 +227,59 @@ mod tests {
         assert_eq!(read, written);
         assert_eq!(read.descriptors(), [7, 70, 71, 80]);
         assert!(matches!(read.complete(), Err(HandoverError::Closed(_))));
+    }
+
+    #[test]
+    fn a_build_that_does_not_know_of_signs_of_life_heard_none() {
+        #[derive(minicbor::Encode)]
+        struct Older {
+            #[n(0)]
+            format: u32,
+            #[n(1)]
+            oldest: u32,
+            #[n(2)]
+            version: &'static str,
+            #[n(5)]
+            daemon: OlderDaemon,
+            #[n(6)]
+            children: [u8; 0],
+            #[n(7)]
+            last_seq: u64,
+            #[n(8)]
+            stored: [u8; 0],
+            #[n(9)]
+            foreign: [u8; 0],
+            #[n(12)]
+            terminating: bool,
+            #[n(13)]
+            spoken: u32,
+            #[n(14)]
+            failures: u32,
+        }
+        #[derive(minicbor::Encode)]
+        struct OlderDaemon {
+            #[n(0)]
+            pid: i32,
+            #[n(2)]
+            started: u64,
+        }
+        let older = Older {
+            format: FORMAT,
+            oldest: FORMAT,
+            version: "0.0.1",
+            daemon: OlderDaemon { pid: 3, started: 4 },
+            children: [],
+            last_seq: 9,
+            stored: [],
+            foreign: [],
+            terminating: false,
+            spoken: 1,
+            failures: 0,
+        };
+        let mut bytes = MAGIC.to_vec();
+        minicbor::encode(&older, &mut bytes).unwrap();
+        let read = Saved::read(&bytes).unwrap();
+        assert!(!read.proven && !read.daemon.unwrap().signed);
     }
 
     #[test]

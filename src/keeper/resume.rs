@@ -125,6 +125,7 @@ fn restore(saved: Saved, service: Service, starter: &mut ExecDaemon) -> Result<K
             started: daemon.started,
         }),
     };
+    let signs = (saved.daemon.as_ref().is_some_and(|daemon| daemon.signed), saved.proven);
     let launcher = Launcher::resumed(saved.nofile, saved.oom_score_adj)?;
     let (restart, upgrade) = (Restart::after(saved.failures), saved.upgrade.clone());
     let foreign = saved.foreign.clone();
@@ -132,10 +133,9 @@ fn restore(saved: Saved, service: Service, starter: &mut ExecDaemon) -> Result<K
     let mut keeper = Keeper::begin(starter, signals, epoll, state);
     keeper.lock = lock;
     keeper.link = link;
-    // The watchdog's time begins anew: what the build before had heard is not known here.
-    let now = clock::monotonic();
-    let is_child = daemon.as_ref().is_some_and(|daemon| daemon.process.is_some());
-    keeper.state.service.daemon(is_child.then_some(now));
+    if daemon.as_ref().is_some_and(|daemon| daemon.process.is_some()) {
+        keeper.state.service.resume(signs, clock::monotonic());
+    }
     keeper.daemon = daemon;
     keeper.restart = restart;
     keeper.start_at = None;

@@ -112,6 +112,19 @@ impl Service {
         (self.started, self.sign) = (started, None);
     }
 
+    /// What the next build's keeper is to know: whether this daemon gave a sign of life, and whether one did since
+    /// the last was killed.
+    pub(super) fn known(&self) -> (bool, bool) {
+        (self.sign.is_some(), self.proven)
+    }
+
+    /// Goes on with what the keeper of the build before knew. Being replaced took time, in which nobody listened, so
+    /// a daemon that gave a sign has a whole interval for the next one.
+    pub(super) fn resume(&mut self, (signed, proven): (bool, bool), now: Moment) {
+        self.daemon(Some(now));
+        (self.sign, self.proven) = (signed.then_some(now), proven);
+    }
+
     /// When the daemon counts as hung.
     pub(super) fn hung_at(&self) -> Option<Moment> {
         let interval = self.watchdog?;
@@ -175,5 +188,26 @@ mod tests {
         assert_eq!(heard(&mut service), 0, "it never proved itself");
         assert_eq!(service.variable().as_deref(), Some("4000"));
         assert_eq!(Service::default().variable(), None);
+    }
+
+    #[test]
+    fn the_next_build_knows_whether_the_daemon_gave_a_sign_of_life() {
+        let fresh = || Service {
+            watchdog: Some(Millis(4_000)),
+            ..Service::default()
+        };
+        let now = Moment(0);
+        let (mut old, mut new) = (fresh(), fresh());
+        old.daemon(Some(now));
+        new.resume(old.known(), now);
+        assert_eq!(new.hung_at(), Some(now.after(Millis(120_000))), "no sign of life yet");
+        old.say("WATCHDOG=1", now);
+        let later = now.after(Millis(2_900));
+        new.resume(old.known(), later);
+        assert_eq!(new.hung_at(), Some(later.after(Millis(3_000))));
+        assert_eq!(new.known(), (true, true));
+        old.hung();
+        new.resume(old.known(), later);
+        assert_eq!(new.known(), (false, false));
     }
 }

@@ -344,10 +344,12 @@ impl Keeper<'_> {
     pub(super) fn save(&self) -> Saved {
         let (nofile, oom_score_adj) = self.state.launcher.inherited();
         let raw = |fd: &dyn AsRawFd| fd.as_raw_fd();
+        let (signed, proven) = self.state.service.known();
         let daemon = self.daemon.as_ref().map(|daemon| SavedDaemon {
             pid: self.daemon_pid(),
             pidfd: daemon.process.as_ref().map(|process| raw(&process.pidfd)),
             started: daemon.started,
+            signed,
         });
         let upgrade = self.upgrade.as_ref().map(|upgrade| SavedUpgrade {
             order: upgrade.order.clone(),
@@ -365,6 +367,7 @@ impl Keeper<'_> {
             oom_score_adj,
             failures: self.restart.failures(),
             upgrade,
+            proven,
             ..self.state.save()
         }
     }

@@ -22,6 +22,7 @@ use rustix::fs::{rename, unlink};
 
 use crate::logs::moment;
 use crate::logs::rotate::{HOLES, Shelf, rotated, temporary};
+use crate::logs::times::packed;
 use crate::model::duration::Millis;
 use crate::os::background::lower_priority;
 
@@ -144,7 +145,7 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
     let meta = original.metadata()?;
     let target = temporary(path);
     // The priority of a thread cannot be raised again, so this one ends with the file.
-    thread::scope(|scope| {
+    let file = thread::scope(|scope| {
         thread::Builder::new()
             .name("logs-gzip-one".into())
             .spawn_scoped(scope, || {
@@ -163,6 +164,9 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
     });
     match number {
         Some(number) => {
+            if let Some(folder) = shelf.times.get() {
+                packed(folder, (meta.dev(), meta.ino()), &file);
+            }
             rename(&target, rotated(path, number, true))?;
             moment::pass();
             unlink(rotated(path, number, false))?;
@@ -173,7 +177,7 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
 }
 
 /// The copy has the times, mode and owner of the original: the time of its last line is that of the file.
-fn write_copy(original: &File, meta: &Metadata, target: &Path) -> io::Result<()> {
+fn write_copy(original: &File, meta: &Metadata, target: &Path) -> io::Result<File> {
     let file = File::options()
         .write(true)
         .create(true)
@@ -190,7 +194,8 @@ fn write_copy(original: &File, meta: &Metadata, target: &Path) -> io::Result<()>
     }
     file.set_permissions(Permissions::from_mode(meta.mode() & 0o777))?;
     file.set_modified(meta.modified()?)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::supervise::cx::Cx;
 use crate::supervise::input::{Command, Input, Ticket};
 use crate::supervise::output::{Change, Output};
 use crate::supervise::plan::{Plan, Step};
+use crate::supervise::policy::lost_order::Inheritance;
 use crate::supervise::rollout::Failure;
 
 /// What waits to become durable.
@@ -72,6 +73,13 @@ impl Core {
         }
         self.next_app = self.next_app.max(app.id.0 + 1);
         self.apps.insert(app.id, app);
+    }
+
+    /// There was a daemon before, which may have died: what it ordered last may not be in its records. Called when all
+    /// of them are in, before anything is said about their runs.
+    pub fn inherit(&mut self, now: Moment) {
+        let first_own = RunId(self.cx.peek_run());
+        self.cx.inheritance = Some(Inheritance { first_own, since: now });
     }
 
     /// Begins or continues: starts what should run and does not.

@@ -8,6 +8,7 @@ use crate::model::time::Moment;
 use crate::supervise::app::App;
 use crate::supervise::goal::Tickets;
 use crate::supervise::output::{EventDraft, Output};
+use crate::supervise::policy::lost_order::Inheritance;
 
 /// Shared while one input is handled.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Cx {
     pub tickets: Tickets,
     /// Rollouts that wait for their spec to be written.
     pub finished_rollouts: VecDeque<AppId>,
+    /// What there is of a daemon before this one.
+    pub inheritance: Option<Inheritance>,
     next_run: u64,
 }
 
@@ -32,6 +35,7 @@ impl Cx {
             out: VecDeque::new(),
             tickets: Tickets::default(),
             finished_rollouts: VecDeque::new(),
+            inheritance: None,
             next_run: first_run,
         }
     }

@@ -1,31 +1,12 @@
-//! A log that is to begin anew: somebody has renamed it, or it was emptied. A line that is not complete stays whole.
+//! A log that somebody else has renamed: what follows goes into the file that has the name now.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
-use crate::logs::file::{Context, LogFile, Tail, flush};
+use crate::logs::file::{Context, LogFile, Tail};
 use crate::logs::moment;
 
 impl LogFile {
-    /// Empties the file and removes its rotated files. The beginning of a line that is still being written stays.
-    pub fn flush(&mut self, ctx: &Context) {
-        self.look();
-        let (tail, partial) = (self.tail, self.partial_line());
-        flush(&self.path, ctx.compressor.shelf());
-        // Renamed meanwhile, it is not what was emptied.
-        let emptied = |file: &File| file.metadata().is_ok_and(|meta| meta.len() == 0);
-        if !self.regular || !self.file.as_ref().is_some_and(emptied) {
-            return;
-        }
-        self.offset = 0;
-        self.tail = Tail::Start;
-        if let Some(partial) = partial.filter(|_| matches!(tail, Tail::Open(_)))
-            && self.write(&partial).is_ok()
-        {
-            self.tail = tail;
-        }
-    }
-
     /// Writes nothing more to the file that was renamed. The next byte opens what then has the name; the beginning of a
     /// line that is not complete is moved there at once.
     pub fn reopen(&mut self, ctx: &mut Context) {
@@ -36,9 +17,9 @@ impl LogFile {
             return;
         }
         let (tail, end) = (self.tail, self.offset);
-        let partial = self.partial_line();
+        let partial = self.unfinished_line();
         let Some(old) = self.file.take() else { return };
-        if let Some(partial) = partial {
+        if !partial.is_empty() {
             self.carry(ctx, &old, tail, end, &partial);
         }
     }

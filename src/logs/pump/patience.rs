@@ -15,7 +15,6 @@ use memchr::memrchr;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::logs::file::{Context, Writer};
-use crate::logs::frame::Framing;
 use crate::logs::outage::{PATIENCE, RETRY};
 use crate::logs::pump::stream::{Scratch, Stream};
 use crate::logs::pump::worker::{DRAIN, Worker};
@@ -34,7 +33,7 @@ impl Stream {
     }
 
     /// Keeps what was not taken.
-    pub(super) fn hold_back(&mut self, ctx: &Context, data: &[u8], taken: usize) {
+    pub(super) fn keep_waiting(&mut self, ctx: &Context, data: &[u8], taken: usize) {
         match data.get(taken..).filter(|rest| !rest.is_empty()) {
             Some(rest) => {
                 self.held.extend_from_slice(rest);
@@ -58,7 +57,7 @@ impl Stream {
     /// Tries again what is held; true if nothing waits any more.
     fn try_again(&mut self, ctx: &mut Context, scratch: &mut Scratch) -> bool {
         self.begin_held(ctx);
-        let whole = !(self.adopted && matches!(*self.framing, Framing::Raw));
+        let whole = self.begins();
         let held = std::mem::take(&mut self.held);
         // A line that is not complete stays where the others have theirs.
         let end = if self.frames() {
@@ -68,7 +67,7 @@ impl Stream {
         };
         let (lines, partial) = held.split_at(end);
         let taken = self.emit(ctx, scratch, lines, lines.len(), whole);
-        self.hold_back(ctx, lines, taken);
+        self.keep_waiting(ctx, lines, taken);
         self.held.extend_from_slice(partial);
         self.park(ctx);
         self.refused.is_none()
@@ -131,7 +130,7 @@ impl Worker {
             self.remove(id);
             if !known {
                 // Reading has made it known again.
-                self.runs.remove(&run);
+                self.forget(run);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod lost_order;
 pub mod replacement;
 pub mod restart;
 pub mod stability;

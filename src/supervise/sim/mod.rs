@@ -8,6 +8,7 @@ mod canary;
 mod check;
 mod disturbances;
 mod law;
+mod lost_orders;
 mod on_demand;
 mod perform;
 mod programs;

@@ -31,20 +31,26 @@ impl World {
         self.shadow = Some(shadow);
     }
 
+    /// The records of all apps as they are now.
+    pub(super) fn records(&self) -> BTreeMap<AppId, String> {
+        let apps = self.core.apps.iter();
+        apps.map(|(id, app)| (*id, app.export().unwrap())).collect()
+    }
+
     /// The daemon dies, at once, and the next one takes over.
     pub(super) fn daemon_dies(&mut self) {
+        let records = self.records();
+        self.daemon_dies_with(&records);
+    }
+
+    /// The same, when these are the records that were written last.
+    pub(super) fn daemon_dies_with(&mut self, records: &BTreeMap<AppId, String>) {
         self.trace.push(format!("{:>12} == the daemon dies", self.now.0 / 1000));
         self.restarts += 1;
         let landed = self.rng.one_in(2);
         if let Some(changes) = self.committing.take().filter(|_| landed) {
             write(&mut self.disk, changes);
         }
-        let records: BTreeMap<AppId, String> = self
-            .core
-            .apps
-            .iter()
-            .map(|(id, app)| (*id, app.export().unwrap()))
-            .collect();
         // What only the daemon would have said is lost; what the keeper knows is not. Half of the spawns that
         // are under way never reached it.
         let mut kept = BTreeMap::new();
@@ -103,6 +109,7 @@ impl World {
             app.set_wanted(row.desired, row.wanted, row.held.iter().copied());
             self.core.insert(app);
         }
+        self.core.inherit(self.now);
         self.core.resume(self.now);
         self.resuming = true;
         self.died = true;
