@@ -35,5 +35,7 @@ pub mod sink;
 pub mod stamp;
 pub mod stderr;
 pub mod tail;
+pub mod times;
 mod tokens;
 pub mod watch;
+pub mod words;
