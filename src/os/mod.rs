@@ -8,6 +8,7 @@
     reason = "the one place for system calls without a safe wrapper; each use argues its safety"
 )]
 
+pub mod background;
 pub mod clock;
 pub mod connections;
 pub mod console;
@@ -27,6 +28,7 @@ pub mod marked;
 pub mod memory;
 pub mod notify;
 pub mod pidfd;
+pub mod plain;
 pub mod poll;
 pub mod procfs;
 pub mod queue;

@@ -249,6 +249,20 @@ impl Journal {
         }
     }
 
+    /// Bytes that were read past the spool are put into it, for a stream whose pipe must not be spliced. `held` as in
+    /// [`Self::fill`]. A kill between the reading and this loses them.
+    pub fn take(&mut self, now: Moment, key: StreamKey, (held, parked): (&[u8], u64), data: &[u8]) {
+        if data.is_empty() || !self.begin(now, key, held, parked) {
+            return;
+        }
+        moment::write(&self.spool, data, self.end);
+        if self.spool.write_all_at(data, self.end).is_err() {
+            self.rest(now);
+            return;
+        }
+        self.end += data.len() as u64;
+    }
+
     /// Ends the turn: what follows is read past the spool.
     fn rest(&mut self, now: Moment) -> Filled {
         self.retry = now.after(RETRY);

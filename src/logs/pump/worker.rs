@@ -1,7 +1,7 @@
 //! The pump's thread: waits, reads, writes, carries out commands.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -22,9 +22,14 @@ use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
 use crate::logs::frame::{Framing, Stampers};
 use crate::logs::journal::{Filled, Journal};
 use crate::logs::pump::Command;
+use crate::logs::pump::drops::Drops;
+use crate::logs::pump::drops::gate::{Turn, read};
 use crate::logs::pump::nap::Nap;
+use crate::logs::pump::patience::PINCH;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
+use crate::logs::tidy::Tidy;
+use crate::logs::times::Book;
 use crate::logs::watch::Watch;
 use crate::logs::words::{self, LastWords};
 use crate::model::logspec;
@@ -39,16 +44,18 @@ pub(super) const OUTLETS: Writer = Writer::MAX - 1;
 const BUFFER: usize = 256 << 10;
 /// Bytes read at once for a standard stream: what is lost at most if this process is killed while it is stalled.
 const CONSOLE: usize = 64 << 10;
+/// Writing here is the same as writing nothing, and needs no journal.
+const NULL: &str = "/dev/null";
 /// Bytes a stream may move before the others get their turn.
-const BUDGET: usize = 1 << 20;
+pub(super) const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
-const DRAIN: usize = 2 << 20;
+pub(super) const DRAIN: usize = 2 << 20;
 /// A read of fewer bytes has emptied the pipe, most likely.
 const SHORT: usize = 4096;
 
 /// What is kept of a run.
 #[derive(Default)]
-struct Run {
+pub(super) struct Run {
     /// Its attached streams, by [`logspec::Stream`].
     streams: [Option<Writer>; 2],
     last: Option<Box<LastWords>>,
@@ -58,17 +65,22 @@ struct Run {
 
 pub(super) struct Worker {
     pub(super) epoll: Epoll,
-    wake: Arc<EventFd>,
+    pub(super) wake: Arc<EventFd>,
     queue: Receiver<Command>,
     clock: fn() -> WallTime,
     pub(super) ctx: Context,
     pub(super) streams: HashMap<Writer, Stream>,
     files: HashMap<Rc<Path>, SharedFile>,
-    runs: HashMap<RunId, Run>,
+    pub(super) runs: HashMap<RunId, Run>,
     next: Writer,
-    buffer: Box<[u8]>,
-    scratch: Scratch,
+    pub(super) buffer: Box<[u8]>,
+    pub(super) scratch: Scratch,
     nap: Nap,
+    /// While a stream rather loses lines than waits.
+    pub(super) drops: Option<Drops>,
+    /// Streams that wait for room on a full disk, and when they are tried again.
+    pub(super) refused: BTreeSet<Writer>,
+    pub(super) try_at: Moment,
     /// Something large was moved in this round.
     busy: bool,
 }
@@ -95,9 +107,11 @@ impl Worker {
             notify,
             stampers: Stampers::default(),
             compressor: Compressor::default(),
+            tidy: Tidy::default(),
             counters,
             outlets: [None, None],
             journal,
+            times: Book::default(),
         };
         Self {
             epoll,
@@ -112,6 +126,9 @@ impl Worker {
             buffer: vec![0; BUFFER].into_boxed_slice(),
             scratch: Scratch::default(),
             nap: Nap::default(),
+            refused: BTreeSet::new(),
+            try_at: Moment(0),
+            drops: None,
             busy: false,
         }
     }
@@ -127,23 +144,36 @@ impl Worker {
             };
             self.tick();
             let began = self.ctx.now;
+            if let Some(drops) = &self.drops {
+                drops.begin(began);
+            }
             let mut woken = false;
             for event in events.iter().take(count) {
                 match event.data() {
                     WAKE => woken = true,
                     OUTLETS => self.outlet_ready(0),
                     event if event == OUTLETS - 1 => self.outlet_ready(1),
-                    id => self.serve(id, BUDGET, false),
+                    id => {
+                        self.serve(id, BUDGET, false);
+                    }
                 }
             }
             if woken {
                 let _reset = self.wake.read();
                 if !self.commands() {
-                    return self.finish();
+                    self.finish();
+                    return self.ctx.times.save();
                 }
             }
+            self.bridge();
             self.retry();
+            self.try_refused();
+            self.tidy_up();
+            self.ctx.times.tick(self.ctx.now);
             self.wait_for_readers();
+            if let Some(drops) = &self.drops {
+                drops.rest();
+            }
             self.rest(began);
         }
     }
@@ -160,21 +190,45 @@ impl Worker {
         let _ended = poll(&mut wake, PollTimeout::try_from(nap.0).unwrap_or(PollTimeout::ZERO));
     }
 
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.ctx.wall = (self.clock)();
         self.ctx.now = monotonic();
     }
 
-    /// Never, unless a file is failing.
+    /// Never, unless a file is failing, a stream waits for room, times wait to be written down or rotated files are
+    /// to be looked at.
     fn timeout(&self) -> EpollTimeout {
-        if self.ctx.counters.outages.load(Ordering::Relaxed) == 0 {
-            return EpollTimeout::NONE;
-        }
-        let next = self.files.values().filter_map(|file| file.borrow().retry_at()).min();
-        next.map_or(EpollTimeout::NONE, |at| {
-            let wait = at.since(self.ctx.now).0 + 1;
-            EpollTimeout::from(u16::try_from(wait).unwrap_or(u16::MAX))
+        let failing = self.ctx.counters.outages.load(Ordering::Relaxed) > 0;
+        let files = self.files.values().filter(|_| failing);
+        let next = files.filter_map(|file| file.borrow().retry_at());
+        let next = next.chain(self.ctx.times.due()).min().map(|at| at.since(self.ctx.now));
+        let tidy = self.ctx.tidy.wait(self.ctx.now, self.ctx.wall);
+        let next = [next, tidy, self.waiting()].into_iter().flatten().min();
+        next.map_or(EpollTimeout::NONE, |wait| {
+            EpollTimeout::try_from(wait.0 + 1).unwrap_or(EpollTimeout::MAX)
         })
+    }
+
+    /// Keeps rotated files within their bounds.
+    fn tidy_up(&mut self) {
+        let ctx = &mut self.ctx;
+        let (told, removed) = ctx.tidy.go(ctx.now, ctx.wall, ctx.compressor.shelf(), &self.wake);
+        if let Some(removal) = told {
+            (ctx.notify)(Notice::Removed(removal));
+        }
+        if removed {
+            self.hurry();
+        }
+    }
+
+    /// There may be room again.
+    fn hurry(&mut self) {
+        for file in self.files.values() {
+            file.borrow_mut().hurry();
+        }
+        self.retry();
+        self.try_at = self.ctx.now;
+        self.try_refused();
     }
 
     fn retry(&mut self) {
@@ -191,15 +245,15 @@ impl Worker {
         });
     }
 
-    /// Moves at most `budget` bytes. `all`: until the pipe is seen empty.
-    fn serve(&mut self, id: Writer, budget: usize, all: bool) {
+    /// Moves at most `budget` bytes. `all`: until the pipe is seen empty. True if it was.
+    pub(super) fn serve(&mut self, id: Writer, budget: usize, all: bool) -> bool {
         let mut left = budget;
-        let mut after = After::Waits;
+        let mut after = None;
         while left > 0 {
             match self.step(id, left, all) {
                 Ok(count) => left = left.saturating_sub(count),
                 Err(end) => {
-                    after = end;
+                    after = Some(end);
                     break;
                 }
             }
@@ -207,13 +261,18 @@ impl Worker {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.park(&mut self.ctx);
         }
-        if after == After::Ended {
+        self.wait_for_room(id);
+        if after == Some(After::Ended) {
             self.remove(id);
         }
+        after.is_some()
     }
 
     fn step(&mut self, id: Writer, left: usize, all: bool) -> Result<usize, After> {
         let stream = self.streams.get_mut(&id).ok_or(After::Waits)?;
+        if !all && stream.refused.is_some() {
+            return Err(After::Waits);
+        }
         if !all && stream.must_wait(&self.ctx) {
             // Its end would be an event without end while nobody reads it.
             let _known = self.epoll.delete(&stream.pipe);
@@ -241,27 +300,43 @@ impl Worker {
             } else {
                 self.buffer.len()
             };
+            let most = if self.refused.is_empty() { most } else { most.min(PINCH) };
             let size = left.min(most);
             let buffer = self.buffer.get_mut(..size).unwrap_or_default();
-            let filled = match &mut self.ctx.journal {
-                Some(journal) if stream.writes() => {
+            let filled = match (stream.gate.clone(), &mut self.ctx.journal) {
+                (Some(gate), _) => match gate.turn(buffer, all) {
+                    Turn::Wait => Filled::Empty,
+                    Turn::Read(lock) => {
+                        let filled = read(&stream.pipe, buffer);
+                        drop(lock);
+                        stream.note_read(&mut self.ctx, filled, buffer);
+                        filled
+                    }
+                    Turn::Bridge(gap) => {
+                        if is_err {
+                            let last = run.last.get_or_insert_default();
+                            last.push(&gap.head);
+                            last.push(&gap.tail);
+                        }
+                        stream.bridge(&mut self.ctx, &mut self.scratch, gap);
+                        Filled::Moved(0)
+                    }
+                },
+                (None, Some(journal)) if stream.writes() => {
                     let held = (&stream.held[..], stream.parked);
                     journal.fill(self.ctx.now, stream.key, held, &stream.pipe, buffer)
                 }
-                Some(_) | None => Filled::Cannot,
+                (None, _) => Filled::Cannot,
+            };
+            let filled = match filled {
+                Filled::Cannot => read(&stream.pipe, buffer),
+                Filled::Moved(_) | Filled::Empty | Filled::End => filled,
             };
             let count = match filled {
                 Filled::Moved(0) => return Ok(0),
                 Filled::Moved(count) => count,
                 Filled::Empty => return Err(After::Waits),
-                Filled::End => return Err(After::Ended),
-                Filled::Cannot => match nix::unistd::read(&stream.pipe, buffer) {
-                    Ok(0) => return Err(After::Ended),
-                    Ok(count) => count,
-                    Err(Errno::EAGAIN) => return Err(After::Waits),
-                    Err(Errno::EINTR) => return Ok(0),
-                    Err(_) => return Err(After::Ended),
-                },
+                Filled::End | Filled::Cannot => return Err(After::Ended),
             };
             let data = self.buffer.get(..count).unwrap_or_default();
             self.ctx.wall = (self.clock)();
@@ -332,7 +407,8 @@ impl Worker {
                 self.forget(run);
             }
             Command::Flush(paths) => self.flush(&paths),
-            Command::Reopen => self.files.values().for_each(|file| file.borrow_mut().close()),
+            Command::Know(app, logs) => self.ctx.tidy.know(app, logs, self.ctx.now),
+            Command::Reopen(paths) => self.reopen(paths.as_deref()),
             Command::WatchLine(run, pattern) => {
                 self.runs.entry(run).or_default().watch = Some(Box::new(Watch::new(*pattern)));
             }
@@ -343,6 +419,11 @@ impl Worker {
                 if let Some(outlet) = &mut self.ctx.outlets[outlet_of(logspec::Stream::Err)] {
                     outlet.push(b"", &lines);
                 }
+            }
+            Command::Times(folder) => {
+                let _set = self.ctx.compressor.shelf().times.set(folder.as_path().into());
+                // Without it times are missing, and nothing else.
+                let _begun = self.ctx.times.begin(self.ctx.now, folder);
             }
             Command::ForgetUnclaimed => {
                 if let Some(journal) = &mut self.ctx.journal {
@@ -356,6 +437,7 @@ impl Worker {
     fn attach(&mut self, key: StreamKey, pipe: OwnedFd, sink: &Sink) -> io::Result<()> {
         let flags = OFlag::from_bits_retain(fcntl(&pipe, FcntlArg::F_GETFL)?);
         fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        let gate = self.gate(&pipe, sink)?;
         let framing = Rc::new(Framing::new(
             &sink.format,
             sink.zone.as_deref(),
@@ -370,8 +452,8 @@ impl Worker {
         let (file, log_file) = if sink.disabled {
             (None, None)
         } else {
-            let file = self.file(&sink.path, sink, &framing);
-            (Some(file), second.map(|path| self.file(path, sink, &framing)))
+            let mut open = |path: &Path| (path != Path::new(NULL)).then(|| self.file(path, sink, &framing));
+            (open(&sink.path), second.and_then(|path| open(path)))
         };
         let console = ConsoleEnd::new(key, sink, &mut self.ctx);
         let run = self.runs.entry(key.run).or_default();
@@ -391,8 +473,13 @@ impl Worker {
                 adopted: sink.adopted,
                 held: Vec::new(),
                 parked: 0,
+                refused: None,
+                patient: sink.overflow == logspec::Overflow::Block,
+                finishing: false,
                 streak: 0,
                 large_pipe: false,
+                gate,
+                exited: false,
             },
         );
         self.ctx.counters.streams.fetch_add(1, Ordering::Relaxed);
@@ -425,10 +512,16 @@ impl Worker {
             last.push_again(&data);
         }
         stream.write_claimed(&mut self.ctx, &mut self.scratch, &data);
+        self.wait_for_room(id);
     }
 
     fn file(&mut self, path: &Path, sink: &Sink, framing: &Rc<Framing>) -> SharedFile {
         if let Some(file) = self.files.get(path) {
+            for stream in self.streams.values_mut() {
+                if stream.file.as_ref().is_some_and(|other| Rc::ptr_eq(other, file)) {
+                    stream.hold_back(&mut self.ctx, &mut self.scratch);
+                }
+            }
             let mut known = file.borrow_mut();
             known.configure(&sink.rotate, framing, &sink.origin);
             known.count_in(sink.zone.as_deref());
@@ -463,10 +556,16 @@ impl Worker {
 
     fn drain(&mut self, run: RunId) {
         for id in self.ids(run) {
-            self.serve(id, DRAIN, true);
             if let Some(stream) = self.streams.get_mut(&id) {
+                stream.exited = true;
+            }
+            // What is left when so much was read was written after the exit: its line goes on.
+            if self.serve(id, DRAIN, true)
+                && let Some(stream) = self.streams.get_mut(&id)
+            {
                 stream.finish_line(&mut self.ctx, &mut self.scratch);
             }
+            self.wait_for_room(id);
         }
     }
 
@@ -476,11 +575,19 @@ impl Worker {
     }
 
     /// Ends a stream. The keeper has the same pipe open, so closing alone would not end its events.
-    fn remove(&mut self, id: Writer) {
+    pub(super) fn remove(&mut self, id: Writer) {
+        if let Some(mut stream) = self.streams.remove(&id) {
+            self.leave_gate(&mut stream);
+            stream.finish_line(&mut self.ctx, &mut self.scratch);
+            self.streams.insert(id, stream);
+        }
+        if self.lingers(id) {
+            return;
+        }
+        self.refused.remove(&id);
         let Some(mut stream) = self.streams.remove(&id) else {
             return;
         };
-        stream.finish_line(&mut self.ctx, &mut self.scratch);
         let _known = self.epoll.delete(&stream.pipe);
         self.ctx.counters.streams.fetch_sub(1, Ordering::Relaxed);
         let key = stream.key;
@@ -497,13 +604,18 @@ impl Worker {
                 self.files.remove(file.borrow().path());
             }
         }
-        if let Some(run) = self.runs.get_mut(&key.run) {
+        self.forget_stream(key.run, id);
+    }
+
+    /// This stream is not the run's any more.
+    pub(super) fn forget_stream(&mut self, run: RunId, id: Writer) {
+        if let Some(run) = self.runs.get_mut(&run) {
             run.streams
                 .iter_mut()
                 .filter(|other| **other == Some(id))
                 .for_each(|other| *other = None);
         }
-        self.forget_ended(key.run);
+        self.forget_ended(run);
     }
 
     fn forget_ended(&mut self, run: RunId) {
@@ -516,9 +628,17 @@ impl Worker {
         }
     }
 
-    fn forget(&mut self, run: RunId) {
+    pub(super) fn forget(&mut self, run: RunId) {
         if let Some(last) = self.runs.remove(&run).and_then(|run| run.last) {
             last.forget();
+        }
+    }
+
+    fn reopen(&mut self, paths: Option<&[PathBuf]>) {
+        for (path, file) in &self.files {
+            if paths.is_none_or(|paths| paths.iter().any(|wanted| **wanted == **path)) {
+                file.borrow_mut().reopen(&mut self.ctx);
+            }
         }
     }
 
@@ -528,14 +648,23 @@ impl Worker {
         }
         for path in paths {
             match self.files.get(path.as_path()) {
-                Some(file) => file.borrow_mut().flush(&self.ctx),
+                Some(file) => {
+                    let streams = &self.streams;
+                    let lives = |writer: Option<Writer>| match writer {
+                        Some(writer) => streams.contains_key(&writer),
+                        None => streams.values().any(|stream| stream.adopted),
+                    };
+                    file.borrow_mut().flush(&mut self.ctx, lives);
+                }
                 None => flush(path, self.ctx.compressor.shelf()),
             }
         }
+        self.hurry();
     }
 
     /// Without a journal, lines that are held are written as they are.
     fn finish(&mut self) {
+        self.leave_gates();
         if self.ctx.journal.is_some() {
             return;
         }
