@@ -20,6 +20,7 @@
 //! [`journal`]. Lines are held back only in files that several streams share and for JSON records; a private raw
 //! or stamped file gets fragments at once.
 
+pub mod bounds;
 pub mod chain;
 pub mod clock;
 pub mod compress;
@@ -37,6 +38,8 @@ pub mod sink;
 pub mod stamp;
 pub mod stderr;
 pub mod tail;
+pub mod tidy;
+pub mod times;
 mod tokens;
 pub mod watch;
 pub mod words;
