@@ -26,6 +26,7 @@ routes! {
     DESCRIBE = "GET" "/v1/describe" "Everything about the apps meant by `target`.";
     ENV = "GET" "/v1/env" "The environment of the instances meant by `target`; masked unless `reveal=true`.";
     LOG_SOURCES = "GET" "/v1/logs/sources" "The log files of the apps meant by `target`.";
+    LOGS = "GET" "/v1/logs" "Lines of logs, as NDJSON or, if the client accepts `text/event-stream`, as server-sent events.";
     EVENTS = "GET" "/v1/events" "Events as NDJSON: `since` (ms since 1970), `after` (seq), `target`, `kind`, `limit`, `follow=true`.";
     APPLY = "POST" "/v1/apply" "Make these apps known and running.";
     START = "POST" "/v1/start" "Start known apps.";

@@ -112,6 +112,8 @@ pub(crate) fn sources(folder: &Path, app: &App) -> Vec<LogSource> {
             found.push(source(shown, Some(Stream::Err), err));
         }
     }
+    // Nothing is ever there.
+    found.retain(|source| source.path.as_path() != Path::new("/dev/null"));
     found
 }
 

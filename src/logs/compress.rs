@@ -16,10 +16,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use rustix::fs::{rename, unlink};
 
+use crate::logs::chain;
 use crate::logs::moment;
 use crate::logs::rotate::{HOLES, Shelf, rotated, temporary};
 use crate::logs::times::packed;
@@ -184,7 +183,7 @@ fn write_copy(original: &File, meta: &Metadata, target: &Path) -> io::Result<Fil
         .truncate(true)
         .mode(0o600)
         .open(target)?;
-    let mut encoder = GzEncoder::new(file, Compression::fast());
+    let mut encoder = chain::encoder(file, meta);
     io::copy(&mut BufReader::with_capacity(64 << 10, original), &mut encoder)?;
     let file = encoder.finish()?;
     let mine = file.metadata()?;

@@ -8,7 +8,7 @@
 //!  daemon ── Pump (commands, eventfd) ────────► │ files, runs   │              │
 //!  daemon ◄─ Notice (drained, line, lost) ───── └───────────────┘              │
 //!                                               thread "logs-gzip" ◄── paths ──┘  .N → .N.gz
-//!  CLI ── tail::last_lines, tail::Follower ── reads the files; never talks to the pump
+//!  CLI, API ── query::Query, tail::Follower ── read the files; never talk to the pump
 //! ```
 //!
 //! Who owns what: the pump thread alone owns descriptors, files and counters; nothing is locked on the
@@ -21,6 +21,7 @@
 //! or stamped file gets fragments at once.
 
 pub mod bounds;
+pub mod chain;
 pub mod clock;
 pub mod compress;
 pub mod console;
@@ -31,6 +32,7 @@ pub mod level;
 mod moment;
 pub mod outage;
 pub mod pump;
+pub mod query;
 pub mod rotate;
 pub mod sink;
 pub mod stamp;

@@ -44,6 +44,8 @@ pub(super) const OUTLETS: Writer = Writer::MAX - 1;
 const BUFFER: usize = 256 << 10;
 /// Bytes read at once for a standard stream: what is lost at most if this process is killed while it is stalled.
 const CONSOLE: usize = 64 << 10;
+/// Writing here is the same as writing nothing, and needs no journal.
+const NULL: &str = "/dev/null";
 /// Bytes a stream may move before the others get their turn.
 pub(super) const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
@@ -159,7 +161,8 @@ impl Worker {
             if woken {
                 let _reset = self.wake.read();
                 if !self.commands() {
-                    return self.finish();
+                    self.finish();
+                    return self.ctx.times.save();
                 }
             }
             self.bridge();
@@ -449,8 +452,8 @@ impl Worker {
         let (file, log_file) = if sink.disabled {
             (None, None)
         } else {
-            let file = self.file(&sink.path, sink, &framing);
-            (Some(file), second.map(|path| self.file(path, sink, &framing)))
+            let mut open = |path: &Path| (path != Path::new(NULL)).then(|| self.file(path, sink, &framing));
+            (open(&sink.path), second.and_then(|path| open(path)))
         };
         let console = ConsoleEnd::new(key, sink, &mut self.ctx);
         let run = self.runs.entry(key.run).or_default();
@@ -662,7 +665,6 @@ impl Worker {
     /// Without a journal, lines that are held are written as they are.
     fn finish(&mut self) {
         self.leave_gates();
-        self.ctx.times.save();
         if self.ctx.journal.is_some() {
             return;
         }

@@ -3,9 +3,11 @@
 mod bounds;
 mod console;
 mod drops;
+mod follow;
 mod full;
 mod halves;
 mod rotation;
+mod times;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
