@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::api::operation::{ApplyRequest, OperationReply, SendRequest, SignalRequest, TargetRequest};
 use crate::daemon::mail::Mail;
-use crate::daemon::{Answer, Daemon, require, sinks};
+use crate::daemon::{Answer, Daemon, log_files, require, sinks};
 use crate::keeper::protocol::ToKeeper;
 use crate::model::env::EnvMap;
 use crate::model::names::RunId;
@@ -70,6 +70,18 @@ pub(crate) async fn apply(mail: &Mail, request: ApplyRequest) -> Reply {
             )));
         }
     }
+    let known = mail
+        .ask(|daemon| {
+            daemon
+                .core
+                .apps
+                .values()
+                .map(|app| Arc::clone(app.spec()))
+                .collect::<Vec<_>>()
+        })
+        .await
+        .ok_or_else(leaving)?;
+    log_files::refuse_shared(&apps, &known)?;
     let update_env = request.update_env;
     let asked = apps.clone();
     let prepared = mail

@@ -27,7 +27,7 @@ pub(crate) fn path(folder: &Path, app: &App, logs: &LogSpec, slot: Slot, stream:
     }
 }
 
-fn numbered(file: &OsText, merge: bool, slot: Slot) -> PathBuf {
+pub(crate) fn numbered(file: &OsText, merge: bool, slot: Slot) -> PathBuf {
     let path = file.as_path();
     if merge || slot == 0 || path.starts_with("/dev") {
         return path.to_owned();
