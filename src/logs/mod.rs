@@ -35,5 +35,6 @@ pub mod sink;
 pub mod stamp;
 pub mod stderr;
 pub mod tail;
+pub mod target;
 mod tokens;
 pub mod watch;

@@ -29,6 +29,7 @@ mod killing;
 mod listen;
 mod log_formats;
 mod log_kills;
+mod log_targets;
 mod logs;
 mod memory;
 mod notify;

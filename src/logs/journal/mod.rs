@@ -149,6 +149,12 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Makes what the killed process had not written the held bytes of its stream.
     fn recover(&mut self, found: &Record) -> io::Result<()> {
         let written = !found.intents.is_empty() && !found.intents.iter().any(interrupted);

@@ -11,6 +11,7 @@ use crate::logs::console::Outlet;
 use crate::logs::file::{Context, LogFile, Spliced, Writer};
 use crate::logs::frame::Framing;
 use crate::logs::sink::{Sink, StreamKey};
+use crate::logs::target::{self, Ends};
 use crate::model::logspec::{self, LogFormat, Overflow};
 
 /// A partial line is held up to this size, then written in pieces.
@@ -90,6 +91,8 @@ pub(super) struct Stream {
     pub(super) file: Option<SharedFile>,
     pub(super) log_file: Option<SharedFile>,
     pub(super) console: Option<ConsoleEnd>,
+    /// Targets that are no files.
+    pub(super) ends: Option<Box<Ends>>,
     pub(super) shared: bool,
     pub(super) adopted: bool,
     /// The beginning of an unfinished line; only when lines are framed.
@@ -109,6 +112,7 @@ impl Stream {
         self.shared
             || self.log_file.is_some()
             || self.console.is_some()
+            || self.ends.is_some()
             || self.framing.needs_whole_lines()
             || !self.held.is_empty()
             || self.file.as_ref().is_some_and(others)
@@ -159,7 +163,7 @@ impl Stream {
 
     /// Whether what is read goes anywhere.
     pub(super) const fn writes(&self) -> bool {
-        self.file.is_some() || self.log_file.is_some()
+        self.file.is_some() || self.log_file.is_some() || self.ends.is_some()
     }
 
     /// Writes what a former process had read and not written.
@@ -217,8 +221,9 @@ impl Stream {
     fn emit(&self, ctx: &mut Context, scratch: &mut Scratch, data: &[u8], input: usize, whole: bool) {
         let mut rest = if self.writes() { data } else { &[] };
         let mut input = input;
+        let size = if self.ends.is_some() { target::BLOCK } else { BLOCK };
         while !rest.is_empty() {
-            let count = self.emit_block(ctx, scratch, block(rest), input, whole);
+            let count = self.emit_block(ctx, scratch, block(rest, size), input, whole);
             rest = rest.get(count..).unwrap_or_default();
             input = input.saturating_sub(count);
         }
@@ -263,13 +268,17 @@ impl Stream {
                 count = count.min(lines(data, memchr_iter(b'\n', head).count()));
             }
         }
+        if let (Some(ends), Some(lines)) = (&self.ends, data.get(..count)) {
+            // Before the files: what a kill interrupts is done again, so that a line is sent twice rather than never.
+            ends.send(ctx, lines);
+        }
         // Each line of the input is one of the file, in every format.
         let ends = match data.get(..count) {
             Some(head) if count < data.len() => memchr_iter(b'\n', head).count(),
             Some(_) | None => 0,
         };
         let mut intents = Vec::new();
-        let mut known = true;
+        let mut known = self.file.is_some() || self.log_file.is_some();
         let parts = files.into_iter().zip(scratch.iter()).filter_map(|(file, encoded)| {
             let encoded = if raw { data } else { encoded.as_slice() };
             let size = if count == data.len() {
@@ -302,9 +311,9 @@ impl Stream {
     }
 }
 
-/// What is written at once: lines of together not much more than [`BLOCK`], or one longer line.
-fn block(data: &[u8]) -> &[u8] {
-    let Some(head) = data.get(..BLOCK) else { return data };
+/// What is written at once: lines of together not much more than `size`, or one longer line.
+fn block(data: &[u8], size: usize) -> &[u8] {
+    let Some(head) = data.get(..size) else { return data };
     let end = memrchr(b'\n', head).or_else(|| memchr(b'\n', data));
     end.and_then(|at| data.get(..=at)).unwrap_or(data)
 }

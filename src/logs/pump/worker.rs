@@ -26,6 +26,7 @@ use crate::logs::pump::nap::Nap;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
 use crate::logs::stderr::LastLines;
+use crate::logs::target::{Ends, Remote, Remotes};
 use crate::logs::watch::Watch;
 use crate::model::logspec;
 use crate::model::names::RunId;
@@ -35,6 +36,8 @@ use crate::model::time::{Moment, WallTime};
 pub(super) const WAKE: Writer = Writer::MAX;
 /// The event of a standard stream: this minus 0 for standard output, minus 1 for standard error.
 pub(super) const OUTLETS: Writer = Writer::MAX - 1;
+/// The events of targets: this plus 1, plus their number. The standard streams' are above them.
+pub(super) const REMOTES: Writer = Writer::MAX - 5;
 /// The one read buffer.
 const BUFFER: usize = 256 << 10;
 /// Bytes read at once for a standard stream: what is lost at most if this process is killed while it is stalled.
@@ -99,6 +102,7 @@ impl Worker {
             compressor: Compressor::default(),
             counters,
             outlets: [None, None],
+            remotes: Remotes::default(),
             journal,
         };
         Self {
@@ -135,6 +139,7 @@ impl Worker {
                     WAKE => woken = true,
                     OUTLETS => self.outlet_ready(0),
                     event if event == OUTLETS - 1 => self.outlet_ready(1),
+                    event if event > REMOTES => self.remote_ready(),
                     id => self.serve(id, BUDGET, false),
                 }
             }
@@ -146,6 +151,7 @@ impl Worker {
             }
             self.retry();
             self.wait_for_readers();
+            self.wait_for_remotes();
             self.rest(began);
         }
     }
@@ -167,13 +173,14 @@ impl Worker {
         self.ctx.now = monotonic();
     }
 
-    /// Never, unless a file is failing.
+    /// Never, unless a file or another target is failing.
     fn timeout(&self) -> EpollTimeout {
-        if self.ctx.counters.outages.load(Ordering::Relaxed) == 0 {
+        let remote = self.ctx.remotes.iter().filter_map(Remote::retry_at).min();
+        if self.ctx.counters.outages.load(Ordering::Relaxed) == 0 && remote.is_none() {
             return EpollTimeout::NONE;
         }
-        let next = self.files.values().filter_map(|file| file.borrow().retry_at()).min();
-        next.map_or(EpollTimeout::NONE, |at| {
+        let files = self.files.values().filter_map(|file| file.borrow().retry_at());
+        files.chain(remote).min().map_or(EpollTimeout::NONE, |at| {
             let wait = at.since(self.ctx.now).0 + 1;
             EpollTimeout::from(u16::try_from(wait).unwrap_or(u16::MAX))
         })
@@ -338,6 +345,7 @@ impl Worker {
             Command::Tail(run, reply) => reply(self.last_lines(run)),
             Command::Sync(done) => done(),
             Command::Console(stream, console) => self.open_outlet(outlet_of(stream), console),
+            Command::Targets(sockets) => self.open_remotes(sockets),
             Command::Say(lines) => {
                 if let Some(outlet) = &mut self.ctx.outlets[outlet_of(logspec::Stream::Err)] {
                     outlet.push(b"", &lines);
@@ -372,6 +380,7 @@ impl Worker {
             (open(&sink.path), second.and_then(|path| open(path)))
         };
         let console = ConsoleEnd::new(key, sink, &mut self.ctx);
+        let ends = Ends::new(sink, key.stream, &mut self.ctx.remotes);
         let run = self.runs.entry(key.run).or_default();
         let old = run.streams[usize::from(key.stream == logspec::Stream::Err)].replace(id);
         run.drained = false;
@@ -385,6 +394,7 @@ impl Worker {
                 file,
                 log_file,
                 console,
+                ends,
                 shared: sink.shared || (sink.log_file.is_some() && second.is_none()),
                 adopted: sink.adopted,
                 held: Vec::new(),

@@ -1,6 +1,7 @@
 //! Shows log lines. Reads the files themselves, so that reading costs the daemon and the apps nothing.
 
 mod arrivals;
+mod elsewhere;
 mod line;
 
 use clap::Args;
@@ -55,14 +56,15 @@ pub struct LogsArgs {
 pub(crate) fn run(args: &LogsArgs, context: &mut Context) -> Result<(), Failure> {
     let began = clock::wall();
     let query = targets::query(&targets::resolve(&args.targets)?);
-    let LogSources { sources, .. } = Daemon::to_be_asked()?.get(routes::LOG_SOURCES, &query)?;
+    let LogSources { sources, elsewhere, .. } = Daemon::to_be_asked()?.get(routes::LOG_SOURCES, &query)?;
+    elsewhere::tell(&elsewhere, context);
     let mut shown = Shown {
         printer: Printer::new(&[], args.raw, context.json),
         sources: Vec::new(),
     };
     shown.add(chosen(sources, args));
     let follows = args.follow || (context.ui.is_tty() && !args.nostream);
-    if shown.sources.is_empty() {
+    if shown.sources.is_empty() && elsewhere.is_empty() {
         nothing(args, follows, context);
     }
     let mut tail = follow::tail(&shown.sources, args.lines, follows)?;

@@ -2,6 +2,7 @@
 
 mod console;
 mod full;
+mod remote;
 mod rotation;
 
 use std::fs::{self, File};
@@ -21,6 +22,7 @@ use crate::logs::pump::stream::Stream as PumpStream;
 use crate::logs::rotate::existing;
 use crate::logs::sink::{Notice, Origin, Sink, StreamKey};
 use crate::logs::tail::{Follower, From};
+use crate::logs::target::Wanted;
 use crate::model::duration::Millis;
 use crate::model::logspec::{LogFormat, Overflow, Rotation, Stream};
 use crate::model::names::RunId;
@@ -68,6 +70,7 @@ impl Bench {
             rotate: Rotation::default(),
             overflow: Overflow::Block,
             disabled: false,
+            targets: Wanted::default(),
             private_folder: true,
             console: None,
             origin: Arc::new(Origin {
