@@ -16,6 +16,7 @@ use flate2::write::GzEncoder;
 use rustix::fs::{rename, unlink};
 
 use crate::logs::rotate::{HOLES, Shelf, rotated, temporary};
+use crate::logs::times::packed;
 
 /// Hands paths to the gzip thread, which is started with the first one and ends with this value.
 #[derive(Debug, Default)]
@@ -136,6 +137,9 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
     });
     match number {
         Some(number) => {
+            if let Some(folder) = shelf.times.get() {
+                packed(folder, (meta.dev(), meta.ino()), &file);
+            }
             rename(&target, rotated(path, number, true))?;
             unlink(rotated(path, number, false))?;
         }

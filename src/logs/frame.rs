@@ -1,13 +1,19 @@
 //! Turns an app's bytes into what stands in the file.
 
-use memchr::memchr;
+use std::ops::Range;
+
+use memchr::memchr_iter;
 
 use crate::logs::level;
 use crate::logs::sink::Origin;
 use crate::logs::stamp::{ISO, Stamper};
 use crate::model::logspec::{LogFormat, Stream};
 use crate::model::time::WallTime;
+use crate::os::plain::is_plain;
 use crate::os::zone;
+
+/// So many bytes are encoded at once and no more, but for the last line: they are in memory.
+pub const ENOUGH: usize = if cfg!(test) { 200 } else { 640 << 10 };
 
 /// How one stream's lines are written.
 #[derive(Debug)]
@@ -82,62 +88,108 @@ impl Framing {
         matches!(self, Self::Json(..))
     }
 
-    /// Appends `data` as it shall stand in the file. `fresh`: it begins a line. Not for JSON data that
-    /// does not end with a newline: such a record says `"partial":true`.
-    pub fn encode(&self, data: &[u8], fresh: bool, now: WallTime, stampers: &mut Stampers, out: &mut Vec<u8>) {
+    /// Appends `data` as it shall stand in the file; how much of it: no more lines once `out` has [`ENOUGH`] bytes.
+    /// `fresh`: it begins a line. Not for JSON data that does not end with a newline: such a record says
+    /// `"partial":true`.
+    pub fn encode(&self, data: &[u8], fresh: bool, now: WallTime, stampers: &mut Stampers, out: &mut Vec<u8>) -> usize {
         match self {
-            Self::Raw => out.extend_from_slice(data),
-            Self::Stamped(number) => {
-                let stamp = stampers.text(*number, now);
-                let mut start = fresh;
-                let mut rest = data;
-                while !rest.is_empty() {
-                    let end = memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
-                    if start {
-                        out.extend_from_slice(stamp);
-                        out.push(b' ');
-                    }
-                    out.extend_from_slice(&rest[..end]);
-                    rest = &rest[end..];
-                    start = true;
-                }
+            Self::Raw => {
+                out.extend_from_slice(data);
+                data.len()
             }
-            Self::Json(number, middle) => {
-                let stamp = stampers.text(*number, now);
-                let mut rest = data;
-                while !rest.is_empty() {
-                    let (line, after, whole) = match memchr(b'\n', rest) {
-                        Some(at) => (&rest[..at], &rest[at + 1..], true),
-                        None => (rest, &[][..], false),
-                    };
-                    out.extend_from_slice(b"{\"time\":\"");
-                    out.extend_from_slice(stamp);
-                    out.extend_from_slice(middle);
-                    if let Some(level) = level::of_json(line) {
-                        out.extend_from_slice(b",\"level\":\"");
-                        out.extend_from_slice(level.as_str().as_bytes());
-                        out.push(b'"');
-                    }
-                    out.extend_from_slice(b",\"message\":\"");
-                    escape(line, out);
-                    out.extend_from_slice(if whole { b"\"}\n" } else { b"\",\"partial\":true}\n" });
-                    rest = after;
-                }
-            }
+            Self::Stamped(number) => encode_stamped(data, fresh, stampers.text(*number, now), out),
+            Self::Json(number, middle) => encode_json(data, stampers.text(*number, now), middle, out),
         }
     }
 
     /// Appends a line of our own, never partial.
     pub fn marker(&self, text: &str, now: WallTime, stampers: &mut Stampers, out: &mut Vec<u8>) {
-        self.encode(format!("{text}\n").as_bytes(), true, now, stampers, out);
+        let line = format!("{text}\n");
+        self.encode(line.as_bytes(), true, now, stampers, out);
     }
+}
+
+/// The lines of `data` with their newlines; the last may have none.
+fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let unfinished = (data.last() != Some(&b'\n')).then_some(data.len());
+    let ends = memchr_iter(b'\n', data).map(|at| at + 1).chain(unfinished);
+    ends.scan(0, |from, end| data.get(std::mem::replace(from, end)..end))
+}
+
+fn encode_stamped(data: &[u8], fresh: bool, stamp: &[u8], out: &mut Vec<u8>) -> usize {
+    let begin = out.len();
+    let mut done = 0;
+    let mut start = fresh;
+    // Where the stamp stands that is repeated.
+    let mut stamped = None;
+    for line in lines(data).take_while(|line| !line.is_empty()) {
+        if out.len() - begin >= ENOUGH {
+            break;
+        }
+        match &stamped {
+            Some(range) => out.extend_from_within(Range::clone(range)),
+            None if start => {
+                let at = out.len();
+                out.extend_from_slice(stamp);
+                out.push(b' ');
+                stamped = Some(at..out.len());
+            }
+            None => {}
+        }
+        out.extend_from_slice(line);
+        done += line.len();
+        start = true;
+    }
+    done
+}
+
+fn encode_json(data: &[u8], stamp: &[u8], middle: &[u8], out: &mut Vec<u8>) -> usize {
+    let begin = out.len();
+    let mut done = 0;
+    let plain = is_plain(data);
+    let mut head = None;
+    for line in lines(data).take_while(|line| !line.is_empty()) {
+        if out.len() - begin >= ENOUGH {
+            break;
+        }
+        match &head {
+            Some(range) => out.extend_from_within(Range::clone(range)),
+            None => {
+                let at = out.len();
+                out.extend_from_slice(b"{\"time\":\"");
+                out.extend_from_slice(stamp);
+                out.extend_from_slice(middle);
+                head = Some(at..out.len());
+            }
+        }
+        let message = line.strip_suffix(b"\n");
+        let text = message.unwrap_or(line);
+        // An object has quotes.
+        if !plain && let Some(level) = level::of_json(text) {
+            out.extend_from_slice(b",\"level\":\"");
+            out.extend_from_slice(level.as_str().as_bytes());
+            out.push(b'"');
+        }
+        out.extend_from_slice(b",\"message\":\"");
+        if plain {
+            out.extend_from_slice(text);
+        } else {
+            escape(text, out);
+        }
+        let end: &[u8] = if message.is_some() {
+            b"\"}\n"
+        } else {
+            b"\",\"partial\":true}\n"
+        };
+        out.extend_from_slice(end);
+        done += line.len();
+    }
+    done
 }
 
 /// Appends text as the inside of a JSON string; invalid UTF-8 becomes U+FFFD.
 fn escape(text: &[u8], out: &mut Vec<u8>) {
-    // Nearly all lines are plain; a loop without a way out is one the compiler can vectorise.
-    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\' || byte >= 0x80;
-    if !text.iter().fold(false, |any, byte| any | special(*byte)) {
+    if is_plain(text) && !text.contains(&b'\n') {
         out.extend_from_slice(text);
         return;
     }

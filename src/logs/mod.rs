@@ -36,5 +36,7 @@ pub mod stamp;
 pub mod stderr;
 pub mod tail;
 pub mod target;
+pub mod times;
 mod tokens;
 pub mod watch;
+pub mod words;

@@ -92,6 +92,9 @@ pub enum Notice {
     Lost(Loss),
     /// The file can be written again; the numbers are final.
     Resumed(Loss),
+    /// A log was written too slowly for an app that is not to wait, see [`crate::logs::pump`]; the numbers are
+    /// final.
+    Dropped(Loss),
     /// A standard stream of the runtime lost output, or cannot be written any more. For people.
     Console(String),
 }

@@ -27,6 +27,7 @@ pub mod marked;
 pub mod memory;
 pub mod notify;
 pub mod pidfd;
+pub mod plain;
 pub mod poll;
 pub mod procfs;
 pub mod queue;

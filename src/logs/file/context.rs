@@ -1,7 +1,7 @@
 //! What all log files share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::logs::compress::Compressor;
 use crate::logs::console::Outlet;
@@ -9,6 +9,7 @@ use crate::logs::frame::Stampers;
 use crate::logs::journal::Journal;
 use crate::logs::sink::Notice;
 use crate::logs::target::Remotes;
+use crate::logs::times::Book;
 use crate::model::time::{Moment, WallTime};
 
 /// What all files need; owned by the pump thread.
@@ -31,6 +32,8 @@ pub struct Context {
     pub remotes: Remotes,
     /// What keeps bytes on their way when this process is killed.
     pub journal: Option<Journal>,
+    /// When what was written.
+    pub times: Book,
 }
 
 impl std::fmt::Debug for Context {
@@ -56,4 +59,12 @@ pub struct Counters {
     pub lost_bytes: AtomicU64,
     /// Rotations.
     pub rotations: AtomicU64,
+}
+
+impl Counters {
+    /// Counts what is lost for good.
+    pub fn dropped(&self, lines: u64, bytes: u64) {
+        self.lost_lines.fetch_add(lines, Ordering::Relaxed);
+        self.lost_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
 }

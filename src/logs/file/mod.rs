@@ -236,6 +236,7 @@ impl LogFile {
             Ok(0) => Spliced::End,
             Ok(moved) => {
                 self.offset += moved as u64;
+                self.note(ctx, self.offset - moved as u64);
                 self.tail = Tail::Unseen(writer);
                 Spliced::Moved(moved)
             }
@@ -248,11 +249,27 @@ impl LogFile {
         }
     }
 
-    /// Empties the file and removes its rotated files.
-    pub fn flush(&mut self, ctx: &Context) {
+    /// Empties the file and removes its rotated files. The line that one of those who live (none: a writer from
+    /// before the file was opened) is writing stays, so that its rest does not stand there alone.
+    pub fn flush(&mut self, ctx: &mut Context, lives: impl Fn(Option<Writer>) -> bool) {
+        if self.file.is_none() && self.outage.is_none() && self.path.exists() {
+            // An error shows again with the next byte.
+            let _opened = self.open(ctx);
+        }
+        self.look();
+        let kept = match self.tail {
+            Tail::Open(writer) | Tail::Unseen(writer) if lives(Some(writer)) => self.unfinished_line(),
+            Tail::Found if lives(None) => self.unfinished_line(),
+            Tail::Open(_) | Tail::Unseen(_) | Tail::Found | Tail::Start => Vec::new(),
+        };
         flush(&self.path, ctx.compressor.shelf());
-        if self.file.is_some() && self.regular {
-            self.offset = 0;
+        let Some(file) = self.file.as_ref().filter(|_| self.regular) else {
+            return;
+        };
+        self.offset = 0;
+        if !kept.is_empty() && file.write_all_at(&kept, 0).is_ok() {
+            self.offset = kept.len() as u64;
+        } else {
             self.tail = Tail::Start;
         }
     }
@@ -329,6 +346,15 @@ impl LogFile {
         Ok(())
     }
 
+    /// Remembers when all from this byte on was written.
+    fn note(&self, ctx: &mut Context, from: u64) {
+        if let Some(file) = self.file.as_ref().filter(|_| self.regular) {
+            let len = self.offset.saturating_sub(from);
+            ctx.times
+                .wrote((ctx.now, ctx.wall), file, self.id, &self.path, from, len);
+        }
+    }
+
     fn last_byte(&self) -> Option<u8> {
         let mut byte = [0];
         let at = self.offset.checked_sub(1)?;
@@ -386,6 +412,7 @@ impl LogFile {
         };
         if foreign {
             self.write(b"\n").map_err(|(error, _)| error)?;
+            self.note(ctx, self.offset.saturating_sub(1));
             self.tail = Tail::Start;
         }
         Ok(())
@@ -398,6 +425,7 @@ impl LogFile {
             let count = self.room(ctx, rest);
             if count > 0 {
                 let head = rest.get(..count).unwrap_or(rest);
+                let from = self.offset;
                 let result = self.write(head);
                 let written = result.as_ref().map_or_else(|(_, kept)| *kept, |()| head.len());
                 if let Some(last) = head.get(..written).and_then(<[u8]>::last) {
@@ -408,6 +436,7 @@ impl LogFile {
                     };
                 }
                 done += written;
+                self.note(ctx, from);
                 result.map_err(|(error, _)| (error, done))?;
             }
             if done < data.len() {
@@ -472,6 +501,9 @@ impl LogFile {
         }
         moment::pass();
         self.file = None;
+        if self.regular {
+            ctx.times.rotated(ctx.now, self.id);
+        }
         ctx.counters.rotations.fetch_add(1, Ordering::Relaxed);
         if self.rotation.compress && self.rotation.keep > 0 {
             ctx.compressor.submit(&self.path);

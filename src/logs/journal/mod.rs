@@ -105,6 +105,12 @@ struct Turn {
 }
 
 impl Journal {
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Opens the journal in this folder, which is made if needed, and finishes or takes back what a killed process
     /// was doing. What it had read and not written waits for [`Self::claim`].
     ///
@@ -147,12 +153,6 @@ impl Journal {
             .orphans
             .extend(recovered.filter(|key| !journal.orphans.contains(key)));
         Ok(journal)
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// Makes what the killed process had not written the held bytes of its stream.
@@ -247,6 +247,20 @@ impl Journal {
             Err(Errno::EINTR) => Filled::Moved(0),
             Err(_) => self.rest(now),
         }
+    }
+
+    /// Bytes that were read past the spool are put into it, for a stream whose pipe must not be spliced. `held` as in
+    /// [`Self::fill`]. A kill between the reading and this loses them.
+    pub fn take(&mut self, now: Moment, key: StreamKey, (held, parked): (&[u8], u64), data: &[u8]) {
+        if data.is_empty() || !self.begin(now, key, held, parked) {
+            return;
+        }
+        moment::write(&self.spool, data, self.end);
+        if self.spool.write_all_at(data, self.end).is_err() {
+            self.rest(now);
+            return;
+        }
+        self.end += data.len() as u64;
     }
 
     /// Ends the turn: what follows is read past the spool.

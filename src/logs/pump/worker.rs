@@ -22,12 +22,15 @@ use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
 use crate::logs::frame::{Framing, Stampers};
 use crate::logs::journal::{Filled, Journal};
 use crate::logs::pump::Command;
+use crate::logs::pump::drops::Drops;
+use crate::logs::pump::drops::gate::{Turn, read};
 use crate::logs::pump::nap::Nap;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
-use crate::logs::stderr::LastLines;
 use crate::logs::target::{Ends, Remote, Remotes};
+use crate::logs::times::Book;
 use crate::logs::watch::Watch;
+use crate::logs::words::{self, LastWords};
 use crate::model::logspec;
 use crate::model::names::RunId;
 use crate::model::time::{Moment, WallTime};
@@ -45,7 +48,7 @@ const CONSOLE: usize = 64 << 10;
 /// Writing here is the same as writing nothing, and needs no journal.
 const NULL: &str = "/dev/null";
 /// Bytes a stream may move before the others get their turn.
-const BUDGET: usize = 1 << 20;
+pub(super) const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
 const DRAIN: usize = 2 << 20;
 /// A read of fewer bytes has emptied the pipe, most likely.
@@ -56,14 +59,14 @@ const SHORT: usize = 4096;
 struct Run {
     /// Its attached streams, by [`logspec::Stream`].
     streams: [Option<Writer>; 2],
-    last: Option<Box<LastLines>>,
+    last: Option<Box<LastWords>>,
     watch: Option<Box<Watch>>,
     drained: bool,
 }
 
 pub(super) struct Worker {
     pub(super) epoll: Epoll,
-    wake: Arc<EventFd>,
+    pub(super) wake: Arc<EventFd>,
     queue: Receiver<Command>,
     clock: fn() -> WallTime,
     pub(super) ctx: Context,
@@ -71,9 +74,11 @@ pub(super) struct Worker {
     files: HashMap<Rc<Path>, SharedFile>,
     runs: HashMap<RunId, Run>,
     next: Writer,
-    buffer: Box<[u8]>,
-    scratch: Scratch,
+    pub(super) buffer: Box<[u8]>,
+    pub(super) scratch: Scratch,
     nap: Nap,
+    /// While a stream rather loses lines than waits.
+    pub(super) drops: Option<Drops>,
     /// Something large was moved in this round.
     busy: bool,
 }
@@ -104,6 +109,7 @@ impl Worker {
             outlets: [None, None],
             remotes: Remotes::default(),
             journal,
+            times: Book::default(),
         };
         Self {
             epoll,
@@ -118,6 +124,7 @@ impl Worker {
             buffer: vec![0; BUFFER].into_boxed_slice(),
             scratch: Scratch::default(),
             nap: Nap::default(),
+            drops: None,
             busy: false,
         }
     }
@@ -133,6 +140,9 @@ impl Worker {
             };
             self.tick();
             let began = self.ctx.now;
+            if let Some(drops) = &self.drops {
+                drops.begin(began);
+            }
             let mut woken = false;
             for event in events.iter().take(count) {
                 match event.data() {
@@ -140,7 +150,9 @@ impl Worker {
                     OUTLETS => self.outlet_ready(0),
                     event if event == OUTLETS - 1 => self.outlet_ready(1),
                     event if event > REMOTES => self.remote_ready(),
-                    id => self.serve(id, BUDGET, false),
+                    id => {
+                        self.serve(id, BUDGET, false);
+                    }
                 }
             }
             if woken {
@@ -149,9 +161,14 @@ impl Worker {
                     return self.finish();
                 }
             }
+            self.bridge();
             self.retry();
+            self.ctx.times.tick(self.ctx.now);
             self.wait_for_readers();
             self.wait_for_remotes();
+            if let Some(drops) = &self.drops {
+                drops.rest();
+            }
             self.rest(began);
         }
     }
@@ -173,14 +190,14 @@ impl Worker {
         self.ctx.now = monotonic();
     }
 
-    /// Never, unless a file or another target is failing.
+    /// Never, unless a file or another target is failing or times wait to be written down.
     fn timeout(&self) -> EpollTimeout {
-        let remote = self.ctx.remotes.iter().filter_map(Remote::retry_at).min();
-        if self.ctx.counters.outages.load(Ordering::Relaxed) == 0 && remote.is_none() {
-            return EpollTimeout::NONE;
-        }
-        let files = self.files.values().filter_map(|file| file.borrow().retry_at());
-        files.chain(remote).min().map_or(EpollTimeout::NONE, |at| {
+        let failing = self.ctx.counters.outages.load(Ordering::Relaxed) > 0;
+        let files = self.files.values().filter(|_| failing);
+        let next = files.filter_map(|file| file.borrow().retry_at());
+        let remotes = self.ctx.remotes.iter().filter_map(Remote::retry_at);
+        let next = next.chain(remotes).chain(self.ctx.times.due());
+        next.min().map_or(EpollTimeout::NONE, |at| {
             let wait = at.since(self.ctx.now).0 + 1;
             EpollTimeout::from(u16::try_from(wait).unwrap_or(u16::MAX))
         })
@@ -200,15 +217,15 @@ impl Worker {
         });
     }
 
-    /// Moves at most `budget` bytes. `all`: until the pipe is seen empty.
-    fn serve(&mut self, id: Writer, budget: usize, all: bool) {
+    /// Moves at most `budget` bytes. `all`: until the pipe is seen empty. True if it was.
+    pub(super) fn serve(&mut self, id: Writer, budget: usize, all: bool) -> bool {
         let mut left = budget;
-        let mut after = After::Waits;
+        let mut after = None;
         while left > 0 {
             match self.step(id, left, all) {
                 Ok(count) => left = left.saturating_sub(count),
                 Err(end) => {
-                    after = end;
+                    after = Some(end);
                     break;
                 }
             }
@@ -216,9 +233,10 @@ impl Worker {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.park(&mut self.ctx);
         }
-        if after == After::Ended {
+        if after == Some(After::Ended) {
             self.remove(id);
         }
+        after.is_some()
     }
 
     fn step(&mut self, id: Writer, left: usize, all: bool) -> Result<usize, After> {
@@ -252,30 +270,48 @@ impl Worker {
             };
             let size = left.min(most);
             let buffer = self.buffer.get_mut(..size).unwrap_or_default();
-            let filled = match &mut self.ctx.journal {
-                Some(journal) if stream.writes() => {
+            let filled = match (stream.gate.clone(), &mut self.ctx.journal) {
+                (Some(gate), _) => match gate.turn(buffer, all) {
+                    Turn::Wait => Filled::Empty,
+                    Turn::Read(lock) => {
+                        let filled = read(&stream.pipe, buffer);
+                        drop(lock);
+                        stream.note_read(&mut self.ctx, filled, buffer);
+                        filled
+                    }
+                    Turn::Bridge(gap) => {
+                        if is_err {
+                            let last = run.last.get_or_insert_default();
+                            last.push(&gap.head);
+                            last.push(&gap.tail);
+                        }
+                        stream.bridge(&mut self.ctx, &mut self.scratch, gap);
+                        Filled::Moved(0)
+                    }
+                },
+                (None, Some(journal)) if stream.writes() => {
                     let held = (&stream.held[..], stream.parked);
                     journal.fill(self.ctx.now, stream.key, held, &stream.pipe, buffer)
                 }
-                Some(_) | None => Filled::Cannot,
+                (None, _) => Filled::Cannot,
+            };
+            let filled = match filled {
+                Filled::Cannot => read(&stream.pipe, buffer),
+                Filled::Moved(_) | Filled::Empty | Filled::End => filled,
             };
             let count = match filled {
                 Filled::Moved(0) => return Ok(0),
                 Filled::Moved(count) => count,
                 Filled::Empty => return Err(After::Waits),
-                Filled::End => return Err(After::Ended),
-                Filled::Cannot => match nix::unistd::read(&stream.pipe, buffer) {
-                    Ok(0) => return Err(After::Ended),
-                    Ok(count) => count,
-                    Err(Errno::EAGAIN) => return Err(After::Waits),
-                    Err(Errno::EINTR) => return Ok(0),
-                    Err(_) => return Err(After::Ended),
-                },
+                Filled::End | Filled::Cannot => return Err(After::Ended),
             };
             let data = self.buffer.get(..count).unwrap_or_default();
             self.ctx.wall = (self.clock)();
             if is_err {
-                run.last.get_or_insert_default().push(data);
+                let folder = self.ctx.journal.as_ref().map(Journal::folder);
+                run.last
+                    .get_or_insert_with(|| Box::new(LastWords::new(folder, stream.key.run)))
+                    .push(data);
             }
             if let Some(watch) = &mut run.watch
                 && watch.found(usize::from(is_err), data)
@@ -335,7 +371,7 @@ impl Worker {
                 for id in self.ids(run) {
                     self.remove(id);
                 }
-                self.runs.remove(&run);
+                self.forget(run);
             }
             Command::Flush(paths) => self.flush(&paths),
             Command::Reopen => self.files.values().for_each(|file| file.borrow_mut().close()),
@@ -351,9 +387,15 @@ impl Worker {
                     outlet.push(b"", &lines);
                 }
             }
+            Command::Times(folder) => {
+                let _set = self.ctx.compressor.shelf().times.set(folder.as_path().into());
+                // Without it times are missing, and nothing else.
+                let _begun = self.ctx.times.begin(self.ctx.now, folder);
+            }
             Command::ForgetUnclaimed => {
                 if let Some(journal) = &mut self.ctx.journal {
                     journal.forget_unclaimed();
+                    words::forget_others(journal.folder(), |run| self.runs.contains_key(&run));
                 }
             }
         }
@@ -362,6 +404,7 @@ impl Worker {
     fn attach(&mut self, key: StreamKey, pipe: OwnedFd, sink: &Sink) -> io::Result<()> {
         let flags = OFlag::from_bits_retain(fcntl(&pipe, FcntlArg::F_GETFL)?);
         fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        let gate = self.gate(&pipe, sink)?;
         let framing = Rc::new(Framing::new(
             &sink.format,
             sink.zone.as_deref(),
@@ -401,6 +444,8 @@ impl Worker {
                 parked: 0,
                 streak: 0,
                 large_pipe: false,
+                gate,
+                exited: false,
             },
         );
         self.ctx.counters.streams.fetch_add(1, Ordering::Relaxed);
@@ -419,19 +464,29 @@ impl Worker {
             return;
         };
         let Some(journal) = &mut self.ctx.journal else { return };
-        let data = journal.claim(stream.key);
+        let key = stream.key;
+        let last = (key.stream == logspec::Stream::Err).then(|| {
+            let run = self.runs.entry(key.run).or_default();
+            run.last
+                .insert(Box::new(LastWords::again(Some(journal.folder()), key.run)))
+        });
+        let data = journal.claim(key);
         if data.is_empty() {
             return;
         }
-        if stream.key.stream == logspec::Stream::Err {
-            let run = self.runs.entry(stream.key.run).or_default();
-            run.last.get_or_insert_default().push(&data);
+        if let Some(last) = last {
+            last.push_again(&data);
         }
         stream.write_claimed(&mut self.ctx, &mut self.scratch, &data);
     }
 
     fn file(&mut self, path: &Path, sink: &Sink, framing: &Rc<Framing>) -> SharedFile {
         if let Some(file) = self.files.get(path) {
+            for stream in self.streams.values_mut() {
+                if stream.file.as_ref().is_some_and(|other| Rc::ptr_eq(other, file)) {
+                    stream.hold_back(&mut self.ctx, &mut self.scratch);
+                }
+            }
             let mut known = file.borrow_mut();
             known.configure(&sink.rotate, framing, &sink.origin);
             known.count_in(sink.zone.as_deref());
@@ -466,8 +521,13 @@ impl Worker {
 
     fn drain(&mut self, run: RunId) {
         for id in self.ids(run) {
-            self.serve(id, DRAIN, true);
             if let Some(stream) = self.streams.get_mut(&id) {
+                stream.exited = true;
+            }
+            // What is left when so much was read was written after the exit: its line goes on.
+            if self.serve(id, DRAIN, true)
+                && let Some(stream) = self.streams.get_mut(&id)
+            {
                 stream.finish_line(&mut self.ctx, &mut self.scratch);
             }
         }
@@ -483,6 +543,7 @@ impl Worker {
         let Some(mut stream) = self.streams.remove(&id) else {
             return;
         };
+        self.leave_gate(&mut stream);
         stream.finish_line(&mut self.ctx, &mut self.scratch);
         let _known = self.epoll.delete(&stream.pipe);
         self.ctx.counters.streams.fetch_sub(1, Ordering::Relaxed);
@@ -515,7 +576,13 @@ impl Worker {
             .get(&run)
             .is_some_and(|run| run.drained && run.streams == [None, None])
         {
-            self.runs.remove(&run);
+            self.forget(run);
+        }
+    }
+
+    fn forget(&mut self, run: RunId) {
+        if let Some(last) = self.runs.remove(&run).and_then(|run| run.last) {
+            last.forget();
         }
     }
 
@@ -525,7 +592,14 @@ impl Worker {
         }
         for path in paths {
             match self.files.get(path.as_path()) {
-                Some(file) => file.borrow_mut().flush(&self.ctx),
+                Some(file) => {
+                    let streams = &self.streams;
+                    let lives = |writer: Option<Writer>| match writer {
+                        Some(writer) => streams.contains_key(&writer),
+                        None => streams.values().any(|stream| stream.adopted),
+                    };
+                    file.borrow_mut().flush(&mut self.ctx, lives);
+                }
                 None => flush(path, self.ctx.compressor.shelf()),
             }
         }
@@ -533,6 +607,8 @@ impl Worker {
 
     /// Without a journal, lines that are held are written as they are.
     fn finish(&mut self) {
+        self.leave_gates();
+        self.ctx.times.save();
         if self.ctx.journal.is_some() {
             return;
         }

@@ -27,7 +27,7 @@ mod syslog;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 use crate::logs::file::Context;
 use crate::logs::level;
@@ -39,6 +39,14 @@ pub use remote::Remote;
 
 /// Lines are sent in blocks of about this size.
 pub const BLOCK: usize = 8 << 10;
+
+/// What is sent at once: lines of together not much more than [`BLOCK`], or one longer line.
+#[must_use]
+pub fn block(data: &[u8]) -> &[u8] {
+    let Some(head) = data.get(..BLOCK) else { return data };
+    let end = memrchr(b'\n', head).or_else(|| memchr(b'\n', data));
+    end.and_then(|at| data.get(..=at)).unwrap_or(data)
+}
 
 /// Where the targets listen.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 #![expect(clippy::disallowed_methods, reason = "the tests make and read files")]
 
 mod console;
+mod drops;
 mod full;
+mod halves;
 mod remote;
 mod rotation;
 
@@ -432,7 +434,7 @@ fn a_held_line_goes_on_with_the_next_process() {
     };
     let pump = next();
     pump.attach(key, pipe(), adopted);
-    assert_eq!(tail(&pump), ["half"]);
+    assert_eq!(tail(&pump), ["one", "half"]);
     app.write_all(b" and half\n").unwrap();
     pump.detach(RunId(1));
     drop(pump);
