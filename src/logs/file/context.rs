@@ -8,6 +8,8 @@ use crate::logs::console::Outlet;
 use crate::logs::frame::Stampers;
 use crate::logs::journal::Journal;
 use crate::logs::sink::Notice;
+use crate::logs::tidy::Tidy;
+use crate::logs::times::Book;
 use crate::model::time::{Moment, WallTime};
 
 /// What all files need; owned by the pump thread.
@@ -22,12 +24,16 @@ pub struct Context {
     pub stampers: Stampers,
     /// The gzip thread.
     pub compressor: Compressor,
+    /// What removes rotated files.
+    pub tidy: Tidy,
     /// Numbers.
     pub counters: Arc<Counters>,
     /// The runtime's standard output and standard error.
     pub outlets: [Option<Outlet>; 2],
     /// What keeps bytes on their way when this process is killed.
     pub journal: Option<Journal>,
+    /// When what was written.
+    pub times: Book,
 }
 
 impl std::fmt::Debug for Context {

@@ -7,6 +7,7 @@
 mod context;
 mod days;
 mod recover;
+mod reopen;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -32,6 +33,7 @@ use crate::model::time::{Moment, WallTime};
 
 pub use context::{Context, Counters};
 use days::Days;
+pub use recover::Place;
 
 /// Splicing stops this long before the size limit; the rest is read, so that the cut is after a line.
 const MARGIN: u64 = 128 << 10;
@@ -189,13 +191,7 @@ impl LogFile {
     /// Writes, rotating between lines. What cannot be written is lost and counted. `whole` as in
     /// [`Self::begins_line`].
     pub fn append(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) {
-        let Some(data) = self.recover(ctx, data) else { return };
-        if data.is_empty() {
-            return;
-        }
-        if let Err((error, done)) = self.put(ctx, writer, whole, data) {
-            self.fail(ctx, &error, data.get(done..).unwrap_or_default());
-        }
+        self.append_or_wait(ctx, writer, whole, data, false);
     }
 
     /// Moves at most `max` bytes from a pipe without looking at them. Not the first: they open the file.
@@ -236,6 +232,7 @@ impl LogFile {
             Ok(0) => Spliced::End,
             Ok(moved) => {
                 self.offset += moved as u64;
+                self.note(ctx, self.offset - moved as u64);
                 self.tail = Tail::Unseen(writer);
                 Spliced::Moved(moved)
             }
@@ -271,12 +268,6 @@ impl LogFile {
         } else {
             self.tail = Tail::Start;
         }
-    }
-
-    /// Closes the file; the next byte opens what then has its name.
-    pub fn close(&mut self) {
-        self.look();
-        self.file = None;
     }
 
     fn open(&mut self, ctx: &mut Context) -> io::Result<()> {
@@ -345,6 +336,15 @@ impl LogFile {
         Ok(())
     }
 
+    /// Remembers when all from this byte on was written.
+    fn note(&self, ctx: &mut Context, from: u64) {
+        if let Some(file) = self.file.as_ref().filter(|_| self.regular) {
+            let len = self.offset.saturating_sub(from);
+            ctx.times
+                .wrote((ctx.now, ctx.wall), file, self.id, &self.path, from, len);
+        }
+    }
+
     fn last_byte(&self) -> Option<u8> {
         let mut byte = [0];
         let at = self.offset.checked_sub(1)?;
@@ -402,18 +402,26 @@ impl LogFile {
         };
         if foreign {
             self.write(b"\n").map_err(|(error, _)| error)?;
+            self.note(ctx, self.offset.saturating_sub(1));
             self.tail = Tail::Start;
         }
         Ok(())
     }
 
-    fn put(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) -> Result<(), (io::Error, usize)> {
+    pub(super) fn put(
+        &mut self,
+        ctx: &mut Context,
+        writer: Writer,
+        whole: bool,
+        data: &[u8],
+    ) -> Result<(), (io::Error, usize)> {
         self.begin(ctx, writer, whole).map_err(|error| (error, 0))?;
         let mut done = 0;
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
             let count = self.room(ctx, rest);
             if count > 0 {
                 let head = rest.get(..count).unwrap_or(rest);
+                let from = self.offset;
                 let result = self.write(head);
                 let written = result.as_ref().map_or_else(|(_, kept)| *kept, |()| head.len());
                 if let Some(last) = head.get(..written).and_then(<[u8]>::last) {
@@ -424,6 +432,7 @@ impl LogFile {
                     };
                 }
                 done += written;
+                self.note(ctx, from);
                 result.map_err(|(error, _)| (error, done))?;
             }
             if done < data.len() {
@@ -488,7 +497,11 @@ impl LogFile {
         }
         moment::pass();
         self.file = None;
+        if self.regular {
+            ctx.times.rotated(ctx.now, self.id);
+        }
         ctx.counters.rotations.fetch_add(1, Ordering::Relaxed);
+        ctx.tidy.rotated(&self.origin.app, ctx.now);
         if self.rotation.compress && self.rotation.keep > 0 {
             ctx.compressor.submit(&self.path);
         }
