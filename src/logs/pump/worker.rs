@@ -52,7 +52,7 @@ const NULL: &str = "/dev/null";
 /// Bytes a stream may move before the others get their turn.
 pub(super) const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
-pub(super) const DRAIN: usize = 2 << 20;
+pub(super) const DRAIN: usize = if cfg!(test) { 512 << 10 } else { 2 << 20 };
 /// A read of fewer bytes has emptied the pipe, most likely.
 const SHORT: usize = 4096;
 
