@@ -335,8 +335,8 @@ impl Daemon {
         finish(results)
     }
 
-    /// `flush`.
-    pub(crate) fn flush_logs(
+    /// The files of `flush` and `reopen`.
+    pub(crate) fn log_files(
         &mut self,
         targets: &[Target],
     ) -> Result<(Vec<std::path::PathBuf>, Vec<InstanceResult>), Box<ErrorBody>> {
