@@ -28,6 +28,7 @@ use crate::logs::pump::nap::Nap;
 use crate::logs::pump::patience::PINCH;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
+use crate::logs::target::{Ends, Remote, Remotes};
 use crate::logs::tidy::Tidy;
 use crate::logs::times::Book;
 use crate::logs::watch::Watch;
@@ -40,6 +41,8 @@ use crate::model::time::{Moment, WallTime};
 pub(super) const WAKE: Writer = Writer::MAX;
 /// The event of a standard stream: this minus 0 for standard output, minus 1 for standard error.
 pub(super) const OUTLETS: Writer = Writer::MAX - 1;
+/// The events of targets: this plus 1, plus their number. The standard streams' are above them.
+pub(super) const REMOTES: Writer = Writer::MAX - 5;
 /// The one read buffer.
 const BUFFER: usize = 256 << 10;
 /// Bytes read at once for a standard stream: what is lost at most if this process is killed while it is stalled.
@@ -110,6 +113,7 @@ impl Worker {
             tidy: Tidy::default(),
             counters,
             outlets: [None, None],
+            remotes: Remotes::default(),
             journal,
             times: Book::default(),
         };
@@ -153,6 +157,7 @@ impl Worker {
                     WAKE => woken = true,
                     OUTLETS => self.outlet_ready(0),
                     event if event == OUTLETS - 1 => self.outlet_ready(1),
+                    event if event > REMOTES => self.remote_ready(),
                     id => {
                         self.serve(id, BUDGET, false);
                     }
@@ -171,6 +176,7 @@ impl Worker {
             self.tidy_up();
             self.ctx.times.tick(self.ctx.now);
             self.wait_for_readers();
+            self.wait_for_remotes();
             if let Some(drops) = &self.drops {
                 drops.rest();
             }
@@ -195,13 +201,15 @@ impl Worker {
         self.ctx.now = monotonic();
     }
 
-    /// Never, unless a file is failing, a stream waits for room, times wait to be written down or rotated files are
-    /// to be looked at.
+    /// Never, unless a file or another target is failing, a stream waits for room, times wait to be written down or
+    /// rotated files are to be looked at.
     fn timeout(&self) -> EpollTimeout {
         let failing = self.ctx.counters.outages.load(Ordering::Relaxed) > 0;
         let files = self.files.values().filter(|_| failing);
         let next = files.filter_map(|file| file.borrow().retry_at());
-        let next = next.chain(self.ctx.times.due()).min().map(|at| at.since(self.ctx.now));
+        let remotes = self.ctx.remotes.iter().filter_map(Remote::retry_at);
+        let next = next.chain(remotes).chain(self.ctx.times.due());
+        let next = next.min().map(|at| at.since(self.ctx.now));
         let tidy = self.ctx.tidy.wait(self.ctx.now, self.ctx.wall);
         let next = [next, tidy, self.waiting()].into_iter().flatten().min();
         next.map_or(EpollTimeout::NONE, |wait| {
@@ -415,6 +423,7 @@ impl Worker {
             Command::Tail(run, reply) => reply(self.last_lines(run)),
             Command::Sync(done) => done(),
             Command::Console(stream, console) => self.open_outlet(outlet_of(stream), console),
+            Command::Targets(sockets) => self.open_remotes(sockets),
             Command::Say(lines) => {
                 if let Some(outlet) = &mut self.ctx.outlets[outlet_of(logspec::Stream::Err)] {
                     outlet.push(b"", &lines);
@@ -456,6 +465,7 @@ impl Worker {
             (open(&sink.path), second.and_then(|path| open(path)))
         };
         let console = ConsoleEnd::new(key, sink, &mut self.ctx);
+        let ends = Ends::new(sink, key.stream, &mut self.ctx.remotes);
         let run = self.runs.entry(key.run).or_default();
         let old = run.streams[usize::from(key.stream == logspec::Stream::Err)].replace(id);
         run.drained = false;
@@ -469,6 +479,7 @@ impl Worker {
                 file,
                 log_file,
                 console,
+                ends,
                 shared: sink.shared || (sink.log_file.is_some() && second.is_none()),
                 adopted: sink.adopted,
                 held: Vec::new(),
