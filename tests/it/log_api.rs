@@ -200,7 +200,7 @@ fn following_goes_on_through_rotation_and_finds_new_apps() {
     let world = World::new();
     let file = world.file(
         "ecosystem.toml",
-        "[[apps]]\nname = 'a'\nscript = 'cat a.fifo'\nlog_rotate = { size = '1k', keep = 100 }\n",
+        "[[apps]]\nname = 'a'\nscript = '/bin/cat'\nargs = ['a.fifo']\nlog_rotate = { size = '1k', keep = 100 }\n",
     );
     let path = world.path().join("a.fifo");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
