@@ -111,7 +111,7 @@ fn shape(route: Route, generator: &mut SchemaGenerator) -> Option<Shape> {
         },
         routes::APPLY => post::<ApplyRequest>(generator),
         routes::START | routes::STOP | routes::RESTART | routes::RELOAD => post::<TargetRequest>(generator),
-        routes::DELETE | routes::RESET | routes::FLUSH => post::<TargetRequest>(generator),
+        routes::DELETE | routes::RESET | routes::FLUSH | routes::REOPEN => post::<TargetRequest>(generator),
         routes::SCALE => post::<ScaleRequest>(generator),
         routes::SIGNAL => post::<SignalRequest>(generator),
         routes::SEND => post::<SendRequest>(generator),

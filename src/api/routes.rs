@@ -40,6 +40,7 @@ routes! {
     SEND = "POST" "/v1/send" "Write to the standard input of instances.";
     TRIGGER = "POST" "/v1/trigger" "Ask instances to do an action that they announced, and wait for their answers.";
     FLUSH = "POST" "/v1/flush" "Empty the log files.";
+    REOPEN = "POST" "/v1/reopen" "Open the log files anew after somebody else has renamed them.";
     SAVE = "POST" "/v1/save" "Check that the state is on disk.";
     KILL = "POST" "/v1/kill" "Stop all apps, the daemon and the keeper; what is wanted stays wanted.";
     UPGRADE = "POST" "/v1/upgrade" "Replace daemon and keeper by another build; answers when it has begun.";

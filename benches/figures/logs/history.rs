@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
@@ -11,6 +13,8 @@ use jiff::Timestamp;
 use crate::bed::Bed;
 use crate::home::Home;
 use crate::logs::made::{History, RARE, forget};
+use crate::logs::verify::{number, wait_for_end};
+use crate::logs::writer::{self, amount, lines};
 use crate::stats::{median, now, to_seconds};
 use crate::table::{Limit, Row};
 
@@ -23,12 +27,15 @@ const PLACES: [u8; 5] = [3, 25, 50, 75, 97];
 /// How often at each place.
 const TRIES: usize = 3;
 
+/// After so long, the times of raw lines are known to readers.
+const INDEXED: Duration = Duration::from_secs(2);
+
 /// Of the range that is asked for, in milliseconds.
 const HOUR: i64 = 3_600_000;
 
 /// `clmgr logs --since … --until … --grep …` in 10 GiB of stamped log: one file, and about 1000 rotated and
 /// compressed ones, each in the page cache and not. `FIGURES_LOG_HISTORY_MIB` makes another size. Shown is the slowest
-/// of five places, of the median of three tries each.
+/// of five places, of the median of three tries each. Then the same with `--since` only in a raw log.
 pub(crate) fn history(bed: &Bed) -> anyhow::Result<Vec<Row>> {
     let usual = if bed.quick() { 1024 } else { 10 * 1024 };
     let mib = std::env::var("FIGURES_LOG_HISTORY_MIB").map_or(Ok(usual), |text| text.parse())?;
@@ -62,6 +69,7 @@ pub(crate) fn history(bed: &Bed) -> anyhow::Result<Vec<Row>> {
         home.run(&["delete", "app"])?;
         fs::remove_dir_all(&folder)?;
     }
+    rows.push(by_index(bed, &home)?);
     Ok(rows)
 }
 
@@ -92,20 +100,48 @@ fn slowest(home: &Home<'_>, history: &History, folder: &Path, cold: bool) -> any
 
 /// The time to the first byte of the first match in an hour.
 fn find(home: &Home<'_>, history: &History, since: i64) -> anyhow::Result<f64> {
-    let text = |time| anyhow::Ok(Timestamp::from_millisecond(time)?.to_string());
     let (from, to) = (text(since)?, text(since + HOUR)?);
-    let args = [
-        "logs",
-        "app",
-        "--nostream",
-        "--raw",
-        "--since",
-        &from,
-        "--until",
-        &to,
-        "--grep",
-        RARE,
-    ];
+    let (took, line) = first(home, &["--since", &from, "--until", &to, "--grep", RARE])?;
+    let expected = history.first_rare(since);
+    ensure!(
+        line.contains(&format!(" {expected:010} ")) && line.contains(RARE),
+        "line {expected} is the first match since {from}, shown was {line}"
+    );
+    Ok(took)
+}
+
+/// The same in a raw log, whose lines carry no time: from the middle of the time in which it was written.
+fn by_index(bed: &Bed, home: &Home<'_>) -> anyhow::Result<Row> {
+    let mib = amount(bed)?;
+    let path = home.file("raw.log");
+    let app = writer::app(bed, "app", lines(mib), &path, "log_rotate = false");
+    let begin = Timestamp::now().as_millisecond();
+    home.run(&["start", &home.ecosystem(&app)?])?;
+    wait_for_end(&[&path], lines(mib))?;
+    let middle = text(begin.midpoint(Timestamp::now().as_millisecond()))?;
+    thread::sleep(INDEXED);
+    let mut samples = Vec::new();
+    for _ in 0..PLACES.len() * TRIES {
+        let (took, line) = first(home, &["--since", &middle])?;
+        ensure!(
+            number(line.as_bytes()).is_some_and(|number| number > 0),
+            "since the middle of the log: {line}"
+        );
+        samples.push(took);
+    }
+    home.run(&["delete", "app"])?;
+    fs::remove_file(&path)?;
+    let figure = format!("first line since a time, {mib} MiB of raw log, cached");
+    Ok(Row::time(figure, median(&samples), Limit::AtMost(FIRST)))
+}
+
+fn text(milliseconds: i64) -> anyhow::Result<String> {
+    Ok(Timestamp::from_millisecond(milliseconds)?.to_string())
+}
+
+/// The time to the first byte that `clmgr logs app` shows, and its first line.
+fn first(home: &Home<'_>, asked: &[&str]) -> anyhow::Result<(f64, String)> {
+    let args = [&["logs", "app", "--nostream", "--raw"], asked].concat();
     let begin = now();
     let mut child = home.clmgr(&args).stdout(Stdio::piped()).spawn()?;
     let mut output = BufReader::new(child.stdout.take().context("no pipe")?);
@@ -113,16 +149,10 @@ fn find(home: &Home<'_>, history: &History, since: i64) -> anyhow::Result<f64> {
     let first = output.read_exact(&mut line);
     let took = to_seconds(now() - begin);
     let rest = output.read_until(b'\n', &mut line);
-    // It goes on with the rest of the hour, which nobody wants.
+    // It goes on with more, which nobody wants.
     child.kill()?;
     child.wait()?;
-    first.with_context(|| format!("`clmgr {}` found nothing", args.join(" ")))?;
+    first.with_context(|| format!("`clmgr {}` shows nothing", args.join(" ")))?;
     rest?;
-    let line = String::from_utf8_lossy(&line);
-    let expected = history.first_rare(since);
-    ensure!(
-        line.contains(&format!(" {expected:010} ")) && line.contains(RARE),
-        "line {expected} is the first match since {from}, shown was {line}"
-    );
-    Ok(took)
+    Ok((took, String::from_utf8_lossy(&line).into_owned()))
 }

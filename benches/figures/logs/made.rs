@@ -72,11 +72,11 @@ impl History {
         low.next_multiple_of(EVERY)
     }
 
-    /// All lines in one file, not in the page cache.
+    /// All lines in one file.
     pub(super) fn plain(&self, path: &Path) -> anyhow::Result<()> {
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
         self.write(0..self.lines, &mut file)?;
-        file.into_inner()?.sync_all()?;
+        file.flush()?;
         Ok(())
     }
 
@@ -105,11 +105,11 @@ impl History {
         let range = file * FILE..((file + 1) * FILE).min(self.lines);
         let last = u64::try_from(self.time(range.end - 1))?;
         let made = File::create(format!("{}.{}.gz", path.display(), files - file))?;
-        let mut text = GzEncoder::new(BufWriter::new(made), Compression::fast());
+        // The encoder is slow with single lines.
+        let mut text = BufWriter::with_capacity(1 << 18, GzEncoder::new(made, Compression::fast()));
         self.write(range, &mut text)?;
-        let made = text.finish()?.into_inner()?;
+        let made = text.into_inner()?.finish()?;
         made.set_modified(UNIX_EPOCH + Duration::from_millis(last))?;
-        made.sync_all()?;
         Ok(())
     }
 
@@ -138,10 +138,12 @@ impl History {
     }
 }
 
-/// Takes the files beside each other in a folder out of the page cache.
+/// Takes the files of a folder out of the page cache.
 pub(super) fn forget(folder: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder)? {
         let file = File::open(entry?.path())?;
+        // Only what is on the disk can be forgotten.
+        file.sync_data()?;
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
     }
     Ok(())

@@ -65,7 +65,7 @@ pub(super) fn read(from: &mut dyn BufRead, expected: &mut u64) -> anyhow::Result
 }
 
 /// The number that a line of `lines.c` begins with, behind a timestamp or as the message of a record.
-fn number(line: &[u8]) -> Option<u64> {
+pub(super) fn number(line: &[u8]) -> Option<u64> {
     const MESSAGE: &[u8] = b"\"message\":\"";
     let begin = if line.starts_with(b"{") {
         memmem::find(line, MESSAGE)? + MESSAGE.len()

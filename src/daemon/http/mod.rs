@@ -203,6 +203,7 @@ fn router(mail: Mail) -> Router {
         .route(routes::SEND.path, post(write::send))
         .route(routes::TRIGGER.path, post(write::trigger))
         .route(routes::FLUSH.path, post(write::flush))
+        .route(routes::REOPEN.path, post(write::reopen))
         .route(routes::SAVE.path, post(write::save))
         .route(routes::KILL.path, post(write::kill))
         .route(routes::UPGRADE.path, post(write::upgrade))

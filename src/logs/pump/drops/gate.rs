@@ -121,10 +121,12 @@ impl Gate {
         for _ in 0..TURNS {
             // Whoever has it reads.
             let Ok(mut gap) = self.gap.try_lock() else { return told };
-            if monotonic().since(self.last_chance(began)) < PATIENCE || !self.is_full() {
+            if monotonic().since(self.last_chance(began)) < PATIENCE {
                 return told;
             }
-            let Filled::Moved(count @ 1..) = read(&self.pipe, buffer) else {
+            let Some(most) = self.surplus() else { return told };
+            let most = most.min(buffer.len());
+            let Some(Filled::Moved(count @ 1..)) = buffer.get_mut(..most).map(|buffer| read(&self.pipe, buffer)) else {
                 return told;
             };
             gap.get_or_insert_default()
@@ -138,12 +140,13 @@ impl Gate {
         Moment(self.served.load(Ordering::Relaxed)).max(began)
     }
 
-    /// Whether the next write may have to wait. A pipe is full when its pages are used, which they are by half at
-    /// least.
-    fn is_full(&self) -> bool {
-        let size = fcntl(&self.pipe, FcntlArg::F_GETPIPE_SZ).unwrap_or_default();
-        let most = u64::try_from(size).unwrap_or_default() * 3 / 8;
-        ioctl_fionread(&self.pipe).is_ok_and(|count| count >= most.max(1))
+    /// How much to take out if the next write may have to wait: half of it, so that the newest lines stay. A pipe is
+    /// full when its pages are used, which they are by half at least.
+    fn surplus(&self) -> Option<usize> {
+        let size = fcntl(&self.pipe, FcntlArg::F_GETPIPE_SZ).ok()?;
+        let full = u64::try_from(size).ok()? * 3 / 8;
+        let count = ioctl_fionread(&self.pipe).ok()?;
+        (count >= full.max(1)).then(|| usize::try_from(count.div_ceil(2)).ok())?
     }
 }
 

@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "the tests make and read files")]
 
+mod bounds;
 mod console;
 mod drops;
 mod follow;
