@@ -21,7 +21,7 @@ use crate::logs::clock::monotonic;
 use crate::logs::compress::Compressor;
 use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
 use crate::logs::frame::{Framing, Stampers};
-use crate::logs::journal::{Filled, Journal};
+use crate::logs::journal::{Buffer, Filled, Journal};
 use crate::logs::pump::Command;
 use crate::logs::pump::nap::Nap;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
@@ -45,7 +45,8 @@ const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
 const DRAIN: usize = 2 << 20;
 /// A read of fewer bytes has emptied the pipe, most likely.
-const SHORT: usize = 4096;
+// Tests have journals that take little at once.
+const SHORT: usize = if cfg!(test) { 100 } else { 4096 };
 
 /// What is kept of a run.
 #[derive(Default)]
@@ -67,7 +68,7 @@ pub(super) struct Worker {
     files: HashMap<Rc<Path>, SharedFile>,
     runs: HashMap<RunId, Run>,
     next: Writer,
-    buffer: Box<[u8]>,
+    buffer: Buffer,
     scratch: Scratch,
     nap: Nap,
     /// Something large was moved in this round.
@@ -88,8 +89,10 @@ impl Worker {
         clock: fn() -> WallTime,
         notify: Box<dyn Fn(Notice) + Send>,
         counters: Arc<Counters>,
-        journal: Option<Journal>,
+        mut journal: Option<Journal>,
     ) -> Self {
+        let own = || Buffer::Own(vec![0; BUFFER].into_boxed_slice());
+        let buffer = journal.as_mut().and_then(Journal::take_buffer).unwrap_or_else(own);
         let ctx = Context {
             wall: clock(),
             now: monotonic(),
@@ -111,7 +114,7 @@ impl Worker {
             files: HashMap::new(),
             runs: HashMap::new(),
             next: 0,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            buffer,
             scratch: Scratch::default(),
             nap: Nap::default(),
             busy: false,
@@ -238,34 +241,40 @@ impl Worker {
                     Spliced::Cannot => {}
                 }
             }
-            let most = if stream.console.is_some() {
-                CONSOLE
-            } else {
-                self.buffer.len()
-            };
+            let most = if stream.console.is_some() { CONSOLE } else { BUFFER };
             let size = left.min(most);
-            let buffer = self.buffer.get_mut(..size).unwrap_or_default();
             let filled = match &mut self.ctx.journal {
                 Some(journal) if stream.writes() => {
                     let held = (&stream.held[..], stream.parked);
+                    let buffer = (&mut self.buffer, size);
                     journal.fill(self.ctx.now, stream.key, held, &stream.pipe, buffer)
                 }
                 Some(_) | None => Filled::Cannot,
             };
-            let count = match filled {
-                Filled::Moved(0) => return Ok(0),
-                Filled::Moved(count) => count,
+            let range = match filled {
+                Filled::Moved(range) if range.is_empty() => return Ok(0),
+                Filled::Moved(range) => range,
+                Filled::Full => {
+                    stream.park(&mut self.ctx);
+                    return Ok(0);
+                }
                 Filled::Empty => return Err(After::Waits),
                 Filled::End => return Err(After::Ended),
-                Filled::Cannot => match nix::unistd::read(&stream.pipe, buffer) {
-                    Ok(0) => return Err(After::Ended),
-                    Ok(count) => count,
-                    Err(Errno::EAGAIN) => return Err(After::Waits),
-                    Err(Errno::EINTR) => return Ok(0),
-                    Err(_) => return Err(After::Ended),
-                },
+                Filled::Cannot => {
+                    if let Some(journal) = &mut self.ctx.journal {
+                        journal.lend_buffer();
+                    }
+                    let buffer = self.buffer.bytes_mut().get_mut(..size).unwrap_or_default();
+                    match nix::unistd::read(&stream.pipe, buffer) {
+                        Ok(0) => return Err(After::Ended),
+                        Ok(count) => 0..count,
+                        Err(Errno::EAGAIN) => return Err(After::Waits),
+                        Err(Errno::EINTR) => return Ok(0),
+                        Err(_) => return Err(After::Ended),
+                    }
+                }
             };
-            let data = self.buffer.get(..count).unwrap_or_default();
+            let data = self.buffer.bytes().get(range).unwrap_or_default();
             self.ctx.wall = (self.clock)();
             if is_err {
                 run.last.get_or_insert_default().push(data);
@@ -277,7 +286,7 @@ impl Worker {
                 (self.ctx.notify)(Notice::LineMatched { run: stream.key.run });
             }
             stream.write(&mut self.ctx, &mut self.scratch, data);
-            count
+            data.len()
         };
         self.ctx.counters.bytes.fetch_add(count as u64, Ordering::Relaxed);
         stream.moved(count);
