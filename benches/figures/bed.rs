@@ -39,7 +39,7 @@ impl Bed {
             quick,
         };
         clean_up_on_signals(root)?;
-        for source in ["spawn_loop", "respawn", "stamp", "lines", "group"] {
+        for source in ["spawn_loop", "respawn", "stamp", "lines", "ticks", "group"] {
             bed.compile(source)?;
         }
         Ok(bed)
@@ -79,6 +79,11 @@ impl Bed {
         let mut command = self.command(CLMGR);
         command.env("CLMGR_HOME", home);
         command
+    }
+
+    /// Whether fewer and shorter rounds are wanted.
+    pub(crate) const fn quick(&self) -> bool {
+        self.quick
     }
 
     /// How many rounds of load there are, and how long each is.

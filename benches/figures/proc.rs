@@ -10,13 +10,20 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Proportional set size in bytes.
 pub(crate) fn pss(pid: i32) -> anyhow::Result<f64> {
-    let path = format!("/proc/{pid}/smaps_rollup");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .context("no Pss")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+}
+
+/// The highest resident set size so far, in bytes.
+pub(crate) fn peak(pid: i32) -> anyhow::Result<f64> {
+    field(&format!("/proc/{pid}/status"), "VmHWM:")
+}
+
+/// A field in kB of a file in `/proc`, in bytes.
+fn field(path: &str, name: &str) -> anyhow::Result<f64> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let value = line.with_context(|| format!("no {name} in {path}"))?;
+    let kib: f64 = value.trim().trim_end_matches(" kB").parse()?;
     Ok(kib * 1024.0)
 }
 

@@ -23,7 +23,7 @@ impl Unit {
             Self::Time => seconds(value),
             Self::Size => bytes(value),
             Self::Rate => format!("{value:.0}/s"),
-            Self::Share => format!("{value:.3}"),
+            Self::Share => format!("{value:.4}"),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::config::environment::Scope;
 use crate::config::fields::Fields;
 use crate::config::tables::LOG_ROTATE;
 use crate::config::tree::Value;
+use crate::config::{log_to, log_zone};
 use crate::model::logspec::{LogFormat, LogSpec, Overflow, Rotation};
 use crate::model::ostext::OsText;
 use crate::model::size::Bytes;
@@ -22,7 +23,11 @@ pub(super) fn logs(fields: &Fields<'_>, scope: &Scope<'_>) -> LogSpec {
             fields.contradiction("disable_logs", key, &message, "remove one of them");
         }
     }
+    let targets = log_to::targets(fields);
     LogSpec {
+        facility: log_to::facility(fields, &targets),
+        targets,
+        zone: log_zone::zone(fields),
         out_file: file(fields, scope, "out_file"),
         error_file: file(fields, scope, "error_file"),
         log_file: file(fields, scope, "log_file"),
@@ -34,7 +39,6 @@ pub(super) fn logs(fields: &Fields<'_>, scope: &Scope<'_>) -> LogSpec {
             _ => Overflow::Block,
         },
         disabled,
-        ..LogSpec::default()
     }
 }
 
@@ -85,7 +89,7 @@ fn format(fields: &Fields<'_>) -> LogFormat {
     }
 }
 
-/// A strftime-like format is tried on some moment; PM2's tokens cannot be wrong.
+/// A strftime-like format is tried on some moment; PM2's tokens cannot be wrong: what is none is literal.
 fn check_format(fields: &Fields<'_>, text: &str, span: &crate::config::diagnostic::Span) {
     let key = "log_date_format";
     if text.contains('\n') || text.len() > 200 {

@@ -31,6 +31,8 @@ mod interpreter;
 mod json;
 mod json_schema;
 mod listen;
+mod log_to;
+mod log_zone;
 mod logs;
 mod paths;
 mod ready;

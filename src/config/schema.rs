@@ -2,7 +2,7 @@
 
 use crate::config::balance::BALANCES;
 use crate::config::fd_store::MAX_FD_STORE;
-use crate::config::tables::{BACKOFF, LOG_ROTATE, MAX_AGE, REQUIRE, ROLLOUT};
+use crate::config::tables::{BACKOFF, FACILITIES, LOG_ROTATE, MAX_AGE, REQUIRE, ROLLOUT};
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -456,6 +456,24 @@ pub(super) const GROUPS: &[(&str, &[Key])] = &[
                 Kind::Choice(&["block", "drop"]),
                 "\"block\"",
                 "A slow disk slows the app down, or lines are lost and counted.",
+            ),
+            key(
+                "log_timezone",
+                Kind::Text,
+                "\"local\"",
+                "The zone of timestamps, JSON times and `log_rotate.every`: a name like `\"Europe/Berlin\"`, `\"UTC\"`, or the machine's own.",
+            ),
+            key(
+                "log_to",
+                Kind::Texts,
+                "\"files\"",
+                "Where output goes, one or several of `\"files\"`, `\"journald\"`, `\"syslog\"`, `\"stdout\"` (under `clmgr runtime`).",
+            ),
+            key(
+                "syslog_facility",
+                Kind::Choice(FACILITIES),
+                "\"daemon\"",
+                "The facility of lines that go to syslog.",
             ),
             key("disable_logs", Kind::Bool, "false", "Keep nothing."),
         ],

@@ -145,6 +145,11 @@ pub(super) const LOG_ROTATE: &[Key] = &[
     key("compress", Kind::Bool, "true", "gzip the rotated files."),
 ];
 
+/// What `syslog_facility` may be.
+pub(super) const FACILITIES: &[&str] = &[
+    "user", "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+
 /// The texts `ready` may be, besides `fd:N` and a table.
 pub(super) const READY: &[&str] = &["spawn", "listen", "ipc", "notify"];
 

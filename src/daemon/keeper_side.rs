@@ -261,6 +261,11 @@ impl Daemon {
         }
     }
 
+    /// The first event that was recorded and is told when last words are in the files.
+    pub(crate) fn unpublished(&self) -> Option<u64> {
+        self.held_back.first().map(|(_, event)| event.seq)
+    }
+
     /// Tells the keeper that it may forget exits, once they are written.
     pub(crate) fn acknowledge(&mut self) {
         let Some(up_to) = self.unacked.take() else { return };

@@ -64,6 +64,7 @@ pub(crate) fn sink(
         shared,
         adopted,
         format: logs.format.clone(),
+        zone: logs.zone.clone(),
         rotate: logs.rotate.clone(),
         overflow: logs.overflow,
         disabled: logs.disabled,
@@ -91,6 +92,7 @@ pub(crate) fn sources(folder: &Path, app: &App) -> Vec<LogSource> {
         slot,
         stream,
         format: logs.format.clone(),
+        zone: logs.zone.clone(),
         path: path.into(),
     };
     let slots: Vec<Slot> = if logs.merge {
@@ -110,6 +112,8 @@ pub(crate) fn sources(folder: &Path, app: &App) -> Vec<LogSource> {
             found.push(source(shown, Some(Stream::Err), err));
         }
     }
+    // Nothing is ever there.
+    found.retain(|source| source.path.as_path() != Path::new("/dev/null"));
     found
 }
 

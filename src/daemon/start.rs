@@ -154,6 +154,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     }
     let runtime = Runtime::begin(&mut table, &store, &mut state).await;
     let pump = start_pump(&home, mail.clone())?;
+    pump.keep_times(home.log_times());
     let keeper_link = crate::os::watch::for_both(link).map_err(DaemonError::system("watch the keeper's link"))?;
     let mut hub = Hub::new(state.last_event_seq);
     runtime::open(runtime.as_ref(), &pump, &mut hub);
@@ -383,6 +384,16 @@ impl Daemon {
                     loss.error
                 );
                 tracing::warn!("{message}");
+                self.announce_for(EventKind::LogLost, &loss, message);
+            }
+            Notice::Dropped(loss) => {
+                let message = format!(
+                    "{}: {} lines ({} bytes) were dropped: {}",
+                    loss.path.display(),
+                    loss.lines,
+                    loss.bytes,
+                    loss.error
+                );
                 self.announce_for(EventKind::LogLost, &loss, message);
             }
             Notice::Console(message) => {

@@ -165,7 +165,10 @@ impl Daemon {
         } else {
             self.core.resolve(targets)?
         };
-        let mut found = LogSources::default();
+        let mut found = LogSources {
+            times: Some(self.home.log_times().into()),
+            ..LogSources::default()
+        };
         for (id, slots) in ids {
             let Some(app) = self.core.apps.get(&id) else { continue };
             let all = slots.is_empty() || slots.len() >= app.desired as usize;

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use rustix::fs::{rename, unlink};
 
+use crate::logs::chain;
 use crate::logs::rotate::{HOLES, Shelf, rotated, temporary};
+use crate::logs::times::packed;
 
 /// Hands paths to the gzip thread, which is started with the first one and ends with this value.
 #[derive(Debug, Default)]
@@ -123,7 +123,7 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
         .truncate(true)
         .mode(meta.mode() & 0o777)
         .open(&target)?;
-    let mut encoder = GzEncoder::new(file, Compression::fast());
+    let mut encoder = chain::encoder(file, &meta);
     io::copy(&mut BufReader::with_capacity(64 << 10, original), &mut encoder)?;
     let file = encoder.finish()?;
     file.set_modified(meta.modified()?)?;
@@ -136,6 +136,9 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
     });
     match number {
         Some(number) => {
+            if let Some(folder) = shelf.times.get() {
+                packed(folder, (meta.dev(), meta.ino()), &file);
+            }
             rename(&target, rotated(path, number, true))?;
             unlink(rotated(path, number, false))?;
         }

@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use memchr::memchr_iter;
 
+use crate::logs::level;
 use crate::logs::sink::Origin;
 use crate::logs::stamp::{ISO, Stamper};
 use crate::model::logspec::{LogFormat, Stream};
 use crate::model::time::WallTime;
 use crate::os::plain::is_plain;
+use crate::os::zone;
 
 /// So many bytes are encoded at once and no more, but for the last line: they are in memory.
 pub const ENOUGH: usize = if cfg!(test) { 200 } else { 640 << 10 };
@@ -20,22 +22,28 @@ pub enum Framing {
     Raw,
     /// After a timestamp, by the stamper with this number.
     Stamped(usize),
-    /// As JSON; everything between the time and the message is ready. The number is a stamper's.
+    /// As JSON: time, app, namespace, instance, pid, stream, level if there is one, message, in this order. Everything
+    /// between the time and the level is ready. The number is a stamper's.
     Json(usize, Box<[u8]>),
 }
 
-/// The timestamps of all formats in use; a few, each used by many streams.
+/// A format and the setting of its zone.
+type Wanted = (String, Option<String>);
+
+/// The timestamps of all formats and zones in use; a few, each used by many streams.
 #[derive(Debug, Default)]
 pub struct Stampers {
-    all: Vec<(String, Stamper)>,
+    all: Vec<(Wanted, Stamper)>,
 }
 
 impl Stampers {
-    /// The number of the stamper for this format.
-    pub fn number(&mut self, format: &str) -> usize {
-        let known = self.all.iter().position(|(known, _)| known == format);
+    /// The number of the stamper for this format in this zone.
+    pub fn number(&mut self, format: &str, zone: Option<&str>) -> usize {
+        let same = |wanted: &Wanted| wanted.0 == format && wanted.1.as_deref() == zone;
+        let known = self.all.iter().position(|(wanted, _)| same(wanted));
         known.unwrap_or_else(|| {
-            self.all.push((format.to_owned(), Stamper::new(format)));
+            let wanted = (format.to_owned(), zone.map(str::to_owned));
+            self.all.push((wanted, Stamper::in_zone(format, zone::of(zone))));
             self.all.len() - 1
         })
     }
@@ -47,23 +55,29 @@ impl Stampers {
 
 impl Framing {
     /// For a stream.
-    pub fn new(format: &LogFormat, origin: &Origin, stream: Stream, stampers: &mut Stampers) -> Self {
+    pub fn new(
+        format: &LogFormat,
+        zone: Option<&str>,
+        origin: &Origin,
+        stream: Stream,
+        stampers: &mut Stampers,
+    ) -> Self {
         match format {
             LogFormat::Raw => Self::Raw,
-            LogFormat::Stamped(format) => Self::Stamped(stampers.number(format)),
+            LogFormat::Stamped(format) => Self::Stamped(stampers.number(format, zone)),
             LogFormat::Json => {
                 let mut middle = b"\",\"app\":\"".to_vec();
                 escape(origin.app.as_str().as_bytes(), &mut middle);
                 middle.extend_from_slice(b"\",\"namespace\":\"");
                 escape(origin.namespace.as_str().as_bytes(), &mut middle);
                 let rest = format!(
-                    "\",\"instance\":{},\"pid\":{},\"stream\":\"{}\",\"message\":\"",
+                    "\",\"instance\":{},\"pid\":{},\"stream\":\"{}\"",
                     origin.slot,
                     origin.pid,
                     stream.as_str()
                 );
                 middle.extend_from_slice(rest.as_bytes());
-                Self::Json(stampers.number(ISO), middle.into_boxed_slice())
+                Self::Json(stampers.number(ISO, zone), middle.into_boxed_slice())
             }
         }
     }
@@ -150,6 +164,13 @@ fn encode_json(data: &[u8], stamp: &[u8], middle: &[u8], out: &mut Vec<u8>) -> u
         }
         let message = line.strip_suffix(b"\n");
         let text = message.unwrap_or(line);
+        // An object has quotes.
+        if !plain && let Some(level) = level::of_json(text) {
+            out.extend_from_slice(b",\"level\":\"");
+            out.extend_from_slice(level.as_str().as_bytes());
+            out.push(b'"');
+        }
+        out.extend_from_slice(b",\"message\":\"");
         if plain {
             out.extend_from_slice(text);
         } else {
@@ -215,7 +236,7 @@ mod tests {
             pid: 42,
         };
         let mut stampers = Stampers::default();
-        let framing = Framing::new(format, &origin, Stream::Err, &mut stampers);
+        let framing = Framing::new(format, Some("UTC"), &origin, Stream::Err, &mut stampers);
         let mut out = Vec::new();
         framing.encode(data, fresh, WallTime(0), &mut stampers, &mut out);
         out
@@ -226,6 +247,14 @@ mod tests {
         let format = LogFormat::Stamped("[T]".into());
         assert_eq!(encode(&format, b"a\n\nb\r\x00\xff", true), b"T a\nT \nT b\r\x00\xff");
         assert_eq!(encode(&format, b"rest\nx\n", false), b"rest\nT x\n");
+    }
+
+    #[test]
+    fn a_record_has_the_level_of_an_object_before_the_message() {
+        let line = encode(&LogFormat::Json, b"{\"lvl\":\"WRN\"}\n", true);
+        let start = "{\"time\":\"1970-01-01T00:00:00.000+00:00\",\"app\":\"api\",\"namespace\":\"default\",";
+        let rest = "\"instance\":3,\"pid\":42,\"stream\":\"err\",\"level\":\"warn\",\"message\":\"{\\\"lvl\\\":\\\"WRN\\\"}\"}\n";
+        assert_eq!(String::from_utf8(line).unwrap(), format!("{start}{rest}"));
     }
 
     #[test]

@@ -20,18 +20,24 @@
 //! [`journal`]. Lines are held back only in files that several streams share and for JSON records; a private raw
 //! or stamped file gets fragments at once.
 
+pub mod chain;
 pub mod clock;
 pub mod compress;
 pub mod console;
 pub mod file;
 pub mod frame;
 pub mod journal;
+pub mod level;
 mod moment;
 pub mod outage;
 pub mod pump;
+pub mod query;
 pub mod rotate;
 pub mod sink;
 pub mod stamp;
 pub mod stderr;
 pub mod tail;
+pub mod times;
+mod tokens;
 pub mod watch;
+pub mod words;

@@ -1,9 +1,9 @@
 //! The moments between two steps at which a test ends the pump's thread, as a kill of the process would. Outside
-//! tests they are nothing.
+//! tests they are nothing. And those between two looks of a reader, at which a test changes what it looks at.
 
 #[cfg(test)]
-pub(in crate::logs) use imp::end_at;
-pub(in crate::logs) use imp::{pass, write};
+pub(in crate::logs) use imp::{at_each_look, end_at};
+pub(in crate::logs) use imp::{look, pass, write};
 
 #[cfg(not(test))]
 mod imp {
@@ -11,6 +11,9 @@ mod imp {
 
     /// Between two steps.
     pub(in crate::logs) const fn pass() {}
+
+    /// Between two looks of a reader.
+    pub(in crate::logs) const fn look() {}
 
     /// Inside a write of these bytes at this offset.
     pub(in crate::logs) const fn write(_: &File, _: &[u8], _: u64) {}
@@ -24,6 +27,20 @@ mod imp {
 
     thread_local! {
         static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+        static LOOK: Cell<Option<Box<dyn FnMut()>>> = const { Cell::new(None) };
+    }
+
+    /// Whenever a reader of this thread has looked at something, this happens before it looks again.
+    pub(in crate::logs) fn at_each_look(happens: Option<Box<dyn FnMut()>>) {
+        LOOK.set(happens);
+    }
+
+    /// Between two looks of a reader.
+    pub(in crate::logs) fn look() {
+        if let Some(mut happens) = LOOK.take() {
+            happens();
+            LOOK.set(Some(happens));
+        }
     }
 
     /// This thread ends at the moment with this number, from 0.

@@ -7,13 +7,12 @@
 //!
 //! The app never waits for a full disk. Loss begins at the start of a line wherever that is possible
 //! (a partly written line is cut off again) and ends at the start of a line, so what remains are whole
-//! lines. The one exception: of a line longer than 64 KiB that was already partly in the file the
+//! lines. The one exception: of a line longer than 2 MiB that was already partly in the file the
 //! first part stays, ended by the marker, and the line counts as lost.
 //!
 //! A target that is no regular file (a FIFO, a terminal) and would block counts as an outage too, in
-//! both overflow modes, because the pump serves everybody. For regular files `drop` does what `block`
-//! does: Linux cannot say beforehand that a write to a file will be slow, so a slow disk fills the
-//! pipes in both modes.
+//! both overflow modes, because the pump serves everybody. Regular files only get slow, and nobody can say
+//! so beforehand: a slow disk fills the pipes in `block` mode; for `drop` see `pump/drops`.
 
 use memchr::{memchr, memchr_iter};
 

@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 use rustix::fs::{rename, unlink};
 
 use crate::logs::moment;
+use crate::logs::times::Folder;
 use crate::model::duration::Millis;
 use crate::model::logspec::Rotation;
 use crate::model::time::WallTime;
@@ -23,12 +24,16 @@ use crate::model::time::WallTime;
 /// The right to rename and remove rotated files; shared by the pump and the gzip thread, held for a
 /// few renames.
 #[derive(Clone, Debug, Default)]
-pub struct Shelf(Arc<Mutex<()>>);
+pub struct Shelf {
+    lock: Arc<Mutex<()>>,
+    /// Where the time indexes are, once there is such a folder.
+    pub times: Folder,
+}
 
 impl Shelf {
     /// Waits for the other side's renames.
     pub fn lock(&self) -> MutexGuard<'_, ()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Sink {
     pub adopted: bool,
     /// What a line looks like.
     pub format: LogFormat,
+    /// The time zone of stamps, JSON times and rotation by time; see [`crate::os::zone::of`].
+    pub zone: Option<String>,
     /// When to rotate, what to keep.
     pub rotate: Rotation,
     /// Full and slow targets, see [`crate::logs::outage`].
@@ -87,6 +89,9 @@ pub enum Notice {
     Lost(Loss),
     /// The file can be written again; the numbers are final.
     Resumed(Loss),
+    /// A log was written too slowly for an app that is not to wait, see [`crate::logs::pump`]; the numbers are
+    /// final.
+    Dropped(Loss),
     /// A standard stream of the runtime lost output, or cannot be written any more. For people.
     Console(String),
 }

@@ -1,79 +1,37 @@
 //! Timestamps before lines: the format, translated once, and the text, formatted once a millisecond.
 
 use jiff::Timestamp;
-use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
 
+use crate::logs::tokens::Tokens;
 use crate::model::time::WallTime;
+use crate::os::zone;
 
 /// ISO 8601 with milliseconds and the zone's offset; used for `time = true` and in JSON records.
 pub const ISO: &str = "%Y-%m-%dT%H:%M:%S%.3f%:z";
 
-/// PM2's (moment.js) tokens and what they are in strftime, longest first.
-const TOKENS: [(&str, &str); 30] = [
-    ("YYYY", "%Y"),
-    ("MMMM", "%B"),
-    ("dddd", "%A"),
-    ("DDDD", "%j"),
-    ("MMM", "%b"),
-    ("ddd", "%a"),
-    ("SSS", "%3f"),
-    ("YY", "%y"),
-    ("MM", "%m"),
-    ("DD", "%d"),
-    ("HH", "%H"),
-    ("hh", "%I"),
-    ("mm", "%M"),
-    ("ss", "%S"),
-    ("SS", "%2f"),
-    ("ZZ", "%z"),
-    ("WW", "%V"),
-    ("M", "%-m"),
-    ("D", "%-d"),
-    ("H", "%-H"),
-    ("h", "%-I"),
-    ("m", "%-M"),
-    ("s", "%-S"),
-    ("S", "%1f"),
-    ("Z", "%:z"),
-    ("A", "%p"),
-    ("a", "%P"),
-    ("W", "%-V"),
-    ("X", "%s"),
-    ("E", "%u"),
-];
-
-/// A format as jiff's strftime wants it: text with a `%` as it is, PM2's tokens translated (`[text]`
-/// is literal), nothing is [`ISO`].
-#[must_use]
-pub fn translate(format: &str) -> String {
+/// A format, read: nothing is [`ISO`], text with a `%` is strftime's, all else is of PM2's tokens.
+fn read(format: &str) -> Tokens {
     if format.trim().is_empty() {
-        return ISO.to_owned();
+        return Tokens::of_codes(ISO);
     }
     if format.contains('%') {
-        return format.to_owned();
+        return Tokens::of_codes(format);
     }
-    let mut out = String::new();
-    let mut rest = format;
-    while let Some(first) = rest.chars().next() {
-        if let Some((literal, after)) = rest.strip_prefix('[').and_then(|text| text.split_once(']')) {
-            out.push_str(literal);
-            rest = after;
-        } else if let Some((token, code)) = TOKENS.iter().find(|(token, _)| rest.starts_with(token)) {
-            out.push_str(code);
-            rest = &rest[token.len()..];
-        } else {
-            out.push(first);
-            rest = &rest[first.len_utf8()..];
-        }
-    }
-    out
+    Tokens::read(format)
+}
+
+/// A format as jiff's strftime and strptime want it. Of PM2's tokens, those that have no code of strftime (`Do`, `w`,
+/// `gg`, `k`, `x`…) become a NUL, so that no text is read by such a format.
+#[must_use]
+pub fn translate(format: &str) -> String {
+    read(format).to_codes()
 }
 
 /// Formats points in time; repeats the text while the millisecond is the same.
 #[derive(Debug)]
 pub struct Stamper {
-    format: String,
+    format: Tokens,
     zone: TimeZone,
     last: Option<WallTime>,
     text: Vec<u8>,
@@ -83,14 +41,14 @@ impl Stamper {
     /// For a format as in the spec, in the system's time zone.
     #[must_use]
     pub fn new(format: &str) -> Self {
-        Self::in_zone(format, TimeZone::system())
+        Self::in_zone(format, zone::local())
     }
 
     /// For a format as in the spec, in this time zone.
     #[must_use]
     pub fn in_zone(format: &str, zone: TimeZone) -> Self {
         Self {
-            format: translate(format),
+            format: read(format),
             zone,
             last: None,
             text: Vec::new(),
@@ -105,9 +63,7 @@ impl Stamper {
             let zoned = Timestamp::from_millisecond(now.0)
                 .unwrap_or_default()
                 .to_zoned(self.zone.clone());
-            let text = BrokenDownTime::from(&zoned)
-                .to_string(&self.format)
-                .unwrap_or_else(|_| now.to_string());
+            let text = self.format.text(&zoned).unwrap_or_else(|| now.to_string());
             self.text
                 .extend(text.bytes().map(|b| if b == b'\n' { b' ' } else { b }));
         }
@@ -139,5 +95,28 @@ mod tests {
             b"1970-01-01T02:00:00.000+02:00"
         );
         assert!(Stamper::in_zone("%Q!", zone).text(WallTime(1)).len() > 3);
+    }
+
+    #[test]
+    fn the_clocks_change_while_it_runs() {
+        let Ok(zone) = crate::os::zone::named("Europe/Berlin") else {
+            return eprintln!("SKIPPED: this machine has no time zones");
+        };
+        let mut stamper = Stamper::in_zone("HH:mm:ss.SSS Z z", zone);
+        let at = |text: &str| WallTime(text.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+        for (now, expected) in [
+            ("2026-03-29T00:59:59.999Z", "01:59:59.999 +01:00 CET"),
+            ("2026-03-29T01:00:00Z", "03:00:00.000 +02:00 CEST"),
+            ("2026-10-25T00:30:00Z", "02:30:00.000 +02:00 CEST"),
+            ("2026-10-25T01:30:00Z", "02:30:00.000 +01:00 CET"),
+            ("2050-07-01T10:00:00Z", "12:00:00.000 +02:00 CEST"),
+        ] {
+            assert_eq!(stamper.text(at(now)), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn readers_get_no_text_for_what_they_cannot_read() {
+        assert_eq!(translate("Do MMM YYYY"), "\0 %b %Y");
     }
 }

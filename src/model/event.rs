@@ -161,7 +161,8 @@ pub struct Event {
     /// How the process ended, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
-    /// The app's own last stderr lines, where they explain the event.
+    /// The app's own last stderr lines, where they explain the event: at most 100, and 16 KiB. The record of the crash
+    /// has up to 64 KiB.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stderr: Vec<String>,
 }

@@ -38,7 +38,8 @@ pub enum LogFormat {
     /// A timestamp in this format, a space, the line. strftime-like (`%Y-%m-%d`), or PM2's tokens
     /// (`YYYY-MM-DD HH:mm:ss.SSS Z`).
     Stamped(String),
-    /// One JSON object a line: time, app, namespace, instance, pid, stream, message.
+    /// One JSON object a line: time, app, namespace, instance, pid, stream, level (if the line is itself a JSON object
+    /// with one), message.
     Json,
 }
 
@@ -105,6 +106,48 @@ pub enum LogTarget {
     Stdout,
 }
 
+impl LogTarget {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Files, Self::Journald, Self::Syslog, Self::Stdout];
+
+    /// `files`, `journald`, `syslog` or `stdout`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Journald => "journald",
+            Self::Syslog => "syslog",
+            Self::Stdout => "stdout",
+        }
+    }
+}
+
+/// Syslog's word for the kind of program, as its number (RFC 5424, 6.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Facility(pub u8);
+
+impl Default for Facility {
+    fn default() -> Self {
+        Self(3)
+    }
+}
+
+impl Facility {
+    /// The one of this name: `user`, `daemon`, `local0` to `local7`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "user" => Some(Self(1)),
+            "daemon" => Some(Self(3)),
+            _ => match name.strip_prefix("local")?.as_bytes() {
+                [digit @ b'0'..=b'7'] => Some(Self(16 + digit - b'0')),
+                _ => None,
+            },
+        }
+    }
+}
+
 /// What happens when the disk cannot take a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -143,4 +186,18 @@ pub struct LogSpec {
     /// Where output goes; empty: into the files.
     #[serde(default)]
     pub targets: Vec<LogTarget>,
+    /// What lines that go to syslog are said to be of.
+    #[serde(default)]
+    pub facility: Facility,
+}
+
+impl LogSpec {
+    /// Whether output goes there.
+    #[must_use]
+    pub fn goes_to(&self, target: LogTarget) -> bool {
+        if self.disabled {
+            return false;
+        }
+        self.targets.contains(&target) || (self.targets.is_empty() && target == LogTarget::Files)
+    }
 }

@@ -26,3 +26,5 @@ pub mod state;
 pub mod target;
 pub mod time;
 pub mod version;
+pub mod words;
+pub mod zone;

@@ -245,6 +245,12 @@ impl Home {
         self.run.join("log-journal")
     }
 
+    /// The folder that says when the bytes of log files were written, see `logs::times`.
+    #[must_use]
+    pub fn log_times(&self) -> PathBuf {
+        self.logs.join(".times")
+    }
+
     /// The database.
     #[must_use]
     pub fn db(&self) -> PathBuf {

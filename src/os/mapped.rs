@@ -6,18 +6,17 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
-use rustix::fs::{FallocateFlags, fallocate, statfs};
+use rustix::fs::{FallocateFlags, FsWord, fallocate, statfs};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// `f_type` of tmpfs, ext2 to ext4, and XFS.
-const STEADY: [u32; 3] = [0x0102_1994, 0xef53, 0x5846_5342];
+const STEADY: [FsWord; 3] = [0x0102_1994, 0xef53, 0x5846_5342];
 
 /// Whether the files of this folder can be mapped without danger: their file system does not ask for more space
 /// when what is allocated is overwritten. On any other a full disk could end the process in the middle of a store.
 #[must_use]
 pub fn is_steady(folder: &Path) -> bool {
-    // A magic number of 32 bits, whatever the type.
-    statfs(folder).is_ok_and(|found| STEADY.iter().any(|known| i64::from(*known) == found.f_type as i64))
+    statfs(folder).is_ok_and(|found| STEADY.contains(&found.f_type))
 }
 
 /// A mapped part of a file.

@@ -43,3 +43,4 @@ pub mod spawn;
 pub mod tree;
 pub mod usage;
 pub mod watch;
+pub mod zone;

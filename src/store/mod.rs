@@ -36,6 +36,7 @@ mod query;
 mod queue;
 mod reserve;
 mod state;
+mod words;
 mod worker;
 mod write;
 

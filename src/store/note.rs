@@ -8,6 +8,7 @@ use crate::model::names::{AppId, RunId};
 use crate::store::error::is_refusal;
 use crate::store::load::RUN_BLOCK;
 use crate::store::state::Note;
+use crate::store::words::{self, MAX_WAITING_WORDS};
 use crate::store::write::{MAX_CRASHES, MAX_EVENTS, PRUNE_STEP, Tally, integer, set_counter};
 
 /// Most events that wait in memory; the oldest beyond it are lost.
@@ -22,6 +23,7 @@ pub(crate) fn thin_out<T>(waiting: &mut VecDeque<T>, note_of: impl Fn(&T) -> Opt
     let mut runtime: HashSet<AppId> = HashSet::new();
     let mut ended: HashMap<RunId, usize> = HashMap::new();
     let mut crashes: HashMap<AppId, u32> = HashMap::new();
+    let mut crash_words = 0;
     let mut events = 0;
     let mut lost = 0;
     let mut keep = vec![true; waiting.len()];
@@ -41,7 +43,8 @@ pub(crate) fn thin_out<T>(waiting: &mut VecDeque<T>, note_of: impl Fn(&T) -> Opt
             Note::Crash { app, .. } => {
                 let count = crashes.entry(*app).or_default();
                 *count += 1;
-                keep[at] = *count <= MAX_CRASHES;
+                crash_words += words::length(note);
+                keep[at] = *count <= MAX_CRASHES && crash_words <= MAX_WAITING_WORDS;
             }
             Note::Event(_) => {
                 events += 1;
@@ -85,8 +88,13 @@ pub(crate) fn write(connection: &Connection, notes: &VecDeque<Note>, tally: &mut
         )?;
         events = 0;
     }
+    let mut written = tally.words;
+    if words::is_due(&mut written, notes.iter().map(words::length)) {
+        words::prune(connection)?;
+    }
     tally.reserved_runs = reserved;
     tally.events = events;
+    tally.words = written;
     Ok(())
 }
 

@@ -253,10 +253,10 @@ impl Worker {
                 .execute("UPDATE meta SET value = ?1 WHERE key = 'written_by'", [program()])
                 .map_err(failed)?;
         }
-        let before = (self.tally.reserved_runs, self.tally.events);
+        let before = (self.tally.reserved_runs, self.tally.events, self.tally.words);
         let written = note::write(&transaction, &self.waiting, &mut self.tally).and_then(|()| transaction.commit());
         if written.is_err() {
-            (self.tally.reserved_runs, self.tally.events) = before;
+            (self.tally.reserved_runs, self.tally.events, self.tally.words) = before;
         }
         written.map_err(failed)?;
         self.waiting.clear();

@@ -10,6 +10,7 @@ use crate::model::spec::AppSpec;
 use crate::store::error::StoreError;
 use crate::store::load::RUN_BLOCK;
 use crate::store::state::{AppRow, Change, Desired};
+use crate::store::words;
 
 /// Most events kept.
 pub(crate) const MAX_EVENTS: u32 = 10_000;
@@ -25,6 +26,8 @@ pub(crate) struct Tally {
     pub(crate) reserved_runs: u64,
     /// Events written since the last pruning.
     pub(crate) events: u32,
+    /// Bytes of last words written since they were last pruned.
+    pub(crate) words: usize,
     /// Names of apps in the file that this version cannot read; a new app of that name replaces them.
     hidden: HashSet<String>,
 }
@@ -35,6 +38,7 @@ impl Tally {
             reserved_runs,
             // An earlier daemon may have ended just before it pruned.
             events: PRUNE_STEP,
+            words: words::UNKNOWN,
             hidden,
         }
     }

@@ -31,7 +31,7 @@ impl App {
             let failure = Failure {
                 slot: Some(slot),
                 message,
-                stderr: run.stderr.clone(),
+                stderr: run.brief(),
             };
             let first = rollout.failure.is_none();
             if first {
@@ -61,7 +61,7 @@ impl App {
             Failure {
                 slot: Some(slot),
                 message,
-                stderr: run.stderr.clone(),
+                stderr: run.brief(),
             },
         );
     }

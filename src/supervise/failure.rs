@@ -11,7 +11,8 @@ use std::sync::Arc;
 use crate::model::event::EventKind;
 use crate::model::exit::Exit;
 use crate::model::names::Slot;
-use crate::model::spec::RestartSpec;
+use crate::model::spec::{AppSpec, RestartSpec};
+use crate::model::time::Moment;
 use crate::supervise::app::App;
 use crate::supervise::cx::Cx;
 use crate::supervise::output::{CrashDraft, Output};
@@ -27,15 +28,9 @@ impl App {
         let spec = Arc::clone(self.spec_of(run));
         let law = &spec.restart;
         let not_ready = run.cause == Some(Cause::NotReady);
-        let stable = run.stable
-            || run
-                .began
-                .is_some_and(|began| stability::is_stable(began, run.ready, ended, law.min_uptime));
+        let stable = was_stable(run, ended, law);
         let not_spawned = spawn_error.is_some();
-        let excused = !not_spawned
-            && cx
-                .inheritance
-                .is_some_and(|inheritance| inheritance.excuses(run, &spec.stop));
+        let excused = !not_spawned && is_excused(cx, run, &spec);
         let reason = spawn_error.unwrap_or_else(|| {
             if not_ready {
                 format!("not ready after {}", self.patience(run))
@@ -51,7 +46,7 @@ impl App {
         }
         let record = self.slot_mut(slot);
         record.reason = Some(reason.clone());
-        record.stderr.clone_from(&run.stderr);
+        record.stderr = run.brief();
         if run.starved {
             self.starved(cx, slot, law, reason);
             return;
@@ -81,7 +76,7 @@ impl App {
                 self.became_stable(cx, slot);
                 let record = self.slot_mut(slot);
                 record.reason = Some(reason.clone());
-                record.stderr.clone_from(&run.stderr);
+                record.stderr = run.brief();
             }
             if self.runs_in(slot).next().is_none() {
                 if stable {
@@ -92,6 +87,18 @@ impl App {
         } else {
             self.count_unstable(cx, run, law, reason, exit);
         }
+    }
+
+    /// True if it ended before it was stable, by itself or because it did not become ready, and not in good order. To
+    /// be asked when it has just ended.
+    pub(super) fn has_crashed(&self, cx: &Cx, run: &Run) -> bool {
+        let Some((ended, _)) = run.exit else { return false };
+        let spec = self.spec_of(run);
+        let unasked = match run.cause {
+            None | Some(Cause::NotReady) => true,
+            Some(Cause::Unwanted | Cause::Restart | Cause::Replaced) => false,
+        };
+        unasked && !was_stable(run, ended, &spec.restart) && !is_excused(cx, run, spec)
     }
 
     fn keep_crash(&self, cx: &mut Cx, run: &Run) {
@@ -137,7 +144,7 @@ impl App {
                 "{of_app} exits within {} and no instance is stable; the last: {reason}",
                 law.window
             );
-            self.trip_app(cx, message, Some(exit), run.stderr.clone());
+            self.trip_app(cx, message, Some(exit), run.brief());
         } else if slot_probe_failed || of_slot >= law.max_restarts as usize {
             let record = self.slot_mut(slot);
             record.circuit = record.circuit.tripped(now, law);
@@ -155,7 +162,7 @@ impl App {
                 let message = format!("{of_slot} exits within {}; the last: {reason}{next}", law.window);
                 let mut draft = Cx::draft(self, EventKind::CircuitOpen, Some(slot), run.pid, message);
                 draft.exit = Some(exit);
-                draft.stderr.clone_from(&run.stderr);
+                draft.stderr = run.brief();
                 cx.emit(Output::Event(Box::new(draft)));
             }
         } else {
@@ -430,4 +437,18 @@ impl App {
             .collect();
         self.bring_up(cx, &behind);
     }
+}
+
+/// It was found stable, or would have been in this very moment.
+fn was_stable(run: &Run, ended: Moment, law: &RestartSpec) -> bool {
+    run.stable
+        || run
+            .began
+            .is_some_and(|began| stability::is_stable(began, run.ready, ended, law.min_uptime))
+}
+
+/// The daemon before may have ordered it to end.
+fn is_excused(cx: &Cx, run: &Run, spec: &AppSpec) -> bool {
+    cx.inheritance
+        .is_some_and(|inheritance| inheritance.excuses(run, &spec.stop))
 }

@@ -92,6 +92,9 @@ impl App {
             format!("{exit} after {lived}"),
         );
         draft.exit = Some(exit);
+        if let Some(run) = self.runs.get(&id).filter(|run| self.has_crashed(cx, run)) {
+            draft.stderr = run.brief();
+        }
         cx.emit(Output::Event(Box::new(draft)));
         if treekill {
             cx.emit(Output::Sweep(id, grace));

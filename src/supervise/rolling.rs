@@ -305,7 +305,7 @@ impl App {
             let why = Failure {
                 slot: Some(slot),
                 message: format!("the new instance ended: {}", run.ending("")),
-                stderr: run.stderr.clone(),
+                stderr: run.brief(),
             };
             self.fail_rollout(cx, why);
         }

@@ -23,6 +23,7 @@ use crate::model::duration::Millis;
 use crate::model::exit::Exit;
 use crate::model::names::{RunId, Slot};
 use crate::model::time::Moment;
+use crate::model::words;
 use crate::supervise::said::Said;
 
 /// Counts the specs an app has had.
@@ -205,6 +206,12 @@ impl Run {
     pub fn last_words(&self) -> Option<String> {
         let badly = self.exit.as_ref().is_some_and(|(_, exit)| !exit.is_success());
         if badly { self.said.text() } else { None }
+    }
+
+    /// Its last stderr lines where not all of them are kept.
+    #[must_use]
+    pub fn brief(&self) -> Vec<String> {
+        words::newest(&self.stderr, words::BRIEF)
     }
 
     /// A process of it may exist.

@@ -29,6 +29,8 @@ pub(crate) struct Outage {
     pub(crate) to: Moment,
     /// The keeper was among the dead.
     pub(crate) keeper: bool,
+    /// They died at once.
+    pub(crate) both: bool,
 }
 
 /// Groups whose processes nobody ever touches.
@@ -91,6 +93,7 @@ impl<'a> Chaos<'a> {
                 from,
                 to: clock::monotonic(),
                 keeper: false,
+                both: false,
             });
             let status = self.world.status(None)?;
             self.look(&status);
@@ -138,6 +141,7 @@ impl<'a> Chaos<'a> {
             from,
             to: Moment(u64::MAX),
             keeper: false,
+            both: false,
         });
         self.report.count("daemons killed", u64::from(killed));
         self.world.until("the daemon's end", || Ok(!lives(daemon)))?;
@@ -154,6 +158,7 @@ impl<'a> Chaos<'a> {
                 from,
                 to: Moment(u64::MAX),
                 keeper: true,
+                both: false,
             });
             if self.world.signal_manager(old, SIGKILL) {
                 self.report.count("keepers killed", 1);
@@ -180,6 +185,7 @@ impl<'a> Chaos<'a> {
                 from,
                 to: Moment(u64::MAX),
                 keeper: true,
+                both: true,
             });
             for signal in [SIGSTOP, SIGKILL] {
                 for pid in [ping.keeper_pid, ping.pid] {

@@ -16,6 +16,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("keepers killed", &["not replaced"]),
     ("both killed at once", &["not back"]),
     ("requests answered", &["requests failed"]),
+    ("requests that nobody could answer", &[]),
     (
         "log lines expected",
         &["lines lost", "lines repeated", "lines out of order", "lines broken"],

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, ensure};
 use clmgr::model::duration::Millis;
@@ -11,10 +12,11 @@ use clmgr::os::{clock, poll};
 use crate::chaos::Chaos;
 use crate::checks::{self, Known};
 use crate::commands::{self, Commander};
+use crate::load::{self, Failed, Load};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::world::{World, lives};
-use crate::{fleet, ledger, load};
+use crate::{fleet, ledger};
 
 /// Requests of one connection are this far apart.
 const PAUSE: Millis = Millis(40);
@@ -64,8 +66,9 @@ fn happen(world: &World, report: &Report, settings: &Settings) -> anyhow::Result
         .with_context(|| said.err.clone())?;
     let mut chaos = Chaos::new(world, report, settings.seed)?;
     let stop = AtomicBool::new(false);
+    let failed: Mutex<Vec<Failed>> = Mutex::default();
     std::thread::scope(|scope| {
-        let stop = &stop;
+        let (stop, failed) = (&stop, &failed);
         let mut commanders = Vec::new();
         for (number, kind) in commands::KINDS.into_iter().enumerate() {
             let commander = Commander::new(world, report, settings.seed ^ (number as u64 + 1));
@@ -74,7 +77,14 @@ fn happen(world: &World, report: &Report, settings: &Settings) -> anyhow::Result
         for (number, port) in ports(world)?.into_iter().enumerate() {
             for keep_alive in [true, false] {
                 let who = u32::try_from(number * 2)? + u32::from(keep_alive);
-                scope.spawn(move || load::run(report, port, who, keep_alive, PAUSE, stop));
+                let load = Load {
+                    report,
+                    failed,
+                    port,
+                    keep_alive,
+                    pause: PAUSE,
+                };
+                scope.spawn(move || load::run(&load, who, stop));
             }
         }
         let killed = chaos
@@ -99,6 +109,7 @@ fn happen(world: &World, report: &Report, settings: &Settings) -> anyhow::Result
         events: &chaos.events,
         ledger: &ledger,
         outages: &chaos.outages,
+        failed: &failed.into_inner().unwrap_or_else(PoisonError::into_inner),
     };
     checks::all(&known, report)
 }

@@ -5,6 +5,10 @@ use crate::cli::render::results::safe;
 use crate::cli::ui::{BAD, DIM};
 use crate::model::event::{Event, EventKind};
 
+/// Lines shown of the last words of an instance that ended. Those that fail all the time would leave room for nothing
+/// else.
+const EXIT_LINES: usize = 5;
+
 /// `2026-11-21 08:30:00  api:0  exited  exit code 1`.
 #[must_use]
 pub fn line(event: &Event) -> String {
@@ -21,7 +25,18 @@ pub fn line(event: &Event) -> String {
         safe(&event.message),
     );
     text.truncate(text.trim_end().len());
-    for line in &event.stderr {
+    let shown = if event.kind == EventKind::Exited {
+        EXIT_LINES
+    } else {
+        usize::MAX
+    };
+    let more = event.stderr.len().saturating_sub(shown);
+    if more > 0 {
+        text.push_str(&format!(
+            "\n{DIM}  │ … {more} more lines before: clmgr describe shows them{DIM:#}"
+        ));
+    }
+    for line in &event.stderr[more..] {
         text.push_str(&format!("\n{DIM}  │ {}{DIM:#}", safe(line)));
     }
     text

@@ -9,6 +9,7 @@ mod fd_store;
 mod generated;
 mod good;
 mod liveness;
+mod logs;
 
 use std::collections::BTreeMap;
 use std::io;

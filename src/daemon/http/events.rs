@@ -57,15 +57,16 @@ async fn stream(mail: &Mail, query: &Query) -> Result<Response<Body>, Box<ErrorB
     };
     let follow = query.flag("follow");
     let (sender, receiver) = oneshot::channel();
+    wait_for_last_words(mail).await;
     // Following begins before the past is read, so nothing falls in between.
-    let live = mail
+    let (live, unpublished) = mail
         .ask(move |daemon| {
             let live = follow.then(|| daemon.hub.follow());
             daemon.persist();
             daemon
                 .store
                 .events(past, Box::new(move |result| drop(sender.send(result))));
-            live
+            (live, daemon.unpublished())
         })
         .await
         .ok_or_else(leaving)?;
@@ -73,11 +74,25 @@ async fn stream(mail: &Mail, query: &Query) -> Result<Response<Body>, Box<ErrorB
         .await
         .map_err(|_| leaving())?
         .map_err(|error| Box::new(ErrorBody::new(ErrorKind::Internal, crate::daemon::text::chain(&error))))?;
+    recorded.retain(|event| unpublished.is_none_or(|first| event.seq < first));
     recorded.reverse();
     let (lines, out) = mpsc::channel::<Result<Bytes, std::io::Error>>(64);
     tokio::spawn(feed(recorded, live, Wanted { apps, kinds }, lines));
     let body = Body::from_stream(Lines(out));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+/// What has happened before is told, and what is told of ends comes after the last words are in the files. Later ends
+/// are not waited for.
+async fn wait_for_last_words(mail: &Mail) {
+    let (sender, receiver) = oneshot::channel::<()>();
+    mail.post(move |daemon| {
+        if daemon.unpublished().is_some() {
+            daemon.pump.sync(Box::new(move || drop(sender)));
+        }
+    });
+    // Ended by being dropped.
+    let _written = receiver.await;
 }
 
 async fn feed(

@@ -1,15 +1,14 @@
 //! What all log files share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
-use jiff::tz::TimeZone;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::logs::compress::Compressor;
 use crate::logs::console::Outlet;
 use crate::logs::frame::Stampers;
 use crate::logs::journal::Journal;
 use crate::logs::sink::Notice;
+use crate::logs::times::Book;
 use crate::model::time::{Moment, WallTime};
 
 /// What all files need; owned by the pump thread.
@@ -24,14 +23,14 @@ pub struct Context {
     pub stampers: Stampers,
     /// The gzip thread.
     pub compressor: Compressor,
-    /// For rotation at midnight.
-    pub zone: TimeZone,
     /// Numbers.
     pub counters: Arc<Counters>,
     /// The runtime's standard output and standard error.
     pub outlets: [Option<Outlet>; 2],
     /// What keeps bytes on their way when this process is killed.
     pub journal: Option<Journal>,
+    /// When what was written.
+    pub times: Book,
 }
 
 impl std::fmt::Debug for Context {
@@ -57,4 +56,12 @@ pub struct Counters {
     pub lost_bytes: AtomicU64,
     /// Rotations.
     pub rotations: AtomicU64,
+}
+
+impl Counters {
+    /// Counts what is lost for good.
+    pub fn dropped(&self, lines: u64, bytes: u64) {
+        self.lost_lines.fetch_add(lines, Ordering::Relaxed);
+        self.lost_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
 }

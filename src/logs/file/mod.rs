@@ -5,6 +5,7 @@
 //! truncated or extended the file.
 
 mod context;
+mod days;
 mod recover;
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -24,12 +25,13 @@ use crate::logs::frame::Framing;
 use crate::logs::journal::Intent;
 use crate::logs::moment;
 use crate::logs::outage::{Outage, RETRY};
-use crate::logs::rotate::{next_due, remove_from, shift};
+use crate::logs::rotate::{remove_from, shift};
 use crate::logs::sink::Origin;
 use crate::model::logspec::Rotation;
 use crate::model::time::{Moment, WallTime};
 
 pub use context::{Context, Counters};
+use days::Days;
 
 /// Splicing stops this long before the size limit; the rest is read, so that the cut is after a line.
 const MARGIN: u64 = 128 << 10;
@@ -81,6 +83,7 @@ pub struct LogFile {
     offset: u64,
     tail: Tail,
     due: Option<WallTime>,
+    days: Days,
     checked: Moment,
     rotate_after: Moment,
     outage: Option<Box<Outage>>,
@@ -110,6 +113,7 @@ impl LogFile {
             offset: 0,
             tail: Tail::Start,
             due: None,
+            days: Days::new(),
             checked: Moment(0),
             rotate_after: Moment(0),
             outage: None,
@@ -130,6 +134,13 @@ impl LogFile {
         self.rotation = rotation.clone();
         self.framing = Rc::clone(framing);
         self.origin = Arc::clone(origin);
+    }
+
+    /// Rotation by time counts the days of this zone, see [`crate::os::zone::of`].
+    pub fn count_in(&mut self, setting: Option<&str>) {
+        if self.rotation.every.is_some() && self.days.set(setting) {
+            self.due = None;
+        }
     }
 
     /// Whether the next byte of this writer begins a line. `whole`: an unfinished line found in the
@@ -225,6 +236,7 @@ impl LogFile {
             Ok(0) => Spliced::End,
             Ok(moved) => {
                 self.offset += moved as u64;
+                self.note(ctx, self.offset - moved as u64);
                 self.tail = Tail::Unseen(writer);
                 Spliced::Moved(moved)
             }
@@ -237,11 +249,27 @@ impl LogFile {
         }
     }
 
-    /// Empties the file and removes its rotated files.
-    pub fn flush(&mut self, ctx: &Context) {
+    /// Empties the file and removes its rotated files. The line that one of those who live (none: a writer from
+    /// before the file was opened) is writing stays, so that its rest does not stand there alone.
+    pub fn flush(&mut self, ctx: &mut Context, lives: impl Fn(Option<Writer>) -> bool) {
+        if self.file.is_none() && self.outage.is_none() && self.path.exists() {
+            // An error shows again with the next byte.
+            let _opened = self.open(ctx);
+        }
+        self.look();
+        let kept = match self.tail {
+            Tail::Open(writer) | Tail::Unseen(writer) if lives(Some(writer)) => self.unfinished_line(),
+            Tail::Found if lives(None) => self.unfinished_line(),
+            Tail::Open(_) | Tail::Unseen(_) | Tail::Found | Tail::Start => Vec::new(),
+        };
         flush(&self.path, ctx.compressor.shelf());
-        if self.file.is_some() && self.regular {
-            self.offset = 0;
+        let Some(file) = self.file.as_ref().filter(|_| self.regular) else {
+            return;
+        };
+        self.offset = 0;
+        if !kept.is_empty() && file.write_all_at(&kept, 0).is_ok() {
+            self.offset = kept.len() as u64;
+        } else {
             self.tail = Tail::Start;
         }
     }
@@ -274,14 +302,14 @@ impl LogFile {
             self.tail = Tail::Found;
         }
         self.due = None;
-        if let Some(every) = self.rotation.every {
+        if self.rotation.every.is_some() {
             let written = WallTime(meta.mtime().saturating_mul(1000));
             let since = if self.offset > 0 {
                 written.min(ctx.wall)
             } else {
                 ctx.wall
             };
-            self.due = Some(next_due(every, since, &ctx.zone));
+            self.due = self.days.next(self.rotation.every, since);
         }
         if !self.opened_before {
             self.opened_before = true;
@@ -311,12 +339,20 @@ impl LogFile {
                 Some(_) => Tail::Found,
             };
         }
-        if let Some(every) = self.rotation.every {
+        if let Some(next) = self.days.next(self.rotation.every, ctx.wall) {
             // A clock that was set back must not put it off for as long.
-            let next = next_due(every, ctx.wall, &ctx.zone);
             self.due = Some(self.due.map_or(next, |due| due.min(next)));
         }
         Ok(())
+    }
+
+    /// Remembers when all from this byte on was written.
+    fn note(&self, ctx: &mut Context, from: u64) {
+        if let Some(file) = self.file.as_ref().filter(|_| self.regular) {
+            let len = self.offset.saturating_sub(from);
+            ctx.times
+                .wrote((ctx.now, ctx.wall), file, self.id, &self.path, from, len);
+        }
     }
 
     fn last_byte(&self) -> Option<u8> {
@@ -376,6 +412,7 @@ impl LogFile {
         };
         if foreign {
             self.write(b"\n").map_err(|(error, _)| error)?;
+            self.note(ctx, self.offset.saturating_sub(1));
             self.tail = Tail::Start;
         }
         Ok(())
@@ -388,6 +425,7 @@ impl LogFile {
             let count = self.room(ctx, rest);
             if count > 0 {
                 let head = rest.get(..count).unwrap_or(rest);
+                let from = self.offset;
                 let result = self.write(head);
                 let written = result.as_ref().map_or_else(|(_, kept)| *kept, |()| head.len());
                 if let Some(last) = head.get(..written).and_then(<[u8]>::last) {
@@ -398,6 +436,7 @@ impl LogFile {
                     };
                 }
                 done += written;
+                self.note(ctx, from);
                 result.map_err(|(error, _)| (error, done))?;
             }
             if done < data.len() {
@@ -462,6 +501,9 @@ impl LogFile {
         }
         moment::pass();
         self.file = None;
+        if self.regular {
+            ctx.times.rotated(ctx.now, self.id);
+        }
         ctx.counters.rotations.fetch_add(1, Ordering::Relaxed);
         if self.rotation.compress && self.rotation.keep > 0 {
             ctx.compressor.submit(&self.path);

@@ -12,8 +12,10 @@ use crate::logs::outage::{Outage, RETRY};
 use crate::logs::sink::{Loss, Notice};
 use crate::model::time::Moment;
 
-/// How far back the beginning of a line is looked for when its end is lost.
-const LINE_START: usize = 64 << 10;
+/// How far back the beginning of a line is looked for when its end is lost, in bytes.
+const LINE_START: u64 = 2 << 20;
+/// Read at once for that.
+const LINE_BLOCK: usize = 64 << 10;
 
 impl LogFile {
     /// Whether something is being lost.
@@ -58,25 +60,82 @@ impl LogFile {
 
     /// Takes back the first part of a line whose rest is lost, unless it is very long. Returns its bytes.
     fn cut_line(&mut self) -> u64 {
-        let (Tail::Open(_) | Tail::Found, Some(file), true) = (self.tail, &self.file, self.regular) else {
-            return 0;
-        };
-        let mut block = vec![0; LINE_START];
-        let from = self.offset.saturating_sub(LINE_START as u64);
-        let size = usize::try_from(self.offset - from).unwrap_or(LINE_START);
-        let Some(part) = block.get_mut(..size) else { return 0 };
-        let start = match file.read_exact_at(part, from).map(|()| memrchr(b'\n', part)) {
-            Ok(Some(at)) => from + at as u64 + 1,
-            Ok(None) if from == 0 => 0,
-            Ok(None) | Err(_) => return 0,
-        };
-        if file.set_len(start).is_err() {
+        let Some(start) = self.line_start() else { return 0 };
+        if self.file.as_ref().is_none_or(|file| file.set_len(start).is_err()) {
             return 0;
         }
         let cut = self.offset - start;
         self.offset = start;
         self.tail = Tail::Start;
         cut
+    }
+
+    /// The same for this writer's line, if there is one.
+    pub fn take_line_back(&mut self, writer: Writer) -> u64 {
+        match self.tail {
+            Tail::Open(last) if last == writer => self.cut_line(),
+            Tail::Open(_) | Tail::Unseen(_) | Tail::Found | Tail::Start => 0,
+        }
+    }
+
+    /// Where the unfinished line at the end of the file begins; none if there is none, or if it is very long.
+    pub(super) fn line_start(&self) -> Option<u64> {
+        let (Tail::Open(_) | Tail::Found, Some(file), true) = (self.tail, &self.file, self.regular) else {
+            return None;
+        };
+        let mut block = vec![0; LINE_BLOCK];
+        let mut end = self.offset;
+        while end > 0 && self.offset - end < LINE_START {
+            let from = end.saturating_sub(LINE_BLOCK as u64);
+            let part = block.get_mut(..usize::try_from(end - from).ok()?)?;
+            file.read_exact_at(part, from).ok()?;
+            if let Some(at) = memrchr(b'\n', part) {
+                return Some(from + at as u64 + 1);
+            }
+            end = from;
+        }
+        (end == 0).then_some(0)
+    }
+
+    /// The unfinished line at the end of the file, unless it is very long.
+    pub(super) fn unfinished_line(&self) -> Vec<u8> {
+        let read = || {
+            let start = self.line_start()?;
+            let mut line = vec![0; usize::try_from(self.offset - start).ok()?];
+            self.file.as_ref()?.read_exact_at(&mut line, start).ok()?;
+            Some(line)
+        };
+        read().unwrap_or_default()
+    }
+
+    /// The same, if it is this writer's.
+    pub fn unfinished_line_of(&mut self, writer: Writer) -> Vec<u8> {
+        self.look();
+        match self.tail {
+            Tail::Open(last) if last == writer => self.unfinished_line(),
+            Tail::Open(_) | Tail::Unseen(_) | Tail::Found | Tail::Start => Vec::new(),
+        }
+    }
+
+    /// During an outage: this much more is lost.
+    pub fn lose_more(&mut self, lines: u64, bytes: u64) {
+        if let Some(outage) = &mut self.outage {
+            outage.lines += lines;
+            outage.bytes += bytes;
+        }
+    }
+
+    /// Lines of an app that could not wait.
+    #[must_use]
+    pub fn dropped(&self, lines: u64, bytes: u64, why: &str) -> Loss {
+        Loss {
+            app: self.origin.app.clone(),
+            slot: self.origin.slot,
+            path: self.path.to_path_buf(),
+            lines,
+            bytes,
+            error: why.to_owned(),
+        }
     }
 
     pub(super) fn fail(&mut self, ctx: &Context, error: &io::Error, lost: &[u8]) {
@@ -128,6 +187,7 @@ impl LogFile {
             .marker(&outage.marker(), ctx.wall, &mut ctx.stampers, &mut marker);
         let before = self.offset;
         if self.write(&marker).is_ok() {
+            self.note(ctx, before);
             self.tail = Tail::Start;
             return true;
         }

@@ -1,5 +1,6 @@
 //! The one buffer that the pump reads into.
 
+use super::Journal;
 use crate::os::mapped::Mapped;
 
 /// Memory of its own, or the journal's spool.
@@ -19,6 +20,17 @@ impl Buffer {
             Self::Own(bytes) => bytes,
             Self::Spool(mapped) => mapped.bytes(),
         }
+    }
+
+    /// At most `size` bytes of it, for something else than the journal's [`fill`](Journal::fill).
+    #[must_use]
+    pub fn lend(&mut self, journal: &mut Option<Journal>, size: usize) -> &mut [u8] {
+        if let Some(journal) = journal {
+            journal.lend_buffer();
+        }
+        let bytes = self.bytes_mut();
+        let size = size.min(bytes.len());
+        bytes.get_mut(..size).unwrap_or_default()
     }
 
     /// What is in it, to be changed.

@@ -124,6 +124,12 @@ struct Turn {
 }
 
 impl Journal {
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Opens the journal in this folder, which is made if needed, and finishes or takes back what a killed process
     /// was doing. What it had read and not written waits for [`Self::claim`].
     ///
@@ -302,6 +308,27 @@ impl Journal {
         }
     }
 
+    /// Bytes that were read past the spool are put into it, for a stream whose pipe must not be spliced. `held` as in
+    /// [`Self::fill`]. A kill between the reading and this loses them.
+    pub fn take(&mut self, now: Moment, key: StreamKey, (held, parked): (&[u8], u64), data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        if self.mapped {
+            // A turn in the area has nothing there yet: nothing of such a stream is read into it.
+            self.turn = None;
+        }
+        if !self.begin_in(now, key, (held, parked), false) {
+            return;
+        }
+        moment::write(&self.spool, data, self.end);
+        if self.spool.write_all_at(data, self.end).is_err() {
+            self.rest(now);
+            return;
+        }
+        self.end += data.len() as u64;
+    }
+
     /// Ends the turn: what follows is read past the spool.
     fn rest(&mut self, now: Moment) -> Filled {
         self.retry = now.after(RETRY);
@@ -312,13 +339,17 @@ impl Journal {
 
     /// Begins a stream's turn, or goes on with it. False: the journal cannot be written now.
     pub fn begin(&mut self, now: Moment, key: StreamKey, held: &[u8], parked: u64) -> bool {
+        self.begin_in(now, key, (held, parked), self.area.is_some())
+    }
+
+    fn begin_in(&mut self, now: Moment, key: StreamKey, held: (&[u8], u64), area: bool) -> bool {
         if self.turn.is_some_and(|turn| turn.key == key) {
             return true;
         }
         if self.retry > now {
             return false;
         }
-        let begun = self.begin_turn(key, held, parked);
+        let begun = self.begin_turn(key, held, area);
         if begun.is_err() {
             self.retry = now.after(RETRY);
             self.turn = None;
@@ -326,9 +357,9 @@ impl Journal {
         begun.is_ok()
     }
 
-    fn begin_turn(&mut self, key: StreamKey, held: &[u8], parked: u64) -> io::Result<()> {
+    fn begin_turn(&mut self, key: StreamKey, (held, parked): (&[u8], u64), area: bool) -> io::Result<()> {
         // What could not be parked may be too much for the area.
-        let mapped = self.area.is_some() && held.len() as u64 == parked;
+        let mapped = area && held.len() as u64 == parked;
         if mapped != self.mapped || (!mapped && self.end > LIMIT) {
             self.empty()?;
         }

@@ -60,6 +60,7 @@ fn sink(dir: &Path, mode: &Mode, stream: Stream, adopted: bool) -> Sink {
         shared: mode.shared,
         adopted,
         format: mode.format.clone(),
+        zone: None,
         rotate: Rotation {
             size: Some(Bytes(mode.limit)),
             every: None,

@@ -2,6 +2,7 @@
 //!
 //! Commands are carried out in the order they are given, between two rounds of reading.
 
+mod drops;
 mod nap;
 mod outlets;
 mod stream;
@@ -48,6 +49,7 @@ enum Command {
     Console(Stream, Console),
     Say(Vec<u8>),
     ForgetUnclaimed,
+    Times(PathBuf),
 }
 
 /// Moves app output from pipes to files on a thread of its own. Dropping the last clone ends the
@@ -148,7 +150,7 @@ impl Pump {
         self.send(Command::WatchLine(run, Box::new(pattern)));
     }
 
-    /// The last stderr lines of a run, at most 100 and 16 KiB.
+    /// The last stderr lines of a run, at most 100 and 64 KiB.
     pub fn tail(&self, run: RunId, reply: TailReply) {
         self.send(Command::Tail(run, reply));
     }
@@ -171,6 +173,11 @@ impl Pump {
     /// All streams that live on are attached: what a former process had read of others is forgotten.
     pub fn forget_unclaimed(&self) {
         self.send(Command::ForgetUnclaimed);
+    }
+
+    /// From now on it is written down below this folder when what was written, see [`crate::logs::times`].
+    pub fn keep_times(&self, folder: PathBuf) {
+        self.send(Command::Times(folder));
     }
 
     /// Numbers.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter, memrchr};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -10,6 +11,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use crate::logs::console::Outlet;
 use crate::logs::file::{Context, LogFile, Spliced, Writer};
 use crate::logs::frame::Framing;
+use crate::logs::pump::drops::gate::Gate;
 use crate::logs::sink::{Sink, StreamKey};
 use crate::model::logspec::{self, LogFormat, Overflow};
 
@@ -46,7 +48,10 @@ pub(super) struct ConsoleEnd {
 impl ConsoleEnd {
     pub(super) fn new(key: StreamKey, sink: &Sink, ctx: &mut Context) -> Option<Self> {
         let console = sink.console.as_ref()?;
-        let mut json = || Framing::new(&LogFormat::Json, &sink.origin, key.stream, &mut ctx.stampers);
+        let mut json = || {
+            let zone = sink.zone.as_deref();
+            Framing::new(&LogFormat::Json, zone, &sink.origin, key.stream, &mut ctx.stampers)
+        };
         Some(Self {
             outlet: outlet_of(key.stream),
             prefix: console.prefix.clone(),
@@ -93,19 +98,34 @@ pub(super) struct Stream {
     /// Full moves in a row; negative: small ones.
     pub(super) streak: i8,
     pub(super) large_pipe: bool,
+    /// Lines are lost rather than the app slowed down.
+    pub(super) gate: Option<Arc<Gate>>,
+    /// The process is gone. What its children still write is written by whole lines: the next one's output may
+    /// come between any two of them.
+    pub(super) exited: bool,
 }
 
 impl Stream {
     /// Whether lines are written only when they are complete.
-    fn frames(&self) -> bool {
-        // One count is the worker's table of files, one is this stream.
-        let others = |file: &SharedFile| Rc::strong_count(file) > 2;
-        self.shared
-            || self.log_file.is_some()
-            || self.console.is_some()
+    pub(super) fn frames(&self) -> bool {
+        self.shares()
             || self.framing.needs_whole_lines()
             || !self.held.is_empty()
-            || self.file.as_ref().is_some_and(others)
+            || self.exited
+            // Of a raw file a half line can be taken back.
+            || (self.gate.is_some() && !matches!(*self.framing, Framing::Raw))
+    }
+
+    /// Whether others get the same lines, or write between them.
+    fn shares(&self) -> bool {
+        // One count is the worker's table of files, one is this stream.
+        let others = |file: &SharedFile| Rc::strong_count(file) > 2;
+        self.shared || self.log_file.is_some() || self.console.is_some() || self.file.as_ref().is_some_and(others)
+    }
+
+    /// Whether an unfinished line found in the file is somebody else's.
+    fn begins(&self) -> bool {
+        !self.adopted || self.shares() || self.framing.needs_whole_lines()
     }
 
     /// The app is to wait until a reader has caught up.
@@ -118,7 +138,7 @@ impl Stream {
     /// Moves bytes without looking at them if nobody has to.
     pub(super) fn splice(&self, ctx: &mut Context, max: usize) -> Spliced {
         match (&self.file, &*self.framing) {
-            (Some(file), Framing::Raw) if !self.frames() => {
+            (Some(file), Framing::Raw) if !self.frames() && self.gate.is_none() => {
                 file.borrow_mut()
                     .splice_from(ctx, self.id, !self.adopted, self.pipe.as_fd(), max)
             }
@@ -134,18 +154,19 @@ impl Stream {
         if !self.frames() {
             return self.emit(ctx, scratch, data, data.len(), !self.adopted);
         }
+        let begins = self.begins();
         let mut rest = data;
         if !self.held.is_empty() {
             let (first, after) = rest.split_at(memchr(b'\n', rest).map_or(rest.len(), |at| at + 1));
             self.held.extend_from_slice(first);
             rest = after;
-            if self.held.last() == Some(&b'\n') || self.held.len() >= MAX_HELD {
+            if self.held.last() == Some(&b'\n') || self.held.len() > MAX_HELD {
                 let held = std::mem::take(&mut self.held);
-                self.emit(ctx, scratch, &held, held.len(), true);
+                self.emit(ctx, scratch, &held, held.len(), begins);
             }
         }
         let (lines, partial) = rest.split_at(memrchr(b'\n', rest).map_or(0, |at| at + 1));
-        self.emit(ctx, scratch, lines, lines.len(), true);
+        self.emit(ctx, scratch, lines, lines.len(), begins);
         if !partial.is_empty() {
             self.held.extend_from_slice(partial);
         }
@@ -173,16 +194,47 @@ impl Stream {
         }
     }
 
+    /// Another stream is about to write to this one's file: the half line that is in it is taken back and held, so
+    /// that it stays in one piece. The last words of a process that is gone stay where they are.
+    pub(super) fn hold_back(&mut self, ctx: &mut Context, [scratch, _]: &mut Scratch) {
+        let Some(file) = self.file.as_ref().filter(|_| !self.exited && !self.frames()) else {
+            return;
+        };
+        let mut stamp = 0;
+        if !matches!(*self.framing, Framing::Raw) {
+            scratch.clear();
+            self.framing.encode(b"\n", true, ctx.wall, &mut ctx.stampers, scratch);
+            stamp = scratch.len().saturating_sub(1);
+        }
+        let line = file.borrow_mut().unfinished_line_of(self.id);
+        let Some(held) = line.get(stamp..).filter(|held| !held.is_empty()) else {
+            return;
+        };
+        if stamp > 0 && line.get(stamp - 1) != Some(&b' ') {
+            return;
+        }
+        if let Some(journal) = &mut ctx.journal {
+            journal.begin_claimed(ctx.now, self.key, held);
+        }
+        file.borrow_mut().take_line_back(self.id);
+        self.held = held.to_vec();
+        self.park(ctx);
+    }
+
     /// Ends an unfinished line, except in a raw file of its own.
     pub(super) fn finish_line(&mut self, ctx: &mut Context, scratch: &mut Scratch) {
-        let raw = matches!(*self.framing, Framing::Raw) && !self.frames();
+        let raw = matches!(*self.framing, Framing::Raw) && !self.shares();
         if !self.held.is_empty() {
             if let Some(journal) = &mut ctx.journal {
                 journal.begin(ctx.now, self.key, &self.held, self.parked);
             }
+            let begins = self.begins();
             let mut held = std::mem::take(&mut self.held);
-            held.push(b'\n');
-            self.emit(ctx, scratch, &held, held.len() - 1, true);
+            let input = held.len();
+            if !raw {
+                held.push(b'\n');
+            }
+            self.emit(ctx, scratch, &held, input, begins);
             self.park(ctx);
         }
         for file in [&self.file, &self.log_file].into_iter().flatten() {
@@ -208,7 +260,7 @@ impl Stream {
     }
 
     /// Writes lines, and what stands for the end of one. The first `input` bytes came from the pipe.
-    fn emit(&self, ctx: &mut Context, scratch: &mut Scratch, data: &[u8], input: usize, whole: bool) {
+    pub(super) fn emit(&self, ctx: &mut Context, scratch: &mut Scratch, data: &[u8], input: usize, whole: bool) {
         let mut rest = if self.writes() { data } else { &[] };
         let mut input = input;
         while !rest.is_empty() {

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use jiff::tz::TimeZone;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,11 +22,14 @@ use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
 use crate::logs::frame::{Framing, Stampers};
 use crate::logs::journal::{Buffer, Filled, Journal};
 use crate::logs::pump::Command;
+use crate::logs::pump::drops::Drops;
+use crate::logs::pump::drops::gate::{Turn, read};
 use crate::logs::pump::nap::Nap;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
-use crate::logs::stderr::LastLines;
+use crate::logs::times::Book;
 use crate::logs::watch::Watch;
+use crate::logs::words::{self, LastWords};
 use crate::model::logspec;
 use crate::model::names::RunId;
 use crate::model::time::{Moment, WallTime};
@@ -40,8 +42,10 @@ pub(super) const OUTLETS: Writer = Writer::MAX - 1;
 const BUFFER: usize = 256 << 10;
 /// Bytes read at once for a standard stream: what is lost at most if this process is killed while it is stalled.
 const CONSOLE: usize = 64 << 10;
+/// Writing here is the same as writing nothing, and needs no journal.
+const NULL: &str = "/dev/null";
 /// Bytes a stream may move before the others get their turn.
-const BUDGET: usize = 1 << 20;
+pub(super) const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
 const DRAIN: usize = 2 << 20;
 /// A read of fewer bytes has emptied the pipe, most likely.
@@ -53,14 +57,14 @@ const SHORT: usize = if cfg!(test) { 100 } else { 4096 };
 struct Run {
     /// Its attached streams, by [`logspec::Stream`].
     streams: [Option<Writer>; 2],
-    last: Option<Box<LastLines>>,
+    last: Option<Box<LastWords>>,
     watch: Option<Box<Watch>>,
     drained: bool,
 }
 
 pub(super) struct Worker {
     pub(super) epoll: Epoll,
-    wake: Arc<EventFd>,
+    pub(super) wake: Arc<EventFd>,
     queue: Receiver<Command>,
     clock: fn() -> WallTime,
     pub(super) ctx: Context,
@@ -68,9 +72,11 @@ pub(super) struct Worker {
     files: HashMap<Rc<Path>, SharedFile>,
     runs: HashMap<RunId, Run>,
     next: Writer,
-    buffer: Buffer,
-    scratch: Scratch,
+    pub(super) buffer: Buffer,
+    pub(super) scratch: Scratch,
     nap: Nap,
+    /// While a stream rather loses lines than waits.
+    pub(super) drops: Option<Drops>,
     /// Something large was moved in this round.
     busy: bool,
 }
@@ -99,10 +105,10 @@ impl Worker {
             notify,
             stampers: Stampers::default(),
             compressor: Compressor::default(),
-            zone: TimeZone::system(),
             counters,
             outlets: [None, None],
             journal,
+            times: Book::default(),
         };
         Self {
             epoll,
@@ -117,6 +123,7 @@ impl Worker {
             buffer,
             scratch: Scratch::default(),
             nap: Nap::default(),
+            drops: None,
             busy: false,
         }
     }
@@ -132,13 +139,18 @@ impl Worker {
             };
             self.tick();
             let began = self.ctx.now;
+            if let Some(drops) = &self.drops {
+                drops.begin(began);
+            }
             let mut woken = false;
             for event in events.iter().take(count) {
                 match event.data() {
                     WAKE => woken = true,
                     OUTLETS => self.outlet_ready(0),
                     event if event == OUTLETS - 1 => self.outlet_ready(1),
-                    id => self.serve(id, BUDGET, false),
+                    id => {
+                        self.serve(id, BUDGET, false);
+                    }
                 }
             }
             if woken {
@@ -147,8 +159,13 @@ impl Worker {
                     return self.finish();
                 }
             }
+            self.bridge();
             self.retry();
+            self.ctx.times.tick(self.ctx.now);
             self.wait_for_readers();
+            if let Some(drops) = &self.drops {
+                drops.rest();
+            }
             self.rest(began);
         }
     }
@@ -170,13 +187,12 @@ impl Worker {
         self.ctx.now = monotonic();
     }
 
-    /// Never, unless a file is failing.
+    /// Never, unless a file is failing or times wait to be written down.
     fn timeout(&self) -> EpollTimeout {
-        if self.ctx.counters.outages.load(Ordering::Relaxed) == 0 {
-            return EpollTimeout::NONE;
-        }
-        let next = self.files.values().filter_map(|file| file.borrow().retry_at()).min();
-        next.map_or(EpollTimeout::NONE, |at| {
+        let failing = self.ctx.counters.outages.load(Ordering::Relaxed) > 0;
+        let files = self.files.values().filter(|_| failing);
+        let next = files.filter_map(|file| file.borrow().retry_at());
+        next.chain(self.ctx.times.due()).min().map_or(EpollTimeout::NONE, |at| {
             let wait = at.since(self.ctx.now).0 + 1;
             EpollTimeout::from(u16::try_from(wait).unwrap_or(u16::MAX))
         })
@@ -196,15 +212,15 @@ impl Worker {
         });
     }
 
-    /// Moves at most `budget` bytes. `all`: until the pipe is seen empty.
-    fn serve(&mut self, id: Writer, budget: usize, all: bool) {
+    /// Moves at most `budget` bytes. `all`: until the pipe is seen empty. True if it was.
+    pub(super) fn serve(&mut self, id: Writer, budget: usize, all: bool) -> bool {
         let mut left = budget;
-        let mut after = After::Waits;
+        let mut after = None;
         while left > 0 {
             match self.step(id, left, all) {
                 Ok(count) => left = left.saturating_sub(count),
                 Err(end) => {
-                    after = end;
+                    after = Some(end);
                     break;
                 }
             }
@@ -212,9 +228,10 @@ impl Worker {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.park(&mut self.ctx);
         }
-        if after == After::Ended {
+        if after == Some(After::Ended) {
             self.remove(id);
         }
+        after.is_some()
     }
 
     fn step(&mut self, id: Writer, left: usize, all: bool) -> Result<usize, After> {
@@ -243,13 +260,36 @@ impl Worker {
             }
             let most = if stream.console.is_some() { CONSOLE } else { BUFFER };
             let size = left.min(most);
-            let filled = match &mut self.ctx.journal {
-                Some(journal) if stream.writes() => {
+            let filled = match (stream.gate.clone(), &mut self.ctx.journal) {
+                (Some(gate), _) => match gate.turn(self.buffer.lend(&mut self.ctx.journal, size), all) {
+                    Turn::Wait => Filled::Empty,
+                    Turn::Read(lock) => {
+                        let buffer = self.buffer.lend(&mut self.ctx.journal, size);
+                        let filled = read(&stream.pipe, buffer);
+                        drop(lock);
+                        stream.note_read(&mut self.ctx, &filled, buffer);
+                        filled
+                    }
+                    Turn::Bridge(gap) => {
+                        if is_err {
+                            let last = run.last.get_or_insert_default();
+                            last.push(&gap.head);
+                            last.push(&gap.tail);
+                        }
+                        stream.bridge(&mut self.ctx, &mut self.scratch, gap);
+                        Filled::Moved(0..0)
+                    }
+                },
+                (None, Some(journal)) if stream.writes() => {
                     let held = (&stream.held[..], stream.parked);
                     let buffer = (&mut self.buffer, size);
                     journal.fill(self.ctx.now, stream.key, held, &stream.pipe, buffer)
                 }
-                Some(_) | None => Filled::Cannot,
+                (None, _) => Filled::Cannot,
+            };
+            let filled = match filled {
+                Filled::Cannot => read(&stream.pipe, self.buffer.lend(&mut self.ctx.journal, size)),
+                Filled::Moved(_) | Filled::Full | Filled::Empty | Filled::End => filled,
             };
             let range = match filled {
                 Filled::Moved(range) if range.is_empty() => return Ok(0),
@@ -259,25 +299,15 @@ impl Worker {
                     return Ok(0);
                 }
                 Filled::Empty => return Err(After::Waits),
-                Filled::End => return Err(After::Ended),
-                Filled::Cannot => {
-                    if let Some(journal) = &mut self.ctx.journal {
-                        journal.lend_buffer();
-                    }
-                    let buffer = self.buffer.bytes_mut().get_mut(..size).unwrap_or_default();
-                    match nix::unistd::read(&stream.pipe, buffer) {
-                        Ok(0) => return Err(After::Ended),
-                        Ok(count) => 0..count,
-                        Err(Errno::EAGAIN) => return Err(After::Waits),
-                        Err(Errno::EINTR) => return Ok(0),
-                        Err(_) => return Err(After::Ended),
-                    }
-                }
+                Filled::End | Filled::Cannot => return Err(After::Ended),
             };
             let data = self.buffer.bytes().get(range).unwrap_or_default();
             self.ctx.wall = (self.clock)();
             if is_err {
-                run.last.get_or_insert_default().push(data);
+                let folder = self.ctx.journal.as_ref().map(Journal::folder);
+                run.last
+                    .get_or_insert_with(|| Box::new(LastWords::new(folder, stream.key.run)))
+                    .push(data);
             }
             if let Some(watch) = &mut run.watch
                 && watch.found(usize::from(is_err), data)
@@ -337,7 +367,7 @@ impl Worker {
                 for id in self.ids(run) {
                     self.remove(id);
                 }
-                self.runs.remove(&run);
+                self.forget(run);
             }
             Command::Flush(paths) => self.flush(&paths),
             Command::Reopen => self.files.values().for_each(|file| file.borrow_mut().close()),
@@ -352,9 +382,15 @@ impl Worker {
                     outlet.push(b"", &lines);
                 }
             }
+            Command::Times(folder) => {
+                let _set = self.ctx.compressor.shelf().times.set(folder.as_path().into());
+                // Without it times are missing, and nothing else.
+                let _begun = self.ctx.times.begin(self.ctx.now, folder);
+            }
             Command::ForgetUnclaimed => {
                 if let Some(journal) = &mut self.ctx.journal {
                     journal.forget_unclaimed();
+                    words::forget_others(journal.folder(), |run| self.runs.contains_key(&run));
                 }
             }
         }
@@ -363,8 +399,10 @@ impl Worker {
     fn attach(&mut self, key: StreamKey, pipe: OwnedFd, sink: &Sink) -> io::Result<()> {
         let flags = OFlag::from_bits_retain(fcntl(&pipe, FcntlArg::F_GETFL)?);
         fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        let gate = self.gate(&pipe, sink)?;
         let framing = Rc::new(Framing::new(
             &sink.format,
+            sink.zone.as_deref(),
             &sink.origin,
             key.stream,
             &mut self.ctx.stampers,
@@ -376,8 +414,8 @@ impl Worker {
         let (file, log_file) = if sink.disabled {
             (None, None)
         } else {
-            let file = self.file(&sink.path, sink, &framing);
-            (Some(file), second.map(|path| self.file(path, sink, &framing)))
+            let mut open = |path: &Path| (path != Path::new(NULL)).then(|| self.file(path, sink, &framing));
+            (open(&sink.path), second.and_then(|path| open(path)))
         };
         let console = ConsoleEnd::new(key, sink, &mut self.ctx);
         let run = self.runs.entry(key.run).or_default();
@@ -399,6 +437,8 @@ impl Worker {
                 parked: 0,
                 streak: 0,
                 large_pipe: false,
+                gate,
+                exited: false,
             },
         );
         self.ctx.counters.streams.fetch_add(1, Ordering::Relaxed);
@@ -417,20 +457,33 @@ impl Worker {
             return;
         };
         let Some(journal) = &mut self.ctx.journal else { return };
-        let data = journal.claim(stream.key);
+        let key = stream.key;
+        let last = (key.stream == logspec::Stream::Err).then(|| {
+            let run = self.runs.entry(key.run).or_default();
+            run.last
+                .insert(Box::new(LastWords::again(Some(journal.folder()), key.run)))
+        });
+        let data = journal.claim(key);
         if data.is_empty() {
             return;
         }
-        if stream.key.stream == logspec::Stream::Err {
-            let run = self.runs.entry(stream.key.run).or_default();
-            run.last.get_or_insert_default().push(&data);
+        if let Some(last) = last {
+            last.push_again(&data);
         }
         stream.write_claimed(&mut self.ctx, &mut self.scratch, &data);
     }
 
     fn file(&mut self, path: &Path, sink: &Sink, framing: &Rc<Framing>) -> SharedFile {
         if let Some(file) = self.files.get(path) {
-            file.borrow_mut().configure(&sink.rotate, framing, &sink.origin);
+            for stream in self.streams.values_mut() {
+                if stream.file.as_ref().is_some_and(|other| Rc::ptr_eq(other, file)) {
+                    stream.hold_back(&mut self.ctx, &mut self.scratch);
+                }
+            }
+            let mut known = file.borrow_mut();
+            known.configure(&sink.rotate, framing, &sink.origin);
+            known.count_in(sink.zone.as_deref());
+            drop(known);
             return Rc::clone(file);
         }
         let path: Rc<Path> = path.into();
@@ -438,13 +491,14 @@ impl Worker {
             // The file may not be written again for a long time.
             self.ctx.compressor.resume(&path);
         }
-        let file = LogFile::new(
+        let mut file = LogFile::new(
             Rc::clone(&path),
             sink.rotate.clone(),
             sink.private_folder,
             Rc::clone(framing),
             Arc::clone(&sink.origin),
         );
+        file.count_in(sink.zone.as_deref());
         let file = Rc::new(RefCell::new(file));
         self.files.insert(path, Rc::clone(&file));
         file
@@ -460,8 +514,13 @@ impl Worker {
 
     fn drain(&mut self, run: RunId) {
         for id in self.ids(run) {
-            self.serve(id, DRAIN, true);
             if let Some(stream) = self.streams.get_mut(&id) {
+                stream.exited = true;
+            }
+            // What is left when so much was read was written after the exit: its line goes on.
+            if self.serve(id, DRAIN, true)
+                && let Some(stream) = self.streams.get_mut(&id)
+            {
                 stream.finish_line(&mut self.ctx, &mut self.scratch);
             }
         }
@@ -477,6 +536,7 @@ impl Worker {
         let Some(mut stream) = self.streams.remove(&id) else {
             return;
         };
+        self.leave_gate(&mut stream);
         stream.finish_line(&mut self.ctx, &mut self.scratch);
         let _known = self.epoll.delete(&stream.pipe);
         self.ctx.counters.streams.fetch_sub(1, Ordering::Relaxed);
@@ -509,7 +569,13 @@ impl Worker {
             .get(&run)
             .is_some_and(|run| run.drained && run.streams == [None, None])
         {
-            self.runs.remove(&run);
+            self.forget(run);
+        }
+    }
+
+    fn forget(&mut self, run: RunId) {
+        if let Some(last) = self.runs.remove(&run).and_then(|run| run.last) {
+            last.forget();
         }
     }
 
@@ -519,7 +585,14 @@ impl Worker {
         }
         for path in paths {
             match self.files.get(path.as_path()) {
-                Some(file) => file.borrow_mut().flush(&self.ctx),
+                Some(file) => {
+                    let streams = &self.streams;
+                    let lives = |writer: Option<Writer>| match writer {
+                        Some(writer) => streams.contains_key(&writer),
+                        None => streams.values().any(|stream| stream.adopted),
+                    };
+                    file.borrow_mut().flush(&mut self.ctx, lives);
+                }
                 None => flush(path, self.ctx.compressor.shelf()),
             }
         }
@@ -527,6 +600,8 @@ impl Worker {
 
     /// Without a journal, lines that are held are written as they are.
     fn finish(&mut self) {
+        self.leave_gates();
+        self.ctx.times.save();
         if self.ctx.journal.is_some() {
             return;
         }

@@ -1,35 +1,34 @@
-//! Follows files by inotify: what is written, rotated, truncated, removed or created.
+//! Follows files: what is written, rotated, compressed, truncated, removed or created.
 //!
-//! Each source's folder is watched for its name (or the nearest folder that exists, until the right
-//! one does), and its file for changes. After a rename the old file is read to its end before the new
-//! one is begun. Rotations faster than the reader are followed through `<path>.N` as long as those
-//! files are not compressed yet; lines of a file that was rotated *and* compressed while the reader
-//! was stalled are in the log, but not in what is followed.
+//! After a rotation the old file is read to its end before the next one is begun, which is found among the rotated
+//! ones whatever it is called by now, compressed or not. However slow the reader is, it gets every line once and in
+//! order, as long as the files are kept; where they were not, a notice says that lines are missing.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
+use crate::logs::chain::{Part, Position};
 use crate::logs::clock::monotonic;
 use crate::logs::rotate::all_rotated;
-use crate::logs::tail::last::Position;
+use crate::logs::tail::next::{self, Next};
 use crate::logs::tail::split::Splitter;
+use crate::logs::tail::wake::Wake;
 use crate::model::duration::Millis;
 use crate::model::time::Moment;
 
 /// An unfinished line is given after this much silence.
-const SILENCE: Millis = Millis(200);
+const SILENCE: Millis = Millis(1_000);
 /// Bytes read from one source before the others get their turn.
 const BLOCK: usize = 256 << 10;
+/// How often files are looked through again because there was a new one meanwhile.
+const TRIES: usize = 8;
 
 /// A line of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +37,8 @@ pub struct Line {
     pub source: usize,
     /// Without its newline.
     pub bytes: Vec<u8>,
+    /// Not of the log: it tells the reader that lines are missing here.
+    pub notice: bool,
 }
 
 /// Where following begins.
@@ -47,49 +48,53 @@ pub enum From {
     Beginning,
     /// After what is there now.
     End,
-    /// Where [`last`](super::last::last) ended, even if the file was rotated since.
+    /// Where a [`Query`](crate::logs::query::Query) ended, even if the file was rotated since.
     At(Position),
 }
 
 #[derive(Debug)]
 struct Source {
     path: PathBuf,
-    file: Option<Opened>,
-    /// Rotated files between the one being read and the current one, oldest first.
-    between: VecDeque<File>,
-    folder: Option<(WatchDescriptor, bool)>,
+    open: Option<Opened>,
     splitter: Splitter,
     /// When the last byte of an unfinished line came.
     heard: Moment,
     /// Nothing was there yet, not even something rotated: whatever appears is to be read.
     unborn: bool,
+    /// Which of the files that were born under this name is read; none where they could not be counted.
+    ordinal: Option<u64>,
 }
 
-#[derive(Debug)]
 struct Opened {
-    file: File,
-    dev: u64,
-    ino: u64,
+    part: Part,
+    /// Bytes of the text that were read.
     offset: u64,
-    watch: Option<WatchDescriptor>,
+    /// Of a compressed file.
+    text: Option<Box<dyn Read + Send>>,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened")
+            .field("part", &self.part)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Gives whole lines of many files as they come.
 #[derive(Debug)]
 pub struct Follower {
-    inotify: Inotify,
+    wake: Wake,
     sources: Vec<Source>,
-    folders: HashMap<WatchDescriptor, BTreeSet<usize>>,
-    files: HashMap<WatchDescriptor, BTreeSet<usize>>,
     /// Sources that may have something.
     dirty: BTreeSet<usize>,
     buffer: Box<[u8]>,
 }
 
 impl AsFd for Follower {
-    /// Readable when there may be something; an unfinished line makes no event.
+    /// Readable when there may be something; an unfinished line makes no event. May change when a source is added.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
+        self.wake.as_fd()
     }
 }
 
@@ -97,13 +102,11 @@ impl Follower {
     /// Follows these files; the number of a source is its place here.
     ///
     /// # Errors
-    /// When the system gives no inotify, or a file exists and cannot be read.
+    /// When the system gives neither inotify nor a timer, or a file exists and cannot be read.
     pub fn new(sources: Vec<(PathBuf, From)>) -> io::Result<Self> {
         let mut follower = Self {
-            inotify: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
+            wake: Wake::new()?,
             sources: Vec::new(),
-            folders: HashMap::new(),
-            files: HashMap::new(),
             dirty: BTreeSet::new(),
             buffer: vec![0; BLOCK].into_boxed_slice(),
         };
@@ -113,52 +116,51 @@ impl Follower {
         Ok(follower)
     }
 
+    /// The system has no more inotify instances or watches for this user: files are looked at four times a second.
+    #[must_use]
+    pub const fn is_polling(&self) -> bool {
+        self.wake.is_polling()
+    }
+
+    /// As if the system had no more watches.
+    #[cfg(test)]
+    pub(super) fn poll(&mut self) -> io::Result<()> {
+        self.wake.poll()
+    }
+
     /// Follows one more file; returns its number.
     ///
     /// # Errors
     /// When it exists and cannot be read.
     pub fn add(&mut self, path: PathBuf, from: From) -> io::Result<usize> {
         let number = self.sources.len();
+        self.wake.add(&path)?;
         self.sources.push(Source {
-            path,
-            file: None,
-            between: VecDeque::new(),
-            folder: None,
+            path: path.clone(),
+            open: None,
             splitter: Splitter::default(),
             heard: Moment(0),
             unborn: false,
+            ordinal: None,
         });
-        self.watch_folder(number);
-        let path = self
-            .sources
-            .get(number)
-            .map(|source| source.path.clone())
-            .unwrap_or_default();
-        match from {
-            From::Beginning => match open(&path)? {
-                Some(file) => self.begin(number, file, 0)?,
-                None => {
-                    if let Some(source) = self.sources.get_mut(number) {
-                        source.unborn = all_rotated(&path).next().is_none();
-                    }
-                }
-            },
-            From::End => {
-                if let Some(file) = open(&path)? {
-                    let size = file.metadata()?.len();
-                    self.begin(number, file, size)?;
-                }
-            }
-            From::At(position) => {
-                let is_it = |file: &File| {
-                    file.metadata()
-                        .is_ok_and(|meta| (meta.dev(), meta.ino()) == (position.dev, position.ino))
+        let found = self.counted(number, || match from {
+            From::Beginning | From::End => next::first(&path, false),
+            From::At(position) => next::at(&path, position),
+        })?;
+        match found {
+            (Some((part, newer)), births) => {
+                let offset = match from {
+                    From::Beginning => 0,
+                    From::End => part.file.metadata()?.len(),
+                    From::At(position) => position.offset,
                 };
-                let plain = all_rotated(&path).filter(|(_, gzip, _)| !gzip);
-                let mut candidates = plain.filter_map(|(name, ..)| open(&name).ok().flatten());
-                let old = open(&path)?.filter(is_it).or_else(|| candidates.find(is_it));
-                if let Some(file) = old {
-                    self.begin(number, file, position.offset)?;
+                self.begin(number, part, offset)?;
+                self.number(number, births, newer);
+            }
+            (None, _) => {
+                let unborn = from == From::Beginning && all_rotated(&path).next().is_none();
+                if let Some(source) = self.sources.get_mut(number) {
+                    source.unborn = unborn;
                 }
             }
         }
@@ -175,7 +177,7 @@ impl Follower {
         if self.dirty.is_empty() {
             self.wait(timeout)?;
         }
-        self.events()?;
+        self.wake.events(&mut self.dirty)?;
         let mut lines = Vec::new();
         for number in std::mem::take(&mut self.dirty) {
             if self.read(number, &mut lines)? {
@@ -185,7 +187,7 @@ impl Follower {
         let now = monotonic();
         for (number, source) in self.sources.iter_mut().enumerate() {
             if source.splitter.is_inside() && source.heard.after(SILENCE) <= now {
-                lines.extend(source.splitter.finish().map(|bytes| Line { source: number, bytes }));
+                lines.extend(source.splitter.finish().map(|bytes| line(number, bytes)));
             }
         }
         Ok(lines)
@@ -203,108 +205,50 @@ impl Follower {
         let millis = millis.map_or(PollTimeout::NONE, |millis| {
             PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
         });
-        match poll(&mut [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)], millis) {
+        match poll(&mut [PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)], millis) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }
 
-    fn events(&mut self) -> io::Result<()> {
-        loop {
-            let events = match self.inotify.read_events() {
-                Ok(events) => events,
-                Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
-                Err(errno) => return Err(errno.into()),
-            };
-            for event in events {
-                if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-                    self.dirty.extend(0..self.sources.len());
-                } else if let Some(numbers) = self.files.get(&event.wd) {
-                    self.dirty.extend(numbers);
-                } else {
-                    self.folder_event(event.wd, event.name.as_deref(), event.mask);
-                }
-            }
-        }
-    }
-
-    fn folder_event(&mut self, folder: WatchDescriptor, name: Option<&OsStr>, mask: AddWatchFlags) {
-        let gone = mask.contains(AddWatchFlags::IN_IGNORED);
-        let numbers = self.folders.get(&folder).cloned().unwrap_or_default();
-        for number in numbers {
-            let Some(source) = self.sources.get(number) else {
-                continue;
-            };
-            let exact = source.folder.is_some_and(|(_, exact)| exact);
-            if gone || !exact {
-                self.watch_folder(number);
-                self.dirty.insert(number);
-            } else if name.is_none() || name == source.path.file_name() {
-                self.dirty.insert(number);
-            }
-        }
-        if gone {
-            self.folders.remove(&folder);
-        }
-    }
-
-    /// Watches the folder of a source, or the nearest one above it that exists.
-    fn watch_folder(&mut self, number: usize) {
-        let Some(source) = self.sources.get_mut(number) else {
-            return;
+    /// Reads on with this file.
+    fn begin(&mut self, number: usize, part: Part, offset: u64) -> io::Result<()> {
+        let text = if part.gzip {
+            let mut text = part.text()?;
+            // What is damaged ends there.
+            let _skipped = io::copy(&mut text.by_ref().take(offset), &mut io::sink());
+            Some(text)
+        } else {
+            self.wake.watch_file(number, &part.file)?;
+            None
         };
-        let flags = AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_ONLYDIR;
-        let parent = source.path.parent().unwrap_or(Path::new("/")).to_owned();
-        let mut exact = true;
-        let mut below: Option<&Path> = None;
-        for folder in parent.ancestors() {
-            if let Ok(watch) = self.inotify.add_watch(folder, flags) {
-                // Made between the two calls: then the lower one can be watched after all.
-                if below.is_some_and(Path::exists) {
-                    return self.watch_folder(number);
-                }
-                source.folder = Some((watch, exact));
-                self.folders.entry(watch).or_default().insert(number);
-                return;
-            }
-            exact = false;
-            below = Some(folder);
-        }
-    }
-
-    fn begin(&mut self, number: usize, file: File, offset: u64) -> io::Result<()> {
-        let meta = file.metadata()?;
-        // By descriptor, because the name may belong to another file by now.
-        let name = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let watch = self.inotify.add_watch(name.as_str(), AddWatchFlags::IN_MODIFY).ok();
-        let Some(source) = self.sources.get_mut(number) else {
-            return Ok(());
-        };
-        let old = source.file.replace(Opened {
-            file,
-            dev: meta.dev(),
-            ino: meta.ino(),
-            offset,
-            watch,
-        });
-        if let Some(old) = old.and_then(|old| old.watch).filter(|old| Some(*old) != watch)
-            && let Some(numbers) = self.files.get_mut(&old)
-        {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.files.remove(&old);
-                // Gone already if the file was removed.
-                let _unwatched = self.inotify.rm_watch(old);
-            }
-        }
-        if let Some(watch) = watch {
-            self.files.entry(watch).or_default().insert(number);
+        if let Some(source) = self.sources.get_mut(number) {
+            source.open = Some(Opened { part, offset, text });
         }
         Ok(())
+    }
+
+    /// Looks at files, and returns with them how many had been born under the name of the source: none if new ones came
+    /// faster than one can look.
+    fn counted<T>(&mut self, number: usize, mut look: impl FnMut() -> io::Result<T>) -> io::Result<(T, Option<u64>)> {
+        let mut found = look()?;
+        for _ in 0..TRIES {
+            let before = self.wake.births(number);
+            self.wake.events(&mut self.dirty)?;
+            let births = self.wake.births(number);
+            if births == before {
+                return Ok((found, births));
+            }
+            found = look()?;
+        }
+        Ok((found, None))
+    }
+
+    /// Keeps which one is read now, if `newer` ones of so many came later.
+    fn number(&mut self, number: usize, births: Option<u64>, newer: u64) {
+        if let Some(source) = self.sources.get_mut(number) {
+            source.ordinal = births.map(|births| births.wrapping_sub(newer));
+        }
     }
 
     /// Reads a block; true when there may be more.
@@ -312,98 +256,128 @@ impl Follower {
         let Some(source) = self.sources.get_mut(number) else {
             return Ok(false);
         };
-        if let Some(opened) = &mut source.file {
-            let count = opened.file.read_at(&mut self.buffer, opened.offset)?;
-            if count > 0 {
-                opened.offset += count as u64;
-                source.heard = monotonic();
-                let data = self.buffer.get(..count).unwrap_or_default();
-                source
-                    .splitter
-                    .push(data, |bytes| lines.push(Line { source: number, bytes }));
-                return Ok(true);
-            }
-            if opened.file.metadata()?.len() < opened.offset {
-                opened.offset = 0;
-                lines.extend(source.splitter.finish().map(|bytes| Line { source: number, bytes }));
-                return Ok(true);
-            }
-        }
-        if let Some(file) = self.successor(number)? {
-            if let Some(source) = self.sources.get_mut(number) {
-                if let Some(opened) = &source.file
-                    && opened.file.metadata()?.len() > opened.offset
-                {
-                    // Written after the look at its end and before the rotation; now it is complete.
-                    source.between.push_front(file);
-                    return Ok(true);
-                }
-                lines.extend(source.splitter.finish().map(|bytes| Line { source: number, bytes }));
-            }
-            self.begin(number, file, 0)?;
+        let Some(opened) = &mut source.open else {
+            return self.first(number);
+        };
+        let count = opened.read(&mut self.buffer, number, lines)?;
+        if count > 0 {
+            source.heard = monotonic();
+            let data = self.buffer.get(..count).unwrap_or_default();
+            source.splitter.push(data, |bytes| lines.push(line(number, bytes)));
             return Ok(true);
         }
-        Ok(false)
+        if opened.text.is_none() && opened.part.file.metadata()?.len() < opened.offset {
+            opened.offset = 0;
+            lines.extend(source.splitter.finish().map(|bytes| line(number, bytes)));
+            return Ok(true);
+        }
+        self.go_on(number, lines)
     }
 
-    /// The file to read after the one that is at its end.
-    fn successor(&mut self, number: usize) -> io::Result<Option<File>> {
+    /// Begins with the first file that there is.
+    fn first(&mut self, number: usize) -> io::Result<bool> {
+        let Some(source) = self.sources.get(number) else {
+            return Ok(false);
+        };
+        let (path, all) = (source.path.clone(), source.unborn);
+        let (found, births) = self.counted(number, || next::first(&path, all))?;
+        let Some((part, newer)) = found else {
+            return Ok(false);
+        };
+        self.begin(number, part, 0)?;
+        self.number(number, births, newer);
+        Ok(true)
+    }
+
+    /// Goes on with the file after the one that is at its end, if there is one.
+    fn go_on(&mut self, number: usize, lines: &mut Vec<Line>) -> io::Result<bool> {
         let Some(source) = self.sources.get_mut(number) else {
-            return Ok(None);
+            return Ok(false);
         };
-        if let Some(file) = source.between.pop_front() {
-            return Ok(Some(file));
-        }
-        let Some(current) = open(&source.path)? else {
-            return Ok(None);
+        let (path, Some(opened)) = (source.path.clone(), source.open.take()) else {
+            return Ok(false);
         };
-        let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
-        let Some(old) = &source.file else {
-            let mut seen = BTreeSet::from([identity(&current)?]);
-            source.between.push_front(current);
-            // It may have been rotated before it was seen for the first time.
-            let born = if std::mem::take(&mut source.unborn) {
-                usize::MAX
-            } else {
-                0
-            };
-            for (name, gzip, _) in all_rotated(&source.path).take(born) {
-                if let Some(file) = open(&name)?.filter(|_| !gzip)
-                    && seen.insert(identity(&file)?)
-                {
-                    source.between.push_front(file);
-                }
-            }
-            return Ok(source.between.pop_front());
+        let found = self.counted(number, || next::after(&path, &opened.part));
+        let is_longer = opened.text.is_none() && opened.part.file.metadata()?.len() > opened.offset;
+        let Some(source) = self.sources.get_mut(number) else {
+            return Ok(false);
         };
-        let mut seen = BTreeSet::from([identity(&current)?]);
-        if seen.contains(&(old.dev, old.ino)) {
-            return Ok(None);
+        source.open = Some(opened);
+        let (Some(next), births) = found? else {
+            return Ok(is_longer);
+        };
+        if is_longer {
+            // Written after the look at its end and before the rotation; now it is complete.
+            return Ok(true);
         }
-        let mut newer = VecDeque::from([current]);
-        for (name, gzip, _) in all_rotated(&source.path) {
-            let Some(file) = open(&name)?.filter(|_| !gzip) else {
-                continue;
-            };
-            let found = identity(&file)?;
-            if found == (old.dev, old.ino) {
-                source.between = newer;
-                return Ok(source.between.pop_front());
-            }
-            if seen.insert(found) {
-                newer.push_front(file);
-            }
-        }
-        // The old one was removed or compressed: what came between cannot be told.
-        Ok(newer.pop_back())
+        lines.extend(source.splitter.finish().map(|bytes| line(number, bytes)));
+        let ordinal = source.ordinal;
+        let now = match (next.follows, ordinal) {
+            (true, Some(ordinal)) => Some(ordinal.wrapping_add(1)),
+            (true, None) | (false, _) => births.map(|births| births.wrapping_sub(next.newer)),
+        };
+        source.ordinal = now;
+        lines.extend(gap(&next, ordinal, now).map(|text| Line {
+            source: number,
+            bytes: text.into_bytes(),
+            notice: true,
+        }));
+        self.begin(number, next.part, 0)?;
+        Ok(true)
     }
 }
 
-fn open(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(error) => Err(error),
+impl Opened {
+    /// The next bytes; none at the end.
+    fn read(&mut self, buffer: &mut [u8], number: usize, lines: &mut Vec<Line>) -> io::Result<usize> {
+        let count = match &mut self.text {
+            None => self.part.file.read_at(buffer, self.offset)?,
+            Some(text) => match text.read(buffer) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return self.read(buffer, number, lines),
+                Err(error) => {
+                    self.text = Some(Box::new(io::empty()));
+                    lines.push(Line {
+                        source: number,
+                        bytes: format!("lines are missing here: a compressed file is damaged ({error})").into_bytes(),
+                        notice: true,
+                    });
+                    0
+                }
+            },
+        };
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+const fn line(source: usize, bytes: Vec<u8>) -> Line {
+    Line {
+        source,
+        bytes,
+        notice: false,
+    }
+}
+
+/// What is said where files are missing between the last one and this.
+fn gap(next: &Next, last: Option<u64>, now: Option<u64>) -> Option<String> {
+    if next.follows {
+        return None;
+    }
+    match (last, now) {
+        (Some(last), Some(now)) if last >> 32 == now >> 32 => match now.wrapping_sub(last).cast_signed() {
+            ..=1 => None,
+            2 => Some("lines are missing here: a rotated file was removed before it was read".to_owned()),
+            more => Some(format!(
+                "lines are missing here: {} rotated files were removed before they were read",
+                more - 1
+            )),
+        },
+        // Not counted, but rotated away before it was read to its end.
+        _ if next.removed && next.newer > 0 => {
+            Some("lines may be missing here: rotated files were removed before they were read".to_owned())
+        }
+        _ => None,
     }
 }
 

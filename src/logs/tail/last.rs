@@ -9,22 +9,12 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use memchr::memrchr_iter;
 
+use crate::logs::chain::{Identity, Position};
 use crate::logs::rotate::all_rotated;
 use crate::logs::tail::split::Splitter;
 
 /// Bytes read at a time.
 const BLOCK: usize = 64 << 10;
-
-/// A place in a file, whatever the file is called by now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// Device number of the file.
-    pub dev: u64,
-    /// Inode number of the file.
-    pub ino: u64,
-    /// Bytes before this place.
-    pub offset: u64,
-}
 
 /// What [`last`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,8 +49,7 @@ pub fn last(path: &Path, count: usize, unfinished: bool) -> io::Result<Last> {
             let (lines, end) = plain(&file, count, unfinished)?;
             found.lines = lines;
             found.position = Some(Position {
-                dev: meta.dev(),
-                ino: meta.ino(),
+                identity: Identity::of(&meta),
                 offset: end,
             });
         }

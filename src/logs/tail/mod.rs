@@ -3,11 +3,15 @@
 
 pub mod follow;
 pub mod last;
+mod next;
 pub mod order;
 mod split;
+#[cfg(test)]
+mod tests;
+mod wake;
 
 pub use follow::{Follower, From, Line};
-pub use last::{Last, Position, last, last_lines};
+pub use last::{Last, last, last_lines};
 pub use order::{SourceLines, order};
 
 /// A longer line is given in pieces of this size, so memory is bounded.

@@ -35,6 +35,7 @@ pub fn order(sources: Vec<SourceLines>) -> Vec<Line> {
             let line = Line {
                 source: source.source,
                 bytes,
+                notice: false,
             };
             all.push((time, line));
         }

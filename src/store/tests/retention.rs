@@ -38,6 +38,71 @@ fn events_and_crashes_are_bounded() {
     assert!(!log.exists(), "a clean end folds the log in");
 }
 
+/// Kept where they are few; where apps crash all the time and say much, the newest.
+#[test]
+fn last_words_are_bounded_over_all_apps() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("clmgr.db")).store;
+    let base = env(&[]);
+    let apps = 1..=30;
+    let rows = apps.clone().map(|app| row(app, &base)).collect();
+    commit(&store, vec![Change::PutApps(rows)]).unwrap();
+    let words = |size: usize| vec!["x".repeat(size)];
+    let mut seq = 0;
+    for pid in 1..=20 {
+        for app in apps.clone() {
+            let Note::Crash { app, mut crash } = crash(app, pid) else {
+                unreachable!()
+            };
+            crash.stderr = words(64 << 10);
+            store.note(Note::Crash { app, crash });
+            seq += 1;
+            let Note::Event(mut exit) = event(seq, "app-1", EventKind::Exited) else {
+                unreachable!()
+            };
+            exit.stderr = words(16 << 10);
+            store.note(Note::Event(exit));
+        }
+        wait(|reply| store.flush(reply)).unwrap();
+    }
+    let crashes = count(&store, "SELECT sum(length(stderr)) FROM crashes");
+    let all = count(&store, "SELECT sum(length(json)) FROM events");
+    // It is looked after a megabyte, or a transaction if that is more.
+    let step = 30 * (81 << 10);
+    assert!((8 << 20..(16 << 20) + step).contains(&crashes), "{crashes}");
+    assert!((4 << 20..(8 << 20) + step).contains(&all), "{all}");
+    assert_eq!(
+        count(&store, "SELECT count(*) FROM events"),
+        600,
+        "no event is lost for its words"
+    );
+    let newest = wait(|reply| store.crashes(AppId(30), 1, reply)).unwrap();
+    assert_eq!((newest[0].pid, newest[0].stderr[0].len()), (20, 64 << 10));
+    let found = wait(|reply| store.events(EventQuery::default(), reply)).unwrap();
+    let said = |event: &crate::model::event::Event| event.stderr.len();
+    assert_eq!(
+        found.iter().filter(|event| event.seq == 600).map(said).sum::<usize>(),
+        1
+    );
+    assert_eq!(found.iter().filter(|event| event.seq == 1).map(said).sum::<usize>(), 0);
+}
+
+#[test]
+fn crashes_that_wait_for_a_disk_are_bounded_in_bytes() {
+    let mut notes: VecDeque<Note> = (1..=100)
+        .map(|app| {
+            let Note::Crash { app, mut crash } = crash(app, 1) else {
+                unreachable!()
+            };
+            crash.stderr = vec!["x".repeat(64 << 10)];
+            Note::Crash { app, crash }
+        })
+        .collect();
+    assert_eq!(thin_out(&mut notes, |note: &Note| Some(note)), 0);
+    assert_eq!(notes.len(), 32);
+    assert!(matches!(notes.back(), Some(Note::Crash { app: AppId(100), .. })));
+}
+
 #[test]
 fn waiting_notes_are_thinned_out_without_changing_what_they_say() {
     let runtime = |json: &str| {

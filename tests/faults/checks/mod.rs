@@ -3,6 +3,7 @@
 mod exits;
 mod lines;
 mod lives;
+mod requests;
 mod rollouts;
 mod waits;
 
@@ -12,6 +13,7 @@ use clmgr::model::time::Moment;
 use crate::chaos::Outage;
 use crate::events::Events;
 use crate::ledger::Entry;
+use crate::load::Failed;
 use crate::report::Report;
 use crate::world::World;
 
@@ -25,6 +27,8 @@ pub(crate) struct Known<'a> {
     pub(crate) ledger: &'a [Entry],
     /// When no daemon lived.
     pub(crate) outages: &'a [Outage],
+    /// The requests that failed.
+    pub(crate) failed: &'a [Failed],
 }
 
 /// A process that began when keeper and daemon were about to die is known by what it carries itself. If it ends before
@@ -43,6 +47,7 @@ impl Known<'_> {
 
 /// All of it.
 pub(crate) fn all(known: &Known<'_>, report: &Report) -> anyhow::Result<()> {
+    requests::check(known, report);
     exits::check(known, report);
     lives::check(known, report);
     lines::check(known, report)?;

@@ -37,7 +37,7 @@ impl Arrivals {
     pub(super) fn sources(&self) -> Option<Vec<LogSource>> {
         self.news.try_recv().ok()?;
         let mut daemon = Daemon::running().ok().flatten()?;
-        let LogSources { sources } = daemon.get(routes::LOG_SOURCES, &self.query).ok()?;
+        let LogSources { sources, .. } = daemon.get(routes::LOG_SOURCES, &self.query).ok()?;
         Some(sources)
     }
 }

@@ -121,6 +121,7 @@ mod tests {
             slot,
             stream: Some(Stream::Out),
             format,
+            zone: None,
             path: "/x".into(),
         }
     }

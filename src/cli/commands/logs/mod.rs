@@ -55,7 +55,7 @@ pub struct LogsArgs {
 pub(crate) fn run(args: &LogsArgs, context: &mut Context) -> Result<(), Failure> {
     let began = clock::wall();
     let query = targets::query(&targets::resolve(&args.targets)?);
-    let LogSources { sources } = Daemon::to_be_asked()?.get(routes::LOG_SOURCES, &query)?;
+    let LogSources { sources, .. } = Daemon::to_be_asked()?.get(routes::LOG_SOURCES, &query)?;
     let mut shown = Shown {
         printer: Printer::new(&[], args.raw, context.json),
         sources: Vec::new(),
@@ -169,6 +169,7 @@ mod tests {
             slot: None,
             stream,
             format: LogFormat::Raw,
+            zone: None,
             path: path.into(),
         }
     }

@@ -1,7 +1,10 @@
 #![expect(clippy::disallowed_methods, reason = "the tests make and read files")]
 
 mod console;
+mod drops;
+mod follow;
 mod full;
+mod halves;
 mod rotation;
 
 use std::fs::{self, File};
@@ -64,6 +67,7 @@ impl Bench {
             shared: false,
             adopted: false,
             format: LogFormat::Raw,
+            zone: None,
             rotate: Rotation::default(),
             overflow: Overflow::Block,
             disabled: false,
@@ -428,7 +432,7 @@ fn a_held_line_goes_on_with_the_next_process() {
     };
     let pump = next();
     pump.attach(key, pipe(), adopted);
-    assert_eq!(tail(&pump), ["half"]);
+    assert_eq!(tail(&pump), ["one", "half"]);
     app.write_all(b" and half\n").unwrap();
     pump.detach(RunId(1));
     drop(pump);

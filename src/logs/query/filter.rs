@@ -1,0 +1,83 @@
+//! Which lines are wanted.
+
+use regex::bytes::Regex;
+
+use crate::logs::query::Parsed;
+use crate::model::level::Level;
+use crate::model::logspec::Stream;
+use crate::model::names::Slot;
+use crate::model::time::WallTime;
+
+/// How many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Limit {
+    /// All.
+    #[default]
+    None,
+    /// The last ones of each source.
+    Each(usize),
+    /// The last ones of all sources together.
+    Total(usize),
+}
+
+/// Which lines are wanted; all, if nothing is set.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Written then or later. A line that cannot tell is shown where lines have no times at all.
+    pub since: Option<WallTime>,
+    /// Written earlier than this.
+    pub until: Option<WallTime>,
+    /// The message matches one of these, if there are any.
+    pub grep: Vec<Regex>,
+    /// The message matches none of them instead.
+    pub invert: bool,
+    /// At least this grave. A line that does not say how grave it is, is not.
+    pub level: Option<Level>,
+    /// Of this stream, in JSON files that have both; other files do not tell.
+    pub stream: Option<Stream>,
+    /// Of these instances, in JSON files of several; other files do not tell.
+    pub instances: Vec<Slot>,
+    /// How many of those.
+    pub limit: Limit,
+}
+
+impl Filter {
+    /// Written in the time that is asked for. `timed` says that lines of this format carry their time.
+    #[must_use]
+    pub fn is_in_time(&self, time: Option<WallTime>, timed: bool) -> bool {
+        match time {
+            Some(time) => self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until),
+            // Before the first line that has one.
+            None => self.since.is_none() || !timed,
+        }
+    }
+
+    /// Time matters.
+    #[must_use]
+    pub const fn has_times(&self) -> bool {
+        self.since.is_some() || self.until.is_some()
+    }
+
+    /// What it says is wanted, whenever that was.
+    #[must_use]
+    pub fn wants(&self, line: &Parsed<'_>) -> bool {
+        if self.stream.is_some() && line.stream.is_some() && self.stream != line.stream {
+            return false;
+        }
+        if let Some(instance) = line.instance
+            && !self.instances.is_empty()
+            && !self.instances.contains(&instance)
+        {
+            return false;
+        }
+        if !self.grep.is_empty() && self.grep.iter().any(|grep| grep.is_match(&line.message)) == self.invert {
+            return false;
+        }
+        self.level.is_none_or(|least| line.level() >= Some(least))
+    }
+
+    /// What lines say matters.
+    pub(super) fn is_choosy(&self) -> bool {
+        self.stream.is_some() || !self.instances.is_empty() || !self.grep.is_empty() || self.level.is_some()
+    }
+}
