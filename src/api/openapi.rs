@@ -6,13 +6,15 @@ use serde_json::{Map, Value, json};
 
 use crate::api::error::ErrorBody;
 use crate::api::health::HealthReply;
-use crate::api::logs::LogSources;
+use crate::api::logs::{LogLine, LogSources};
 use crate::api::operation::{ApplyRequest, OperationReply, ScaleRequest, SendRequest, SignalRequest, TargetRequest};
 use crate::api::routes::{self, Route};
 use crate::api::status::{DescribeReply, EnvReply, Ping, StatusReply};
 use crate::api::trigger::TriggerRequest;
 use crate::api::upgrade::{UpgradeBegun, UpgradeRequest, UpgradeStatus};
 use crate::model::event::{Event, EventKind};
+use crate::model::level::Level;
+use crate::model::logspec::Stream;
 use crate::model::version::version;
 
 /// What one route takes and gives.
@@ -29,6 +31,8 @@ enum Reply {
     Json(Schema),
     /// One JSON value per line.
     Lines(Schema),
+    /// The same, or one event each.
+    Stream(Schema),
 }
 
 /// The document.
@@ -62,6 +66,10 @@ pub fn document() -> Value {
 fn operation(route: Route, shape: Shape, error: &Schema) -> Value {
     let ok = match shape.reply {
         Reply::Json(schema) => json!({ "application/json": { "schema": schema } }),
+        Reply::Stream(schema) => json!({
+            "application/x-ndjson": { "schema": schema },
+            "text/event-stream": { "schema": { "type": "string", "description": "The same objects as the data of events." } }
+        }),
         Reply::Lines(schema) => json!({ "application/x-ndjson": { "schema": schema } }),
     };
     let mut operation = json!({
@@ -93,13 +101,17 @@ fn shape(route: Route, generator: &mut SchemaGenerator) -> Option<Shape> {
         routes::DESCRIBE => get::<DescribeReply>(generator),
         routes::ENV => get::<Vec<EnvReply>>(generator),
         routes::LOG_SOURCES => get::<LogSources>(generator),
+        routes::LOGS => Shape {
+            reply: Reply::Stream(generator.subschema_for::<LogLine>()),
+            ..get::<()>(generator)
+        },
         routes::EVENTS => Shape {
             reply: Reply::Lines(generator.subschema_for::<Event>()),
             ..get::<()>(generator)
         },
         routes::APPLY => post::<ApplyRequest>(generator),
         routes::START | routes::STOP | routes::RESTART | routes::RELOAD => post::<TargetRequest>(generator),
-        routes::DELETE | routes::RESET | routes::FLUSH => post::<TargetRequest>(generator),
+        routes::DELETE | routes::RESET | routes::FLUSH | routes::REOPEN => post::<TargetRequest>(generator),
         routes::SCALE => post::<ScaleRequest>(generator),
         routes::SIGNAL => post::<SignalRequest>(generator),
         routes::SEND => post::<SendRequest>(generator),
@@ -155,6 +167,7 @@ fn query(route: Route, generator: &mut SchemaGenerator) -> Vec<Value> {
             target(),
             parameter("reveal", "Show values instead of masking them.", &flag),
         ],
+        routes::LOGS => log_parameters(target(), generator),
         routes::EVENTS => {
             let kinds = json!({ "type": "array", "items": generator.subschema_for::<EventKind>() });
             vec![
@@ -172,6 +185,37 @@ fn query(route: Route, generator: &mut SchemaGenerator) -> Vec<Value> {
         }
         _ => Vec::new(),
     }
+}
+
+fn log_parameters(target: Value, generator: &mut SchemaGenerator) -> Vec<Value> {
+    let text = json!({ "type": "string" });
+    let texts = json!({ "type": "array", "items": text });
+    let number = json!({ "type": "integer", "minimum": 0 });
+    let numbers = json!({ "type": "array", "items": number });
+    let flag = json!({ "type": "boolean", "default": false });
+    let level = json!(generator.subschema_for::<Level>());
+    let stream = json!(generator.subschema_for::<Stream>());
+    let since = "Not before this: a time, milliseconds since 1970, or how long ago, like `15m`.";
+    vec![
+        target,
+        parameter("since", since, &text),
+        parameter("until", "Before this, in the same words.", &text),
+        parameter(
+            "grep",
+            "The message matches this regular expression, or one of several.",
+            &texts,
+        ),
+        parameter("invert", "It matches none of them.", &flag),
+        parameter("level", "At least this grave.", &level),
+        parameter(
+            "lines",
+            "The last so many; 100 unless `since` or `until` is given.",
+            &number,
+        ),
+        parameter("stream", "Of this stream.", &stream),
+        parameter("instance", "Of these instances.", &numbers),
+        parameter("follow", "Go on with lines as they are written.", &flag),
+    ]
 }
 
 fn parameter(name: &str, description: &str, schema: &Value) -> Value {

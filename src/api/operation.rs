@@ -29,7 +29,8 @@ pub struct ApplyRequest {
     pub no_rollback: bool,
 }
 
-/// `POST /v1/start`, `/v1/stop`, `/v1/restart`, `/v1/reload`, `/v1/delete`, `/v1/reset`, `/v1/flush`.
+/// `POST /v1/start`, `/v1/stop`, `/v1/restart`, `/v1/reload`, `/v1/delete`, `/v1/reset`, `/v1/flush`,
+/// `/v1/reopen`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TargetRequest {
     /// What is meant; every target must mean something.

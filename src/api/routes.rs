@@ -26,6 +26,7 @@ routes! {
     DESCRIBE = "GET" "/v1/describe" "Everything about the apps meant by `target`.";
     ENV = "GET" "/v1/env" "The environment of the instances meant by `target`; masked unless `reveal=true`.";
     LOG_SOURCES = "GET" "/v1/logs/sources" "The log files of the apps meant by `target`.";
+    LOGS = "GET" "/v1/logs" "Lines of logs, as NDJSON or, if the client accepts `text/event-stream`, as server-sent events.";
     EVENTS = "GET" "/v1/events" "Events as NDJSON: `since` (ms since 1970), `after` (seq), `target`, `kind`, `limit`, `follow=true`.";
     APPLY = "POST" "/v1/apply" "Make these apps known and running.";
     START = "POST" "/v1/start" "Start known apps.";
@@ -39,6 +40,7 @@ routes! {
     SEND = "POST" "/v1/send" "Write to the standard input of instances.";
     TRIGGER = "POST" "/v1/trigger" "Ask instances to do an action that they announced, and wait for their answers.";
     FLUSH = "POST" "/v1/flush" "Empty the log files.";
+    REOPEN = "POST" "/v1/reopen" "Open the log files anew after somebody else has renamed them.";
     SAVE = "POST" "/v1/save" "Check that the state is on disk.";
     KILL = "POST" "/v1/kill" "Stop all apps, the daemon and the keeper; what is wanted stays wanted.";
     UPGRADE = "POST" "/v1/upgrade" "Replace daemon and keeper by another build; answers when it has begun.";

@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 
 use crate::cli::commands::{
-    completions, delete, describe, doctor, env, events, flush, init, kill, logs, man, pid, reload, restart, runtime,
-    scale, send, serve, signal, start, startup, status, trigger, unstartup, upgrade, validate,
+    completions, delete, describe, doctor, env, events, flush, init, kill, logs, man, pid, reload, reopen, restart,
+    runtime, scale, send, serve, signal, start, startup, status, trigger, unstartup, upgrade, validate,
 };
 use crate::cli::complete;
 use crate::cli::ui::Colour;
@@ -95,6 +95,9 @@ pub enum Command {
     /// Empty log files
     #[command(after_help = flush::EXAMPLES)]
     Flush(OptionalTargets),
+    /// Open log files anew after somebody else has renamed them: for an external logrotate
+    #[command(alias = "reloadLogs", after_help = reopen::EXAMPLES)]
+    Reopen(OptionalTargets),
     /// Send a signal to instances
     #[command(after_help = signal::EXAMPLES)]
     Signal(signal::SignalArgs),

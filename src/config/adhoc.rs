@@ -191,6 +191,7 @@ fn setting(key: &str, value: &str, span: Span) -> Node {
             | Kind::DurationOrTable(_)
             | Kind::Size
             | Kind::SizeOrNone
+            | Kind::FreeSpace
             | Kind::Signal,
         ) => number(),
         Some(Kind::Text | Kind::Texts | Kind::Words)

@@ -37,6 +37,7 @@ pub fn key_table_markdown() -> String {
                 | Kind::DurationOrNever
                 | Kind::Size
                 | Kind::SizeOrNone
+                | Kind::FreeSpace
                 | Kind::Count
                 | Kind::Number(..)
                 | Kind::Instances
@@ -87,6 +88,7 @@ fn value(kind: Kind) -> String {
         Kind::DurationOrNever => "duration or `\"never\"`".into(),
         Kind::Size => "size".into(),
         Kind::SizeOrNone => "size or `\"none\"`".into(),
+        Kind::FreeSpace => "size, percentage, `\"auto\"` or `\"none\"`".into(),
         Kind::Count => "number, at least 1".into(),
         Kind::Number(low, high) => format!("number, {low} to {high}"),
         Kind::Instances => "number, `\"max\"` or share".into(),

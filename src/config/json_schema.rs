@@ -77,6 +77,10 @@ fn kind(kind: Kind) -> Value {
         Kind::DurationOrNever => json!({ "anyOf": [{ "$ref": "#/$defs/duration" }, { "const": "never" }] }),
         Kind::Size => json!({ "$ref": "#/$defs/size" }),
         Kind::SizeOrNone => json!({ "anyOf": [{ "$ref": "#/$defs/size" }, { "const": "none" }] }),
+        Kind::FreeSpace => json!({ "anyOf": [
+            { "$ref": "#/$defs/size" }, { "enum": ["auto", "none"] },
+            { "type": "string", "pattern": "^[0-9]{1,2}%$" },
+        ] }),
         Kind::Count => json!({ "type": "integer", "minimum": 1 }),
         Kind::Number(low, high) => json!({ "type": "number", "minimum": low, "maximum": high }),
         Kind::Instances => json!({ "anyOf": [

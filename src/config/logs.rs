@@ -7,7 +7,7 @@ use crate::config::fields::Fields;
 use crate::config::tables::LOG_ROTATE;
 use crate::config::tree::Value;
 use crate::config::{log_to, log_zone};
-use crate::model::logspec::{LogFormat, LogSpec, Overflow, Rotation};
+use crate::model::logspec::{LogFormat, LogSpec, MinFree, Overflow, Rotation};
 use crate::model::ostext::OsText;
 use crate::model::size::Bytes;
 
@@ -114,19 +114,56 @@ fn rotate(fields: &Fields<'_>) -> Option<Rotation> {
                 size: None,
                 every: None,
                 total: None,
+                // What lies beside the log is somebody else's.
+                min_free: MinFree::Off,
                 ..default
             }
         });
     }
     let table = fields.table("log_rotate", LOG_ROTATE)?;
+    let size = size_or_none(&table, "size", default.size);
+    let every = table.span_of_time("every");
+    if size.is_none() && every.is_none() && table.get("every").is_none() {
+        let message = "`max_age` is about rotated files, and nothing is rotated";
+        table.contradiction("size", "max_age", message, "add `every = \"1d\"`, or give a size");
+    }
     Some(Rotation {
-        size: size_or_none(&table, "size", default.size),
-        every: table.span_of_time("every"),
+        size,
+        every,
         keep: table.count("keep").unwrap_or(default.keep),
         total: size_or_none(&table, "total", default.total),
         compress: table.boolean("compress").unwrap_or(default.compress),
-        ..default
+        max_age: table.span_of_time("max_age"),
+        min_free: min_free(&table),
     })
+}
+
+fn min_free(table: &Fields<'_>) -> MinFree {
+    let Some(node) = table.get("min_free").map(|entry| &entry.node) else {
+        return MinFree::Auto;
+    };
+    let Value::Text(text) = &node.value else {
+        return table
+            .reader
+            .size(&table.path("min_free"), node)
+            .map_or(MinFree::Auto, MinFree::Bytes);
+    };
+    if let Some(share) = text.strip_suffix('%') {
+        if let Some(share) = share.trim().parse().ok().filter(|share| (1..100).contains(share)) {
+            return MinFree::Percent(share);
+        }
+        let message = format!("`log_rotate.min_free`: {text:?} is no whole percentage from 1% to 99%");
+        table.reader.bad(&table.path("min_free"), &node.span, message);
+        return MinFree::Auto;
+    }
+    match text.as_str() {
+        "auto" => MinFree::Auto,
+        "none" => MinFree::Off,
+        _ => table
+            .reader
+            .size(&table.path("min_free"), node)
+            .map_or(MinFree::Auto, MinFree::Bytes),
+    }
 }
 
 fn size_or_none(table: &Fields<'_>, key: &'static str, default: Option<Bytes>) -> Option<Bytes> {

@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Size,
     /// A size or `"none"`.
     SizeOrNone,
+    /// A size, a percentage, `"auto"` or `"none"`.
+    FreeSpace,
     /// A whole number, at least 1.
     Count,
     /// A number between.

@@ -140,9 +140,22 @@ pub(super) const LOG_ROTATE: &[Key] = &[
         "total",
         Kind::SizeOrNone,
         "\"1G\"",
-        "Bytes kept of each log over all rotated files; `\"none\"`: no limit.",
+        "Bytes of an app's logs together, all instances; the oldest rotated files go first; `\"none\"`: no limit.",
     ),
     key("compress", Kind::Bool, "true", "gzip the rotated files."),
+    key(
+        "max_age",
+        Kind::Duration,
+        "",
+        "Rotated files whose last line is older are removed.",
+    ),
+    key(
+        "min_free",
+        Kind::FreeSpace,
+        "\"auto\"",
+        "Under this much free space the oldest rotated files go first: a size, a share as `\"5%\"`, `\"none\"`; \
+         `\"auto\"` is 1G, or 5% of a file system smaller than 20G.",
+    ),
 ];
 
 /// What `syslog_facility` may be.

@@ -79,6 +79,7 @@ pub(crate) fn hello(link: &mut Link, control: &Path) -> Result<Table, DaemonErro
                 | FromKeeper::SpawnFailed { .. }
                 | FromKeeper::Pong
                 | FromKeeper::Leave { .. }
+                | FromKeeper::Reopen
                 | FromKeeper::Detach => {}
             }
         }

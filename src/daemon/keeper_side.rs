@@ -88,6 +88,7 @@ impl Daemon {
                 // Answered after everything that was ordered before.
                 self.keeper_send(&ToKeeper::Ping, Vec::new());
             }
+            FromKeeper::Reopen => self.reopen_all(),
             FromKeeper::Applied => self.runtime_applied(),
             FromKeeper::Stored { name, .. } => self.ready_pipe_found(&name, fds.into_iter().next()),
             FromKeeper::Refused { why } => tracing::error!("the keeper refused: {why}"),

@@ -29,6 +29,7 @@ mod http;
 mod hub;
 mod keeper_side;
 mod listeners;
+mod log_files;
 mod mail;
 mod notify;
 mod perform;
@@ -122,6 +123,7 @@ pub(crate) struct Daemon {
     pub(crate) notify: notify::Notify,
     pub(crate) ready_pipes: BTreeMap<RunId, Arc<OwnedFd>>,
     pub(crate) doors: Doors,
+    pub(crate) told_logs: BTreeMap<AppId, log_files::Told>,
     pub(crate) pump: Pump,
     pub(crate) store: Store,
     pub(crate) hub: Hub,

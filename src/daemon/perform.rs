@@ -246,6 +246,7 @@ impl Daemon {
             self.tend_demand(id);
             self.tend_listeners(id);
             self.tend_fd_store(id);
+            self.tend_logs(id);
             let Some(app) = self.core.apps.get(&id) else { continue };
             match app.export() {
                 Ok(json) => notes.push(Note::Runtime(crate::store::RuntimeRow {

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::api::operation::{ApplyRequest, OperationReply, SendRequest, SignalRequest, TargetRequest};
 use crate::daemon::mail::Mail;
-use crate::daemon::{Answer, Daemon, require, sinks};
+use crate::daemon::{Answer, Daemon, log_files, require, sinks};
 use crate::keeper::protocol::ToKeeper;
 use crate::model::env::EnvMap;
 use crate::model::names::RunId;
@@ -70,6 +70,18 @@ pub(crate) async fn apply(mail: &Mail, request: ApplyRequest) -> Reply {
             )));
         }
     }
+    let known = mail
+        .ask(|daemon| {
+            daemon
+                .core
+                .apps
+                .values()
+                .map(|app| Arc::clone(app.spec()))
+                .collect::<Vec<_>>()
+        })
+        .await
+        .ok_or_else(leaving)?;
+    log_files::refuse_shared(&apps, &known)?;
     let update_env = request.update_env;
     let asked = apps.clone();
     let prepared = mail
@@ -335,8 +347,8 @@ impl Daemon {
         finish(results)
     }
 
-    /// `flush`.
-    pub(crate) fn flush_logs(
+    /// The files of `flush` and `reopen`.
+    pub(crate) fn log_files(
         &mut self,
         targets: &[Target],
     ) -> Result<(Vec<std::path::PathBuf>, Vec<InstanceResult>), Box<ErrorBody>> {

@@ -27,7 +27,7 @@ pub(crate) fn path(folder: &Path, app: &App, logs: &LogSpec, slot: Slot, stream:
     }
 }
 
-fn numbered(file: &OsText, merge: bool, slot: Slot) -> PathBuf {
+pub(crate) fn numbered(file: &OsText, merge: bool, slot: Slot) -> PathBuf {
     let path = file.as_path();
     if merge || slot == 0 || path.starts_with("/dev") {
         return path.to_owned();
@@ -115,6 +115,19 @@ pub(crate) fn sources(folder: &Path, app: &App) -> Vec<LogSource> {
     // Nothing is ever there.
     found.retain(|source| source.path.as_path() != Path::new("/dev/null"));
     found
+}
+
+/// The files of one slot, the merged one included; none when all slots have the same.
+pub(crate) fn files_of(folder: &Path, app: &App, slot: Slot) -> Vec<PathBuf> {
+    let logs = &app.spec().logs;
+    if logs.disabled || logs.merge {
+        return Vec::new();
+    }
+    let own = [Stream::Out, Stream::Err].map(|stream| path(folder, app, logs, slot, stream));
+    let log_file = logs.log_file.as_ref().map(|file| numbered(file, logs.merge, slot));
+    let mut files: Vec<PathBuf> = own.into_iter().chain(log_file).collect();
+    files.retain(|file| !file.starts_with("/dev"));
+    files
 }
 
 /// Every file an app writes, the merged one included: what `flush` empties.

@@ -19,7 +19,7 @@ use crate::daemon::sampling::Sampling;
 use crate::daemon::service::Service;
 use crate::daemon::survivors::Hunt;
 use crate::daemon::upgrade::Upgrades;
-use crate::daemon::{Daemon, http, salvage};
+use crate::daemon::{Daemon, http, log_files, salvage};
 use crate::keeper::link::{Link, LinkError};
 use crate::keeper::protocol::{ToKeeper, UpgradeOrder};
 use crate::logs::journal::Journal;
@@ -126,6 +126,8 @@ fn start_pump(home: &Home, mail: Mail) -> Result<Pump, DaemonError> {
 }
 
 async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(), DaemonError> {
+    let (mail, mut letters) = Mail::new();
+    log_files::reopen_on_signal(mail.clone());
     let mut link = Link::new(link).map_err(DaemonError::system("use the keeper's link"))?;
     let mut table = hello(&mut link, &home.socket())?;
     let keeper = Running {
@@ -134,7 +136,6 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
     };
     let home_tag = home.tag();
     let hunt = Hunt::begin(&home, &home_tag, &keeper);
-    let (mail, mut letters) = Mail::new();
     let Opened {
         store,
         mut state,
@@ -182,6 +183,7 @@ async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(),
         notify: crate::daemon::notify::Notify::default(),
         ready_pipes: BTreeMap::new(),
         doors: Doors::default(),
+        told_logs: BTreeMap::new(),
         pump,
         store,
         hub,
@@ -288,6 +290,7 @@ fn take_up(
     let (applied, terminate) = (table.applied, table.terminate);
     recover::recover(daemon, state, table, hunt, state_lost).map_err(DaemonError::Unfit)?;
     daemon.pump.forget_unclaimed();
+    daemon.tend_all_logs();
     if let Some(order) = &daemon.upgrades.order {
         let proven = ToKeeper::Proven { id: order.id };
         daemon.keeper_send(&proven, Vec::new());
@@ -399,6 +402,11 @@ impl Daemon {
             Notice::Console(message) => {
                 tracing::warn!("{message}");
                 self.hub.announce(clock::wall(), EventKind::LogLost, message);
+            }
+            Notice::Removed(removal) => {
+                let message = log_files::removed(&removal);
+                tracing::warn!("{message}");
+                self.hub.announce(clock::wall(), EventKind::LogRemoved, message);
             }
             Notice::Resumed(loss) => {
                 let message = format!(

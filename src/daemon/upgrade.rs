@@ -76,8 +76,15 @@ fn refused(kind: ErrorKind, message: impl Into<String>, hint: &str) -> Box<Error
     Box::new(ErrorBody::new(kind, message).hint(hint))
 }
 
-/// `upgrade`: answers when it cannot be, or when it has begun.
+/// `upgrade`: answers when it cannot be, or when it has begun. It goes on if whoever asked goes away: what is prepared
+/// would be under way for ever.
 pub(crate) async fn upgrade(mail: &Mail, request: UpgradeRequest) -> Result<UpgradeBegun, Box<ErrorBody>> {
+    let mail = mail.clone();
+    let prepared = tokio::spawn(async move { prepare(&mail, request).await });
+    prepared.await.unwrap_or_else(|_| Err(requests::leaving()))
+}
+
+async fn prepare(mail: &Mail, request: UpgradeRequest) -> Result<UpgradeBegun, Box<ErrorBody>> {
     check_file(request.exe.as_path())?;
     let asked = request.exe.clone();
     let prepared = mail.ask(move |daemon| daemon.ask_build(asked)).await;

@@ -56,6 +56,7 @@ pub(super) fn block_signals() -> Result<signals::Signals, KeeperError> {
         libc::SIGQUIT,
         libc::SIGHUP,
         libc::SIGUSR1,
+        libc::SIGUSR2,
     ];
     signals::Signals::block(&handled).map_err(KeeperError::system("block signals"))
 }

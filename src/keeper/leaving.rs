@@ -100,6 +100,12 @@ impl Keeper<'_> {
         }
     }
 
+    /// The logs are the daemon's. One that is just starting opens them anew anyway.
+    pub(super) fn reopen(&mut self) {
+        let can_be_asked = self.state.welcomed && self.state.spoken >= 4;
+        self.announce(can_be_asked.then_some(FromKeeper::Reopen));
+    }
+
     /// Leaves without the apps, as soon as the daemon has written what is left. One that cannot be asked is killed,
     /// which it survives like any other death.
     pub(super) fn detach(&mut self) {

@@ -10,6 +10,7 @@
 //!              ─► Hello ─► Welcome, every exit not acknowledged ─► Table ─► Children ─► as before
 //!  SIGTERM     ─► Terminate to the daemon ─► it stops the apps ─► Exit ─► keeper leaves, code 0
 //!  SIGUSR1     ─► Detach to the daemon ─► it writes what is left ─► Exit ─► keeper leaves, code 0; the apps live on
+//!  SIGUSR2     ─► Reopen to the daemon ─► it opens all log files anew
 //! ```
 //!
 //! It can be replaced by another build while everything goes on: see `upgrade` for how, and `handover` for what one

@@ -335,6 +335,7 @@ impl Keeper<'_> {
                 libc::SIGCHLD => self.reap(),
                 libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => self.terminate(),
                 libc::SIGUSR1 if !self.leaving && self.leave_at.is_none() => self.detach(),
+                libc::SIGUSR2 => self.reopen(),
                 libc::SIGHUP => self.hang_up(),
                 _ => {}
             }

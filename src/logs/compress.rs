@@ -1,21 +1,32 @@
-//! gzip of rotated files, on a thread of its own with the lowest priority, one file at a time.
+//! gzip of rotated files, one at a time, on a thread of the lowest priority.
+//!
+//! That thread never holds the lock of the names, which the pump may wait for: another one with ordinary priority does
+//! the rest. What could not be compressed, for want of space above all, stays as it is and is tried again later.
 //!
 //! A file is compressed to `<path>.gz.tmp`, synced, and only then takes the name of the original,
 //! which is looked up by inode because rotation may have renamed it meanwhile. A crash leaves at most
 //! the temporary file, or a file beside its finished compressed copy; the next job removes either.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, BufReader};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{rename, unlink};
 
 use crate::logs::chain;
+use crate::logs::moment;
 use crate::logs::rotate::{HOLES, Shelf, rotated, temporary};
 use crate::logs::times::packed;
+use crate::model::duration::Millis;
+use crate::os::background::lower_priority;
+
+/// When a file that could not be compressed is tried again, unless its log is rotated before.
+const LATER: Millis = Millis::from_secs(60);
 
 /// Hands paths to the gzip thread, which is started with the first one and ends with this value.
 #[derive(Debug, Default)]
@@ -60,11 +71,26 @@ impl Compressor {
 }
 
 fn work(jobs: &Receiver<PathBuf>, shelf: &Shelf) {
-    // Of this thread only: on Linux the nice value belongs to the thread. Failing costs priority only.
-    let _niced = rustix::process::setpriority_process(None, 19);
-    for path in jobs {
-        if compress_all(&path, shelf).is_err() {
-            let _gone = unlink(temporary(&path));
+    let mut failed: BTreeSet<PathBuf> = BTreeSet::new();
+    loop {
+        let job = if failed.is_empty() {
+            jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            jobs.recv_timeout(Duration::from_millis(LATER.0))
+        };
+        let paths = match job {
+            Ok(path) => {
+                failed.remove(&path);
+                BTreeSet::from([path])
+            }
+            Err(RecvTimeoutError::Timeout) => std::mem::take(&mut failed),
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        for path in paths {
+            if compress_all(&path, shelf).is_err() {
+                let _gone = unlink(temporary(&path));
+                failed.insert(path);
+            }
         }
     }
 }
@@ -117,17 +143,18 @@ fn numbers(path: &Path) -> impl Iterator<Item = u32> {
 fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
     let meta = original.metadata()?;
     let target = temporary(path);
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(meta.mode() & 0o777)
-        .open(&target)?;
-    let mut encoder = chain::encoder(file, &meta);
-    io::copy(&mut BufReader::with_capacity(64 << 10, original), &mut encoder)?;
-    let file = encoder.finish()?;
-    file.set_modified(meta.modified()?)?;
-    file.sync_all()?;
+    // The priority of a thread cannot be raised again, so this one ends with the file.
+    let file = thread::scope(|scope| {
+        thread::Builder::new()
+            .name("logs-gzip-one".into())
+            .spawn_scoped(scope, || {
+                lower_priority();
+                write_copy(original, &meta, &target)
+            })?
+            .join()
+            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+    })?;
+    moment::pass();
     let _names = shelf.lock();
     // Rotation moved it on, or removed it.
     let number = numbers(path).find(|number| {
@@ -140,6 +167,7 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
                 packed(folder, (meta.dev(), meta.ino()), &file);
             }
             rename(&target, rotated(path, number, true))?;
+            moment::pass();
             unlink(rotated(path, number, false))?;
         }
         None => unlink(&target)?,
@@ -147,15 +175,39 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
     Ok(())
 }
 
+/// The copy has the times, mode and owner of the original: the time of its last line is that of the file.
+fn write_copy(original: &File, meta: &Metadata, target: &Path) -> io::Result<File> {
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(target)?;
+    let mut encoder = chain::encoder(file, meta);
+    io::copy(&mut BufReader::with_capacity(64 << 10, original), &mut encoder)?;
+    let file = encoder.finish()?;
+    let mine = file.metadata()?;
+    if (mine.uid(), mine.gid()) != (meta.uid(), meta.gid()) {
+        // Only root can; otherwise the file is ours.
+        let _given = fchown(&file, Some(meta.uid()), Some(meta.gid()));
+    }
+    file.set_permissions(Permissions::from_mode(meta.mode() & 0o777))?;
+    file.set_modified(meta.modified()?)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests make files")]
 mod tests {
     use super::{Compressor, compress_all};
     use crate::logs::clock::monotonic;
+    use crate::logs::moment;
     use crate::logs::rotate::{Shelf, rotated, temporary};
     use crate::model::duration::Millis;
     use std::fs;
     use std::io::Read;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]
     fn an_original_that_was_not_removed_is() {
@@ -185,6 +237,72 @@ mod tests {
         for number in [2, 4] {
             assert!(!rotated(&path, number, false).exists() && rotated(&path, number, true).exists());
         }
+    }
+
+    #[test]
+    fn a_copy_is_as_old_as_its_original_and_anybodys_who_that_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let plain = rotated(&path, 1, false);
+        fs::write(&plain, "one\n").unwrap();
+        fs::set_permissions(&plain, fs::Permissions::from_mode(0o664)).unwrap();
+        if std::os::unix::fs::chown(&plain, Some(12), Some(34)).is_err() {
+            eprintln!("SKIPPED in part: giving files away needs root");
+        }
+        let written = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(1_000_000_000_123_456_789);
+        let file = fs::File::options().append(true).open(&plain).unwrap();
+        file.set_modified(written).unwrap();
+        let before = file.metadata().unwrap();
+        compress_all(&path, &Shelf::default()).unwrap();
+        let after = rotated(&path, 1, true).metadata().unwrap();
+        assert_eq!(after.modified().unwrap(), written);
+        let of = |meta: &fs::Metadata| (meta.mode(), meta.uid(), meta.gid());
+        assert_eq!(of(&after), of(&before));
+    }
+
+    #[test]
+    fn a_kill_at_any_step_leaves_the_lines_once() {
+        for killed_at in 0..3 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("a.log");
+            fs::write(rotated(&path, 1, false), "one\n").unwrap();
+            moment::end_at(killed_at);
+            let killed = std::panic::catch_unwind(|| compress_all(&path, &Shelf::default()));
+            moment::end_at(u64::MAX);
+            assert_eq!(killed.is_err(), killed_at < 2);
+            compress_all(&path, &Shelf::default()).unwrap();
+            let mut text = String::new();
+            let file = fs::File::open(rotated(&path, 1, true)).unwrap();
+            flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+            assert_eq!(text, "one\n");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "killed at {killed_at}");
+        }
+    }
+
+    #[test]
+    fn without_room_the_original_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk");
+        fs::create_dir(&disk).unwrap();
+        let flags = nix::mount::MsFlags::empty();
+        if nix::mount::mount(Some("tmpfs"), &disk, Some("tmpfs"), flags, Some("size=64k")).is_err() {
+            eprintln!("SKIPPED: mounting a small file system needs root");
+            return;
+        }
+        let path = disk.join("a.log");
+        // What cannot be compressed.
+        let mut seed = 1u32;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 24) as u8
+        })
+        .take(50 << 10)
+        .collect();
+        fs::write(rotated(&path, 1, false), &noise).unwrap();
+        assert!(compress_all(&path, &Shelf::default()).is_err());
+        assert_eq!(fs::read(rotated(&path, 1, false)).unwrap(), noise);
+        assert!(!rotated(&path, 1, true).exists());
+        nix::mount::umount(&disk).unwrap();
     }
 
     #[test]

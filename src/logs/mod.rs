@@ -8,7 +8,7 @@
 //!  daemon ── Pump (commands, eventfd) ────────► │ files, runs   │              │
 //!  daemon ◄─ Notice (drained, line, lost) ───── └───────────────┘              │
 //!                                               thread "logs-gzip" ◄── paths ──┘  .N → .N.gz
-//!  CLI ── tail::last_lines, tail::Follower ── reads the files; never talks to the pump
+//!  CLI, API ── query::Query, tail::Follower ── read the files; never talk to the pump
 //! ```
 //!
 //! Who owns what: the pump thread alone owns descriptors, files and counters; nothing is locked on the
@@ -20,6 +20,7 @@
 //! [`journal`]. Lines are held back only in files that several streams share and for JSON records; a private raw
 //! or stamped file gets fragments at once.
 
+pub mod bounds;
 pub mod chain;
 pub mod clock;
 pub mod compress;
@@ -37,6 +38,7 @@ pub mod sink;
 pub mod stamp;
 pub mod stderr;
 pub mod tail;
+pub mod tidy;
 pub mod times;
 mod tokens;
 pub mod watch;

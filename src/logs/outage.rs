@@ -19,6 +19,9 @@ use memchr::{memchr, memchr_iter};
 use crate::model::duration::Millis;
 use crate::model::time::Moment;
 
+/// How long lines wait for room on a full disk before they are lost, where `log_overflow = "block"`.
+pub const PATIENCE: Millis = Millis(10_000);
+
 /// How long between two tries.
 pub const RETRY: Millis = Millis(1000);
 

@@ -1,6 +1,7 @@
 //! What the pump is told and what it tells: streams, sinks, notices, numbers.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::model::logspec::{LogFormat, Overflow, Rotation, Stream};
@@ -89,11 +90,55 @@ pub enum Notice {
     Lost(Loss),
     /// The file can be written again; the numbers are final.
     Resumed(Loss),
+    /// Rotated files went for want of space.
+    Removed(Removal),
     /// A log was written too slowly for an app that is not to wait, see [`crate::logs::pump`]; the numbers are
     /// final.
     Dropped(Loss),
     /// A standard stream of the runtime lost output, or cannot be written any more. For people.
     Console(String),
+}
+
+/// Rotated files that were removed because too little of their file system was free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Where; the first of several folders.
+    pub folder: PathBuf,
+    /// How many.
+    pub files: u64,
+    /// What they took of the disk, in bytes.
+    pub bytes: u64,
+    /// Whose they were.
+    pub apps: BTreeSet<AppName>,
+}
+
+impl Removal {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            files: 0,
+            bytes: 0,
+            apps: BTreeSet::new(),
+        }
+    }
+
+    /// One more.
+    pub fn count(&mut self, app: &AppName, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+        if !self.apps.contains(app) {
+            self.apps.insert(app.clone());
+        }
+    }
+
+    /// Both together.
+    pub fn add(&mut self, more: Self) {
+        self.files += more.files;
+        self.bytes += more.bytes;
+        self.apps.extend(more.apps);
+    }
 }
 
 /// Output lost because a file could not be written.

@@ -95,7 +95,7 @@ impl LastLines {
 }
 
 /// Where the part of `data` begins that is kept at most, and how many line ends it has.
-fn newest(data: &[u8]) -> (usize, usize) {
+pub(super) fn newest(data: &[u8]) -> (usize, usize) {
     let mut from = data.len().saturating_sub(MAX_BYTES);
     let mut ends = 0;
     // One end more than lines are kept ends the line before the oldest of them.

@@ -16,7 +16,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::logs::stderr::{LastLines, MAX_BYTES};
+use crate::logs::stderr::{LastLines, MAX_BYTES, newest};
 use crate::model::names::RunId;
 use crate::os::fsx;
 
@@ -108,13 +108,16 @@ fn path(folder: &Path, run: RunId) -> PathBuf {
 }
 
 fn keep(path: &Path, length: &mut usize, data: &[u8], lines: &LastLines) -> io::Result<()> {
-    if data.len() > MAX_BYTES || *length + data.len() > 2 * MAX_BYTES {
+    let (from, _) = newest(data);
+    // The byte before says whether a line was cut.
+    let kept = &data[from.saturating_sub(1)..];
+    if *length + kept.len() >= 2 * MAX_BYTES {
         let bytes = lines.bytes();
         fsx::replace(path, &bytes, 0o600)?;
         *length = bytes.len();
-    } else if !data.is_empty() {
-        fsx::open_append(path, 0o600)?.write_all(data)?;
-        *length += data.len();
+    } else if !kept.is_empty() {
+        fsx::open_append(path, 0o600)?.write_all(kept)?;
+        *length += kept.len();
     }
     Ok(())
 }
@@ -170,6 +173,17 @@ mod tests {
             assert!(length <= 2 * MAX_BYTES as u64);
         }
         assert_eq!(LastWords::again(Some(folder.path()), RUN).lines(), words.lines());
+        let long = "x".repeat(999);
+        for (line, size) in [("a line", 1 << 20), ("a line", 200), (&long[..], 400), (&long[..], 65)] {
+            words.push(b"the beginning of");
+            words.push(format!("{line}\n").repeat(size).as_bytes());
+            words.push(b"half");
+            assert_eq!(
+                LastWords::again(Some(folder.path()), RUN).lines(),
+                words.lines(),
+                "{size}"
+            );
+        }
         words.push(&vec![b'y'; 1 << 20]);
         assert_eq!(LastWords::again(Some(folder.path()), RUN).lines(), words.lines());
         assert_eq!(words.lines()[0].len(), MAX_BYTES);

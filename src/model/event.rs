@@ -86,6 +86,8 @@ kinds! {
     LogLost = "log_lost",
     /// Log lines can be written again.
     LogResumed = "log_resumed",
+    /// Rotated log files were removed because too little of the disk was free.
+    LogRemoved = "log_removed",
     /// The state could not be written.
     StateLost = "state_lost",
     /// The state can be written again.

@@ -52,7 +52,8 @@ pub struct Rotation {
     pub every: Option<Millis>,
     /// Rotated files kept of each log.
     pub keep: u32,
-    /// Bytes kept of each log over all its rotated files.
+    /// Bytes of an app's logs together, of all instances; the oldest rotated files go first. Current files count and
+    /// stay.
     pub total: Option<Bytes>,
     /// gzip the rotated files.
     pub compress: bool,
@@ -73,8 +74,23 @@ pub enum MinFree {
     Auto,
     /// This much.
     Bytes(Bytes),
+    /// This share of the file system, in percent.
+    Percent(u8),
     /// Nothing is removed for want of space.
     Off,
+}
+
+impl MinFree {
+    /// What shall stay free on a file system of `size` bytes, in bytes.
+    #[must_use]
+    pub fn floor(self, size: u64) -> u64 {
+        match self {
+            Self::Auto => (1 << 30).min(size / 20),
+            Self::Bytes(bytes) => bytes.0,
+            Self::Percent(share) => size / 100 * u64::from(share),
+            Self::Off => 0,
+        }
+    }
 }
 
 impl Default for Rotation {

@@ -8,6 +8,7 @@
     reason = "the one place for system calls without a safe wrapper; each use argues its safety"
 )]
 
+pub mod background;
 pub mod clock;
 pub mod connections;
 pub mod console;

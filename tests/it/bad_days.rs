@@ -234,7 +234,8 @@ fn many_first_commands_at_once_start_one_keeper_and_each_app_once() {
         said.ok();
     }
     assert_eq!(world.states("a"), ["online"; 3]);
-    assert_eq!(world.processes().len(), 5, "three apps, a keeper, a daemon");
+    // A keeper that was one too many may still be ending.
+    world.until("three apps, a keeper, a daemon", || world.processes().len() == 5);
     assert_eq!(
         world.events().iter().filter(|event| event["kind"] == "started").count(),
         3
@@ -247,7 +248,7 @@ fn scaling_during_a_reload_is_refused_or_done_and_never_mixed_up() {
     let world = World::new();
     world.file(
         "a.toml",
-        "[[apps]]\nname = \"a\"\ncmd = \"sleep 1000\"\ninstances = 2\nrollout = { min_healthy = \"1s\" }\n",
+        "[[apps]]\nname = \"a\"\ncmd = \"sleep 1000\"\ninstances = 2\nrollout = { min_healthy = \"5s\" }\n",
     );
     world.run(&["start", "a.toml"]).ok();
     let before = world.pids("a");
@@ -379,7 +380,7 @@ fn an_interrupted_kill_still_ends_everything() {
     );
     world.file(
         "a.toml",
-        "[[apps]]\nname = \"a\"\ncmd = \"./stubborn\"\nready = { log = \"trapped\" }\nkill_timeout = \"2s\"\n",
+        "[[apps]]\nname = \"a\"\ncmd = \"./stubborn\"\nready = { log = \"trapped\" }\nkill_timeout = \"6s\"\n",
     );
     world.run(&["start", "a.toml"]).ok();
     let kill = in_foreground(&world, &["kill"]);

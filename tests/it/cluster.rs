@@ -388,7 +388,8 @@ fn keep_alive_connections_lose_nothing_when_a_worker_ends() {
     }
     let world = World::new();
     let port = free_port();
-    world.file("ecosystem.toml", &server(&world, SERVER, 1, port, ""));
+    let patient = SERVER.replace("createServer(", "createServer({ keepAliveTimeout: 60000 }, ");
+    world.file("ecosystem.toml", &server(&world, &patient, 1, port, ""));
     world.run(&["start"]).ok();
     let stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());

@@ -71,12 +71,12 @@ fn an_instance_that_does_not_become_ready_is_a_failure_of_every_command() {
         "b.toml",
         "b",
         r#""sleep 1000""#,
-        "ready = { exec = [\"sh\", \"-c\", \"test $CLMGR_SLOT = 0\"] }\nlisten_timeout = \"300ms\"",
+        "ready = { exec = [\"sh\", \"-c\", \"test $CLMGR_SLOT = 0\"] }\nlisten_timeout = \"3s\"",
     );
     world.run(&["start", "b.toml"]).ok();
     let text = world.run(&["scale", "b", "2"]);
     assert_eq!(text.code, 1, "{}", text.out);
-    assert!(text.out.contains("b:1: not ready after 300ms"), "{}", text.out);
+    assert!(text.out.contains("b:1: not ready after 3s"), "{}", text.out);
 }
 
 #[test]

@@ -68,12 +68,8 @@ fn a_crash_loop_is_contained_reported_once_and_ended_by_one_command() {
     let used = cpu(daemon) + cpu(keeper);
     let begin = Instant::now();
     let _whatever = world.run(&["start", "ecosystem.toml"]);
+    // That it opens within 15 s is asserted in virtual time, where no other program is in the way.
     world.until("the alert", || world.text("alerts.log").contains("circuit_open"));
-    assert!(
-        begin.elapsed() < Duration::from_secs(15),
-        "open after {:?}",
-        begin.elapsed()
-    );
     let observe = if std::env::var_os("CLMGR_LONG").is_some() {
         59
     } else {

@@ -185,9 +185,16 @@ fn one_of_several_that_hangs_is_replaced_and_the_others_stay() {
 #[track_caller]
 fn is_not_taken_for_hung(more: &str) {
     let port = free_port();
-    let world = serving(&format!("\"127.0.0.1:{port}\""), more);
+    let world = World::new();
+    world.file("app.py", SERVES);
+    // Slow, but on a busy machine as well it accepts one in this time.
+    world.file(
+        "ecosystem.toml",
+        &format!("[[apps]]\nname = \"a\"\nscript = \"app.py\"\ninterpreter = \"/usr/bin/python3\"\nlisten = \"127.0.0.1:{port}\"\nhang_timeout = \"3s\"\nkill_timeout = \"1s\"\n{more}\n"),
+    );
+    world.run(&["start"]).ok();
     let before = world.pids("a");
-    world.file("work", "0.15");
+    world.file("work", "0.2");
     let (done, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..40 {

@@ -146,13 +146,13 @@ fn no_answer_in_time_is_named() {
     let port = free_port();
     let world = answering(
         &port.to_string(),
-        &format!("http = \"http://127.0.0.1:{port}/\"\ntimeout = \"500ms\""),
+        &format!("http = \"http://127.0.0.1:{port}/\"\ntimeout = \"2s\""),
         "",
     );
     world.file("mode", "silent");
     becomes_unhealthy(
         &world,
-        &format!("health: GET http://127.0.0.1:{port}/: no answer within 500ms, 2 times in a row"),
+        &format!("health: GET http://127.0.0.1:{port}/: no answer within 2s, 2 times in a row"),
     );
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -62,7 +62,7 @@ while not ending and not os.path.exists('enough'):
     for fd, stream in ((1, 'o'), (2, 'e')):
         put(fd, b''.join(line(stream, k) + b'\n' for k in range(n, n + burst)))
     n += burst
-    time.sleep(random.choice((0.01, 0.05, 0.3)))
+    time.sleep(random.choice((0.05, 0.1, 0.5)))
 # The last words.
 for fd, stream in ((1, 'o'), (2, 'e')):
     put(fd, line(stream, n))
@@ -112,8 +112,8 @@ enum Files {
     Besides,
 }
 
-const GROUPS: [Group; 10] = [
-    group("raw", 12, 1, "", Framing::Raw, Files::Own),
+const GROUPS: [Group; 11] = [
+    group("raw", 10, 1, "", Framing::Raw, Files::Own),
     group(
         "timed",
         4,
@@ -135,6 +135,14 @@ const GROUPS: [Group; 10] = [
     group("mixed", 2, 2, "merge_logs = true", Framing::Raw, Files::One),
     group("both", 4, 1, "", Framing::Raw, Files::Besides),
     group("flushed", 2, 1, "", Framing::Raw, Files::Own),
+    group(
+        "moved",
+        2,
+        1,
+        "log_rotate = { size = \"1G\" }",
+        Framing::Raw,
+        Files::Own,
+    ),
     group("restarted", 2, 1, "", Framing::Raw, Files::Own),
     group("replaced", 2, 1, "log_type = \"json\"", Framing::Json, Files::Own),
 ];
@@ -388,7 +396,7 @@ impl Reader<'_> {
     }
 }
 
-/// The bytes of a log with its rotated files, oldest first.
+/// The bytes of a log with its rotated files, or those that another program renamed, oldest first.
 fn history(path: &Path) -> Vec<u8> {
     let mut parts = vec![std::fs::read(path).unwrap_or_default()];
     for number in 1.. {
@@ -404,7 +412,13 @@ fn history(path: &Path) -> Vec<u8> {
         parts.push(bytes);
     }
     parts.reverse();
-    parts.concat()
+    let moved = (0..).map_while(|number| std::fs::read(moved(path, number)).ok());
+    moved.chain(parts).collect::<Vec<_>>().concat()
+}
+
+/// The name that another program gives to a log.
+fn moved(path: &Path, number: usize) -> PathBuf {
+    PathBuf::from(format!("{}.moved-{number}", path.display()))
 }
 
 /// Reads all logs; the table, and what is wrong.
@@ -480,6 +494,7 @@ fn every_line_of_fifty_apps_is_there_once_whatever_happens() {
     let builds = [build.to_str().unwrap(), env!("CARGO_BIN_EXE_clmgr")];
     let back = |what: &str| world.until(what, || world.run(&["status"]).code == 0);
     let mut flushed = BTreeMap::new();
+    let reopens = world.run(&["reopen", "--help"]).code == 0;
     let mut random = u64::from(std::process::id()) * 0x9e37_79b9;
     let mut pause = |most: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -506,6 +521,18 @@ fn every_line_of_fifty_apps_is_there_once_whatever_happens() {
             world.run(&["flush", app]).ok();
             // A burst that is under way was counted before it began.
             flushed.insert(app.to_owned(), at(&world, app));
+        }
+        if reopens {
+            for (log, _) in GROUPS
+                .iter()
+                .filter(|group| group.name == "moved")
+                .flat_map(|group| group.apps().flat_map(|app| group.logs(&app)))
+            {
+                let path = world.path().join(log);
+                let number = (0..).find(|number| !moved(&path, *number).exists()).unwrap();
+                std::fs::rename(&path, moved(&path, number)).unwrap();
+            }
+            world.run(&["reopen"]).ok();
         }
         let (manager, keeper) = world.manager();
         match round % 4 {

@@ -297,3 +297,97 @@ fn strange_bytes_are_kept_as_they_are() {
     let said = world.run(&["logs", "a", "--nostream", "--json", "--lines", "1"]).ok();
     assert_eq!(said.json()["message"], "\u{fffd}\u{fffd}\0end");
 }
+
+/// What `clmgr logs` shows of the history, line by line.
+fn shown(world: &World, args: &[&str]) -> Vec<String> {
+    let said = world.run(&[&["logs", "--nostream"], args].concat()).ok();
+    said.out.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn history_is_searched_by_time_level_pattern_and_instance() {
+    let world = World::new();
+    world.file(
+        "w.sh",
+        "#!/bin/sh\nfor n in 1 2 3; do echo \"INFO step $n\"; echo \"ERROR step $n failed\" >&2; done\nexec sleep 1000\n",
+    );
+    world.file(
+        "ecosystem.toml",
+        "[[apps]]\nname = \"a\"\ncmd = \"sh w.sh\"\ninstances = 2\ntime = true\n\n\
+         [[apps]]\nname = \"m\"\ncmd = \"sh w.sh\"\ninstances = 2\nmerge_logs = true\nlog_type = \"json\"\n",
+    );
+    world.run(&["start"]).ok();
+    world.until("all lines", || shown(&world, &["--lines", "all", "--raw"]).len() == 24);
+    let count = |args: &[&str]| shown(&world, &[args, &["--raw"]].concat()).len();
+    assert_eq!(count(&["--grep", "step 2"]), 8);
+    assert_eq!(count(&["a", "--grep", "step 2", "--grep", "step 3"]), 8);
+    assert_eq!(count(&["a", "--grep", "STEP 2", "-i", "--invert"]), 8);
+    assert_eq!(count(&["--level", "warn"]), 12);
+    assert_eq!(count(&["m", "--instance", "1"]), 6);
+    assert_eq!(count(&["a", "--instance", "0,1", "--out"]), 6);
+    assert_eq!(count(&["--since", "1h"]), 24);
+    assert_eq!(count(&["--until", "1h"]), 0);
+    assert_eq!(count(&["--since", "1h", "--lines", "1"]), 6, "of each file");
+    // By time, whatever the files look like; and every object has the same fields.
+    let mut last = String::new();
+    for line in shown(&world, &["--json", "--lines", "all"]) {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let fields: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            fields,
+            ["app", "instance", "level", "message", "namespace", "stream", "time"]
+        );
+        let time = line["time"].as_str().unwrap().to_owned();
+        assert!(time >= last, "{time} after {last}");
+        last = time;
+        let is_err = line["stream"] == "err";
+        assert_eq!(line["level"], if is_err { "error" } else { "info" });
+        assert!(line["instance"].is_u64() && line["message"].as_str().unwrap().contains(" step "));
+    }
+    let bare = shown(&world, &["m", "--no-prefix", "--out", "--instance", "0"]);
+    assert_eq!(bare, ["INFO step 1", "INFO step 2", "INFO step 3"]);
+    let timed = shown(
+        &world,
+        &["m", "--no-prefix", "--timestamps", "--out", "--instance", "0"],
+    );
+    assert!(
+        timed[0].parse::<u32>().is_err() && timed[0].ends_with(" INFO step 1"),
+        "{timed:?}"
+    );
+    let year = timed[0].get(..10).and_then(|day| day.parse::<jiff::civil::Date>().ok());
+    assert!(year.is_some(), "{timed:?}");
+    for (args, said) in [
+        (["--since", "yesterday"], "yesterday"),
+        (["--level", "loud"], "loud"),
+        (["--grep", "a(b"], "a(b"),
+    ] {
+        world
+            .run(&[&["logs", "--nostream"][..], &args].concat())
+            .refused(2, said);
+    }
+}
+
+#[test]
+fn following_shows_only_what_is_asked_for() {
+    let world = World::new();
+    world.file("talk", TALKER);
+    world.file(
+        "ecosystem.toml",
+        "[[apps]]\nname = \"a\"\ncmd = \"./talk\"\ninstances = 2\n",
+    );
+    world.run(&["start"]).ok();
+    let follower = Follower::new(
+        &world,
+        &["a", "--raw", "--grep", "wanted", "--grep", "end", "--level", "warn"],
+    );
+    let other = Follower::new(&world, &["a", "--json", "--instance", "1"]);
+    other.up_to("hello from 1");
+    say(&world, 0, "INFO wanted\nERROR other\nWARN wanted too\n");
+    assert_eq!(follower.up_to("too"), ["WARN wanted too"]);
+    say(&world, 1, "ERROR end\n");
+    assert_eq!(follower.up_to("end"), ["ERROR end"]);
+    let lines = other.up_to("end");
+    let line: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+    assert_eq!(lines.len(), 1);
+    assert_eq!((&line["level"], &line["instance"]), (&json!("error"), &json!(1)));
+}

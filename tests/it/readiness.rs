@@ -194,12 +194,12 @@ fn who_is_never_ready_fails_the_command_with_its_own_words() {
     let world = World::new();
     world.file(
         "ecosystem.toml",
-        "[[apps]]\nname = \"a\"\ncmd = [\"sh\", \"-c\", \"echo cannot bind to port 80 >&2; exec sleep 1000\"]\nready = \"notify\"\nlisten_timeout = \"300ms\"\nbackoff = { first = \"10m\", max = \"10m\" }\n",
+        "[[apps]]\nname = \"a\"\ncmd = [\"sh\", \"-c\", \"echo cannot bind to port 80 >&2; exec sleep 1000\"]\nready = \"notify\"\nlisten_timeout = \"3s\"\nbackoff = { first = \"10m\", max = \"10m\" }\n",
     );
     let said = world.run(&["start"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(
-        said.err.contains("not ready after 300ms") && said.out.contains("cannot bind to port 80"),
+        said.err.contains("not ready after 3s") && said.out.contains("cannot bind to port 80"),
         "{said:?}"
     );
     world.until("it waits", || world.states("a") == ["backoff"]);

@@ -116,7 +116,7 @@ fn a_generation_that_is_never_ready_is_rolled_back() {
     );
     app(
         &world,
-        "script = \"app.sh\"\ninstances = 2\nready = { log = \"up\" }\nlisten_timeout = \"400ms\"",
+        "script = \"app.sh\"\ninstances = 2\nready = { log = \"up\" }\nlisten_timeout = \"3s\"",
     );
     world.run(&["start"]).ok();
     let (old, spec) = (world.pids("a"), world.describe("a")["spec"].clone());
@@ -124,7 +124,7 @@ fn a_generation_that_is_never_ready_is_rolled_back() {
     let said = world.run(&["reload", "a"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(
-        words(&said).contains("not ready after 400ms") && words(&said).contains("waiting for godot"),
+        words(&said).contains("not ready after 3s") && words(&said).contains("waiting for godot"),
         "{said:?}"
     );
     intact(&world, &old, &spec);
@@ -295,10 +295,11 @@ fn a_reload_of_servers_never_takes_more_than_one_away() {
     let world = World::new();
     let port = free_port();
     world.file("app.py", SERVER);
-    app(
-        &world,
+    // The client asks one after the other: the reload must not go on from the first to the second in between.
+    world.file(
+        "ecosystem.toml",
         &format!(
-            "script = \"app.py\"\ninterpreter = \"/usr/bin/python3\"\nready = \"listen\"\ninstances = 2\nincrement_var = \"PORT\"\nenv = {{ PORT = {port} }}"
+            "[[apps]]\nname = \"a\"\nrollout = {{ min_healthy = \"3s\" }}\nscript = \"app.py\"\ninterpreter = \"/usr/bin/python3\"\nready = \"listen\"\ninstances = 2\nincrement_var = \"PORT\"\nenv = {{ PORT = {port} }}\n"
         ),
     );
     let said = world.run(&["start"]);

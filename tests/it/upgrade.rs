@@ -398,18 +398,31 @@ fn an_interrupted_command_and_a_second_one_change_nothing() {
     let world = World::new();
     let pids = apps(&world);
     let other = other(&world);
-    let mut first = world.begin(&["upgrade", "--to", other.to_str().unwrap()]);
-    let slow = wrapper(&world, "test \"$1\" = handshake && sleep 1");
-    // Killed as soon as it has asked.
-    crate::harness::rest(30);
+    // Killed while the build that it has named is asked what it is.
+    let folder = world.path().display();
+    let asked = wrapper(
+        &world,
+        &format!("test \"$1\" = handshake && touch {folder}/asked && until test -e {folder}/tell; do sleep 0.02; done"),
+    );
+    let mut first = world.begin(&["upgrade", "--to", asked.to_str().unwrap()]);
+    world.until("it is asked", || world.path().join("asked").exists());
     first.kill().unwrap();
     first.wait().unwrap();
-    world.until("it is done, or was never begun", || {
-        let (daemon, keeper) = versions(&world);
-        daemon == keeper
+    world.file("tell", "");
+    world.until("it is done", || {
+        world.events().iter().any(|event| event["kind"] == "upgraded")
     });
-    // Each takes a second to say what it is: whichever comes second is refused.
-    let both = [(), ()].map(|()| world.begin(&["upgrade", "--to", slow.to_str().unwrap()]));
+    upgrade(&world, &other).ok();
+    // It says what it is when it is told to: whichever comes second is refused.
+    let slow = wrapper(
+        &world,
+        &format!("test \"$1\" = handshake && until test -e {folder}/go; do sleep 0.02; done"),
+    );
+    let mut both = [(), ()].map(|()| world.begin(&["upgrade", "--to", slow.to_str().unwrap()]));
+    world.until("one is refused", || {
+        both.iter_mut().any(|command| command.try_wait().unwrap().is_some())
+    });
+    world.file("go", "");
     let mut said = both.map(|command| finish(command, &["upgrade"]));
     said.sort_by_key(|said| said.code);
     let [done, refused] = said;

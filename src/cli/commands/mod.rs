@@ -15,6 +15,7 @@ pub mod man;
 pub mod pid;
 pub mod ping;
 pub mod reload;
+pub mod reopen;
 pub mod reset;
 pub mod restart;
 pub mod resurrect;
@@ -55,6 +56,7 @@ pub(crate) fn run(command: &Command, context: &mut Context) -> Result<(), Failur
         Command::Env(args) => env::run(args, context),
         Command::Logs(args) => logs::run(args, context),
         Command::Flush(args) => flush::run(args, context),
+        Command::Reopen(args) => reopen::run(args, context),
         Command::Signal(args) => signal::run(args, context),
         Command::Send(args) => send::run(args, context),
         Command::Trigger(args) => trigger::run(args, context),

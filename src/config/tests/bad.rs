@@ -24,6 +24,7 @@ shows! {
     contradictions: "[[apps]]\ncmd = 'sleep 1'\nscript = 'server.js'\nautorestart = false\nrestart = 'always'\nwait_ready = true\nready = 'notify'\ndisable_logs = true\nout_file = 'x.log'\nlog_type = 'json'\ntime = true\nout = 'y.log'\n";
     duplicate_names: "[[apps]]\nscript = 'server.js'\n\n[[apps]]\nname = 'server'\ncmd = 'sleep 1'\n";
     shared_logs: "[[apps]]\nname = 'a'\nscript = 'server.js'\nout_file = 'x.log'\n[[apps]]\nname = 'b'\nscript = 'server.js'\nerror_file = './x.log'\n";
+    log_bounds: "[defaults]\nscript = 'server.js'\n[[apps]]\nname = 'a'\nlog_rotate = { max_age = 0, min_free = '200%' }\n[[apps]]\nname = 'b'\nlog_rotate = { max_age = 'old', min_free = 'some', total = true }\n[[apps]]\nname = 'c'\nlog_rotate = { size = 'none', max_age = '7d' }\n[[apps]]\nname = 'd'\nlog_rotate = { maxage = '7d', min_free = 0 }\n";
     missing_things: "[[apps]]\nscript = 'srever.js'\n[[apps]]\nscript = 'notes.txt'\n[[apps]]\nscript = 'tool.rb'\n[[apps]]\nscript = 'server.js'\ninterpreter = 'deno run'\nname = 'd'\n[[apps]]\ncmd = 'PORT=3000 node x'\n[[apps]]\ncmd = 'server.js'\n[[apps]]\nname = 'nothing'\n[[apps]]\nscript = 'sub'\n[[apps]]\nscript = 'server.js'\ncwd = 'subb'\nname = 'e'\n[[apps]]\ncmd = './notes.txt'\n";
     expansion: "[[apps]]\nname = 'x'\ncmd = 'sleep ${NOPE}'\nenv = { A = '${B}', B = '${A}', C = '${D', E = '${F-1}' }\nout_file = '${NOPE}/x'\n";
     env_files: "[[apps]]\nscript = 'server.js'\nenv_file = ['.evn', 'bad.env']\n";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{World, app, argv};
 use crate::model::duration::Millis;
 use crate::model::event::EventKind;
-use crate::model::logspec::{LogFormat, Overflow};
+use crate::model::logspec::{LogFormat, MinFree, Overflow};
 use crate::model::size::Bytes;
 use crate::model::spec::{MAX_INSTANCES, Order, Ready, RestartMode, RestartSpec, RolloutSpec, StopSpec};
 
@@ -212,6 +212,33 @@ circuit_open = ["sh", "alert.sh"]
     assert_eq!(spec.logs.overflow, Overflow::Drop);
     assert_eq!(spec.require.files, ["/srv/app/conf/x".into()]);
     assert_eq!(spec.on_event[&EventKind::CircuitOpen].len(), 2);
+}
+
+#[test]
+fn space_for_logs_is_bounded_in_many_ways() {
+    let rotate = |text: &str| {
+        app(&format!("[[apps]]\nscript = 'server.js'\nlog_rotate = {text}"))
+            .logs
+            .rotate
+    };
+    let aged = rotate("{ max_age = '7d' }");
+    assert_eq!(
+        (aged.max_age, aged.min_free),
+        (Some(Millis(604_800_000)), MinFree::Auto)
+    );
+    for (text, expected) in [
+        ("'auto'", MinFree::Auto),
+        ("'none'", MinFree::Off),
+        ("'2G'", MinFree::Bytes(Bytes(2 << 30))),
+        ("1000", MinFree::Bytes(Bytes(1000))),
+        ("'5%'", MinFree::Percent(5)),
+    ] {
+        assert_eq!(rotate(&format!("{{ min_free = {text} }}")).min_free, expected, "{text}");
+    }
+    assert_eq!(rotate("false").min_free, MinFree::Off);
+    assert_eq!(MinFree::Auto.floor(100 << 30), 1 << 30);
+    assert_eq!(MinFree::Auto.floor(2000), 100);
+    assert_eq!(MinFree::Percent(5).floor(2000), 100);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod events;
 mod health;
+mod logs;
 mod read;
 mod write;
 
@@ -187,6 +188,7 @@ fn router(mail: Mail) -> Router {
         .route(routes::DESCRIBE.path, get(read::describe))
         .route(routes::ENV.path, get(read::env))
         .route(routes::LOG_SOURCES.path, get(read::log_sources))
+        .route(routes::LOGS.path, get(logs::logs))
         .route(routes::OPENAPI.path, get(read::openapi))
         .route(routes::EVENTS.path, get(events::events))
         .route(routes::APPLY.path, post(write::apply))
@@ -201,6 +203,7 @@ fn router(mail: Mail) -> Router {
         .route(routes::SEND.path, post(write::send))
         .route(routes::TRIGGER.path, post(write::trigger))
         .route(routes::FLUSH.path, post(write::flush))
+        .route(routes::REOPEN.path, post(write::reopen))
         .route(routes::SAVE.path, post(write::save))
         .route(routes::KILL.path, post(write::kill))
         .route(routes::UPGRADE.path, post(write::upgrade))

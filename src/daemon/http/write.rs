@@ -1,5 +1,7 @@
 //! Routes that change something.
 
+use std::path::PathBuf;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, Response};
@@ -7,6 +9,7 @@ use axum::http::{Request, Response};
 use crate::api::operation::{ApplyRequest, OperationReply, ScaleRequest, SendRequest, SignalRequest, TargetRequest};
 use crate::api::trigger::TriggerRequest;
 use crate::api::upgrade::UpgradeRequest;
+use crate::daemon::Daemon;
 use crate::daemon::http::{answer, body, leaving};
 use crate::daemon::mail::Mail;
 use crate::daemon::requests::{self, Reply};
@@ -136,15 +139,24 @@ pub(super) async fn trigger(State(mail): State<Mail>, request: Req) -> Res {
 }
 
 pub(super) async fn flush(State(mail): State<Mail>, request: Req) -> Res {
+    with_files(mail, request, |daemon, files| daemon.pump.flush(files)).await
+}
+
+pub(super) async fn reopen(State(mail): State<Mail>, request: Req) -> Res {
+    with_files(mail, request, |daemon, files| daemon.pump.reopen(Some(files))).await
+}
+
+/// Does something with the files of the targets; answers when it is done.
+async fn with_files(mail: Mail, request: Req, act: fn(&mut Daemon, Vec<PathBuf>)) -> Res {
     let run = async {
         let request = targets(request).await?;
         let (files, results) = mail
-            .ask(move |daemon| daemon.flush_logs(&request.targets))
+            .ask(move |daemon| daemon.log_files(&request.targets))
             .await
             .unwrap_or_else(|| Err(leaving()))?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         mail.post(move |daemon| {
-            daemon.pump.flush(files);
+            act(daemon, files);
             // The client may have gone away.
             daemon.pump.sync(Box::new(move || {
                 let _gone = sender.send(());

@@ -291,6 +291,9 @@ pub enum FromKeeper {
     /// Since version 2.
     #[n(14)]
     Detach,
+    /// Somebody asked to open all log files anew (SIGUSR2). Since version 4.
+    #[n(15)]
+    Reopen,
 }
 
 /// A child in the table: it lives, or its exit is not acknowledged, or its descriptors are not released.

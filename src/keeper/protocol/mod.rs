@@ -18,7 +18,7 @@ pub use upgrade::{Seen, UpgradeOrder, UpgradeOutcome};
 /// The oldest version that this one understands.
 pub const MIN_VERSION: u32 = 1;
 /// The version that this one speaks.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The version to speak with a side that understands `min` to `current`, if there is one.
 #[must_use]

@@ -8,6 +8,7 @@ use crate::logs::console::Outlet;
 use crate::logs::frame::Stampers;
 use crate::logs::journal::Journal;
 use crate::logs::sink::Notice;
+use crate::logs::tidy::Tidy;
 use crate::logs::times::Book;
 use crate::model::time::{Moment, WallTime};
 
@@ -23,6 +24,8 @@ pub struct Context {
     pub stampers: Stampers,
     /// The gzip thread.
     pub compressor: Compressor,
+    /// What removes rotated files.
+    pub tidy: Tidy,
     /// Numbers.
     pub counters: Arc<Counters>,
     /// The runtime's standard output and standard error.

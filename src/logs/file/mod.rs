@@ -7,6 +7,7 @@
 mod context;
 mod days;
 mod recover;
+mod reopen;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -32,6 +33,7 @@ use crate::model::time::{Moment, WallTime};
 
 pub use context::{Context, Counters};
 use days::Days;
+pub use recover::Place;
 
 /// Splicing stops this long before the size limit; the rest is read, so that the cut is after a line.
 const MARGIN: u64 = 128 << 10;
@@ -189,13 +191,7 @@ impl LogFile {
     /// Writes, rotating between lines. What cannot be written is lost and counted. `whole` as in
     /// [`Self::begins_line`].
     pub fn append(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) {
-        let Some(data) = self.recover(ctx, data) else { return };
-        if data.is_empty() {
-            return;
-        }
-        if let Err((error, done)) = self.put(ctx, writer, whole, data) {
-            self.fail(ctx, &error, data.get(done..).unwrap_or_default());
-        }
+        self.append_or_wait(ctx, writer, whole, data, false);
     }
 
     /// Moves at most `max` bytes from a pipe without looking at them. Not the first: they open the file.
@@ -272,12 +268,6 @@ impl LogFile {
         } else {
             self.tail = Tail::Start;
         }
-    }
-
-    /// Closes the file; the next byte opens what then has its name.
-    pub fn close(&mut self) {
-        self.look();
-        self.file = None;
     }
 
     fn open(&mut self, ctx: &mut Context) -> io::Result<()> {
@@ -418,7 +408,13 @@ impl LogFile {
         Ok(())
     }
 
-    fn put(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) -> Result<(), (io::Error, usize)> {
+    pub(super) fn put(
+        &mut self,
+        ctx: &mut Context,
+        writer: Writer,
+        whole: bool,
+        data: &[u8],
+    ) -> Result<(), (io::Error, usize)> {
         self.begin(ctx, writer, whole).map_err(|error| (error, 0))?;
         let mut done = 0;
         while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
@@ -505,6 +501,7 @@ impl LogFile {
             ctx.times.rotated(ctx.now, self.id);
         }
         ctx.counters.rotations.fetch_add(1, Ordering::Relaxed);
+        ctx.tidy.rotated(&self.origin.app, ctx.now);
         if self.rotation.compress && self.rotation.keep > 0 {
             ctx.compressor.submit(&self.path);
         }

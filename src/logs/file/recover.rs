@@ -17,7 +17,79 @@ const LINE_START: u64 = 2 << 20;
 /// Read at once for that.
 const LINE_BLOCK: usize = 64 << 10;
 
+/// Room may come back, and rotated files can make some.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::ENOSPC | Errno::EDQUOT)
+    )
+}
+
+/// The end of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    id: (u64, u64),
+    offset: u64,
+    tail: Tail,
+}
+
 impl LogFile {
+    /// As [`Self::append`]. With `patient`, what a full disk does not take is taken back altogether: false, and the file
+    /// is as it was.
+    pub fn append_or_wait(
+        &mut self,
+        ctx: &mut Context,
+        writer: Writer,
+        whole: bool,
+        data: &[u8],
+        patient: bool,
+    ) -> bool {
+        let Some(data) = self.recover(ctx, data).filter(|data| !data.is_empty()) else {
+            return true;
+        };
+        let before = patient.then(|| self.place(ctx)).flatten();
+        let Err((error, done)) = self.put(ctx, writer, whole, data) else {
+            return true;
+        };
+        if patient && is_full(&error) && (self.regular || self.file.is_none()) {
+            ctx.tidy.no_space(ctx.now);
+            // Without a file there was nothing to write to: no room for its name.
+            if before.map_or(done == 0, |place| self.take_back(place)) {
+                return false;
+            }
+        }
+        self.fail(ctx, &error, data.get(done..).unwrap_or_default());
+        true
+    }
+
+    /// Where the next byte goes, in case it has to be taken back; `None` while there is no file to cut.
+    pub fn place(&mut self, ctx: &mut Context) -> Option<Place> {
+        if self.outage.is_some() || self.open(ctx).is_err() || self.check(ctx).is_err() {
+            return None;
+        }
+        self.look();
+        self.regular.then_some(Place {
+            id: self.id,
+            offset: self.offset,
+            tail: self.tail,
+        })
+    }
+
+    /// Cuts off what was written since; false if that cannot be.
+    pub fn take_back(&mut self, place: Place) -> bool {
+        let cut = self.id == place.id
+            && self.outage.is_none()
+            && self
+                .file
+                .as_ref()
+                .is_some_and(|file| file.set_len(place.offset).is_ok());
+        if cut {
+            self.offset = place.offset;
+            self.tail = place.tail;
+        }
+        cut
+    }
+
     /// Whether something is being lost.
     #[must_use]
     pub const fn failing(&self) -> bool {
@@ -38,6 +110,13 @@ impl LogFile {
     pub fn retry_at(&self) -> Option<Moment> {
         let outage = self.outage.as_ref()?;
         (!outage.inside_line).then_some(outage.retry)
+    }
+
+    /// There may be room: the next try need not wait.
+    pub fn hurry(&mut self) {
+        if let Some(outage) = &mut self.outage {
+            outage.retry = Moment(0);
+        }
     }
 
     /// Tries to end an outage whose time has come.
@@ -138,7 +217,10 @@ impl LogFile {
         }
     }
 
-    pub(super) fn fail(&mut self, ctx: &Context, error: &io::Error, lost: &[u8]) {
+    pub(super) fn fail(&mut self, ctx: &mut Context, error: &io::Error, lost: &[u8]) {
+        if is_full(error) {
+            ctx.tidy.no_space(ctx.now);
+        }
         let text = error
             .raw_os_error()
             .map_or_else(|| error.to_string(), |number| Errno::from_raw(number).desc().to_owned());

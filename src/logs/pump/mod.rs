@@ -5,6 +5,7 @@
 mod drops;
 mod nap;
 mod outlets;
+mod patience;
 mod stream;
 mod worker;
 
@@ -28,8 +29,9 @@ use regex::bytes::Regex;
 use crate::logs::file::Counters;
 use crate::logs::journal::Journal;
 use crate::logs::sink::{Notice, Sink, Stats, StreamKey};
+use crate::logs::tidy::Known;
 use crate::model::logspec::Stream;
-use crate::model::names::RunId;
+use crate::model::names::{AppName, RunId};
 use crate::model::time::WallTime;
 use crate::os::console::Console;
 use worker::Worker;
@@ -42,7 +44,8 @@ enum Command {
     Drain(RunId),
     Detach(RunId),
     Flush(Vec<PathBuf>),
-    Reopen,
+    Reopen(Option<Vec<PathBuf>>),
+    Know(AppName, Vec<Known>),
     WatchLine(RunId, Box<Regex>),
     Tail(RunId, TailReply),
     Sync(Box<dyn FnOnce() + Send>),
@@ -139,9 +142,15 @@ impl Pump {
         self.send(Command::Flush(paths));
     }
 
-    /// Opens every file anew with its next byte (an external logrotate renamed them).
-    pub fn reopen(&self) {
-        self.send(Command::Reopen);
+    /// Opens these files anew, or all (an external logrotate renamed them). Afterwards nothing is written to the old
+    /// ones, and no line begins in one file and ends in the other.
+    pub fn reopen(&self, paths: Option<Vec<PathBuf>>) {
+        self.send(Command::Reopen(paths));
+    }
+
+    /// These are all logs of an app, running or not: their rotated files are kept within their bounds.
+    pub fn know(&self, app: AppName, logs: Vec<Known>) {
+        self.send(Command::Know(app, logs));
     }
 
     /// Looks for a line in what this run writes from now on; replaces an earlier pattern. Ask before

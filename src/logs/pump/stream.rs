@@ -9,11 +9,13 @@ use memchr::{memchr, memchr_iter, memrchr};
 use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::logs::console::Outlet;
-use crate::logs::file::{Context, LogFile, Spliced, Writer};
+use crate::logs::file::{Context, LogFile, Place, Spliced, Writer};
 use crate::logs::frame::Framing;
 use crate::logs::pump::drops::gate::Gate;
+use crate::logs::pump::patience::MOST;
 use crate::logs::sink::{Sink, StreamKey};
 use crate::model::logspec::{self, LogFormat, Overflow};
+use crate::model::time::Moment;
 
 /// A partial line is held up to this size, then written in pieces.
 const MAX_HELD: usize = 1 << 20;
@@ -95,6 +97,12 @@ pub(super) struct Stream {
     pub(super) held: Vec<u8>,
     /// How much of it is in the journal's held file.
     pub(super) parked: u64,
+    /// A full disk has refused what is held, at this time: nothing more is read.
+    pub(super) refused: Option<Moment>,
+    /// Lines wait for room on the disk.
+    pub(super) patient: bool,
+    /// The process has ended: when nothing waits any more, its last line gets its end.
+    pub(super) finishing: bool,
     /// Full moves in a row; negative: small ones.
     pub(super) streak: i8,
     pub(super) large_pipe: bool,
@@ -124,7 +132,7 @@ impl Stream {
     }
 
     /// Whether an unfinished line found in the file is somebody else's.
-    fn begins(&self) -> bool {
+    pub(super) fn begins(&self) -> bool {
         !self.adopted || self.shares() || self.framing.needs_whole_lines()
     }
 
@@ -151,8 +159,12 @@ impl Stream {
         if !self.writes() && self.console.is_none() {
             return;
         }
+        if self.refused.is_some() && self.held.len() < MOST {
+            return self.held.extend_from_slice(data);
+        }
         if !self.frames() {
-            return self.emit(ctx, scratch, data, data.len(), !self.adopted);
+            let taken = self.emit(ctx, scratch, data, data.len(), !self.adopted);
+            return self.keep_waiting(ctx, data, taken);
         }
         let begins = self.begins();
         let mut rest = data;
@@ -162,11 +174,16 @@ impl Stream {
             rest = after;
             if self.held.last() == Some(&b'\n') || self.held.len() > MAX_HELD {
                 let held = std::mem::take(&mut self.held);
-                self.emit(ctx, scratch, &held, held.len(), begins);
+                let taken = self.emit(ctx, scratch, &held, held.len(), begins);
+                self.keep_waiting(ctx, &held, taken);
+                if self.refused.is_some() {
+                    return self.held.extend_from_slice(rest);
+                }
             }
         }
         let (lines, partial) = rest.split_at(memrchr(b'\n', rest).map_or(0, |at| at + 1));
-        self.emit(ctx, scratch, lines, lines.len(), begins);
+        let taken = self.emit(ctx, scratch, lines, lines.len(), begins);
+        self.keep_waiting(ctx, lines, taken);
         if !partial.is_empty() {
             self.held.extend_from_slice(partial);
         }
@@ -225,17 +242,20 @@ impl Stream {
     pub(super) fn finish_line(&mut self, ctx: &mut Context, scratch: &mut Scratch) {
         let raw = matches!(*self.framing, Framing::Raw) && !self.shares();
         if !self.held.is_empty() {
-            if let Some(journal) = &mut ctx.journal {
-                journal.begin(ctx.now, self.key, &self.held, self.parked);
-            }
+            self.begin_held(ctx);
             let begins = self.begins();
             let mut held = std::mem::take(&mut self.held);
             let input = held.len();
-            if !raw {
+            if !raw && held.last() != Some(&b'\n') {
                 held.push(b'\n');
             }
-            self.emit(ctx, scratch, &held, input, begins);
+            let taken = self.emit(ctx, scratch, &held, input, begins);
+            held.truncate(input);
+            self.keep_waiting(ctx, &held, taken);
             self.park(ctx);
+        }
+        if self.refused.is_some() {
+            return;
         }
         for file in [&self.file, &self.log_file].into_iter().flatten() {
             file.borrow_mut().end(ctx, self.id, !raw);
@@ -259,18 +279,30 @@ impl Stream {
         }
     }
 
-    /// Writes lines, and what stands for the end of one. The first `input` bytes came from the pipe.
-    pub(super) fn emit(&self, ctx: &mut Context, scratch: &mut Scratch, data: &[u8], input: usize, whole: bool) {
+    /// Writes lines, and what stands for the end of one. The first `input` bytes came from the pipe. How many were
+    /// taken: all, unless they are to wait.
+    pub(super) fn emit(
+        &self,
+        ctx: &mut Context,
+        scratch: &mut Scratch,
+        data: &[u8],
+        input: usize,
+        whole: bool,
+    ) -> usize {
         let mut rest = if self.writes() { data } else { &[] };
         let mut input = input;
         while !rest.is_empty() {
-            let count = self.emit_block(ctx, scratch, rest, input, whole);
+            let Some(count) = self.emit_block(ctx, scratch, rest, input, whole) else {
+                break;
+            };
             rest = rest.get(count..).unwrap_or_default();
             input = input.saturating_sub(count);
         }
-        if !data.is_empty() {
-            self.emit_to_console(ctx, scratch, data);
+        let taken = data.len() - rest.len();
+        if taken > 0 {
+            self.emit_to_console(ctx, scratch, data.get(..taken).unwrap_or_default());
         }
+        taken
     }
 
     fn emit_to_console(&self, ctx: &mut Context, [scratch, _]: &mut Scratch, data: &[u8]) {
@@ -293,8 +325,16 @@ impl Stream {
         }
     }
 
-    /// Writes as much as is encoded at once and fits into each file before one must be rotated; how much that was.
-    fn emit_block(&self, ctx: &mut Context, scratch: &mut Scratch, data: &[u8], input: usize, whole: bool) -> usize {
+    /// Writes as much as is encoded at once and fits into each file before one must be rotated; how much that was. `None`: a disk is full,
+    /// and it is to wait.
+    fn emit_block(
+        &self,
+        ctx: &mut Context,
+        scratch: &mut Scratch,
+        data: &[u8],
+        input: usize,
+        whole: bool,
+    ) -> Option<usize> {
         let raw = matches!(*self.framing, Framing::Raw);
         let files = [&self.file, &self.log_file];
         let mut count = data.len();
@@ -349,15 +389,30 @@ impl Stream {
                 journal.cover(ctx.now, covered, intents);
             }
         }
+        let mut written: Option<(&SharedFile, Option<Place>)> = None;
+        let mut patient = self.is_patient(ctx);
         for (file, part) in parts {
-            let mut file = file.borrow_mut();
-            file.append(ctx, self.id, whole, part);
-            known &= !file.failing();
+            let place = patient.then(|| file.borrow_mut().place(ctx)).flatten();
+            let taken = file.borrow_mut().append_or_wait(ctx, self.id, whole, part, patient);
+            if !taken {
+                // Of both files or of none.
+                if let Some((first, Some(place))) = written {
+                    first.borrow_mut().take_back(place);
+                }
+                if let Some(journal) = &mut ctx.journal {
+                    journal.advance(ctx.now, 0, false);
+                }
+                return None;
+            }
+            // What one file has lost, or has for good, cannot wait for the other.
+            patient &= place.is_some() && !file.borrow().failing();
+            known &= !file.borrow().failing();
+            written = Some((file, place));
         }
         if let Some(journal) = &mut ctx.journal {
             journal.advance(ctx.now, covered, known);
         }
-        count
+        Some(count)
     }
 }
 

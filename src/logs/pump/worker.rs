@@ -1,7 +1,7 @@
 //! The pump's thread: waits, reads, writes, carries out commands.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -25,8 +25,10 @@ use crate::logs::pump::Command;
 use crate::logs::pump::drops::Drops;
 use crate::logs::pump::drops::gate::{Turn, read};
 use crate::logs::pump::nap::Nap;
+use crate::logs::pump::patience::PINCH;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
+use crate::logs::tidy::Tidy;
 use crate::logs::times::Book;
 use crate::logs::watch::Watch;
 use crate::logs::words::{self, LastWords};
@@ -47,14 +49,14 @@ const NULL: &str = "/dev/null";
 /// Bytes a stream may move before the others get their turn.
 pub(super) const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
-const DRAIN: usize = 2 << 20;
+pub(super) const DRAIN: usize = 2 << 20;
 /// A read of fewer bytes has emptied the pipe, most likely.
 // Tests have journals that take little at once.
 const SHORT: usize = if cfg!(test) { 100 } else { 4096 };
 
 /// What is kept of a run.
 #[derive(Default)]
-struct Run {
+pub(super) struct Run {
     /// Its attached streams, by [`logspec::Stream`].
     streams: [Option<Writer>; 2],
     last: Option<Box<LastWords>>,
@@ -70,13 +72,16 @@ pub(super) struct Worker {
     pub(super) ctx: Context,
     pub(super) streams: HashMap<Writer, Stream>,
     files: HashMap<Rc<Path>, SharedFile>,
-    runs: HashMap<RunId, Run>,
+    pub(super) runs: HashMap<RunId, Run>,
     next: Writer,
     pub(super) buffer: Buffer,
     pub(super) scratch: Scratch,
     nap: Nap,
     /// While a stream rather loses lines than waits.
     pub(super) drops: Option<Drops>,
+    /// Streams that wait for room on a full disk, and when they are tried again.
+    pub(super) refused: BTreeSet<Writer>,
+    pub(super) try_at: Moment,
     /// Something large was moved in this round.
     busy: bool,
 }
@@ -105,6 +110,7 @@ impl Worker {
             notify,
             stampers: Stampers::default(),
             compressor: Compressor::default(),
+            tidy: Tidy::default(),
             counters,
             outlets: [None, None],
             journal,
@@ -123,6 +129,8 @@ impl Worker {
             buffer,
             scratch: Scratch::default(),
             nap: Nap::default(),
+            refused: BTreeSet::new(),
+            try_at: Moment(0),
             drops: None,
             busy: false,
         }
@@ -156,11 +164,14 @@ impl Worker {
             if woken {
                 let _reset = self.wake.read();
                 if !self.commands() {
-                    return self.finish();
+                    self.finish();
+                    return self.ctx.times.save();
                 }
             }
             self.bridge();
             self.retry();
+            self.try_refused();
+            self.tidy_up();
             self.ctx.times.tick(self.ctx.now);
             self.wait_for_readers();
             if let Some(drops) = &self.drops {
@@ -182,20 +193,45 @@ impl Worker {
         let _ended = poll(&mut wake, PollTimeout::try_from(nap.0).unwrap_or(PollTimeout::ZERO));
     }
 
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.ctx.wall = (self.clock)();
         self.ctx.now = monotonic();
     }
 
-    /// Never, unless a file is failing or times wait to be written down.
+    /// Never, unless a file is failing, a stream waits for room, times wait to be written down or rotated files are
+    /// to be looked at.
     fn timeout(&self) -> EpollTimeout {
         let failing = self.ctx.counters.outages.load(Ordering::Relaxed) > 0;
         let files = self.files.values().filter(|_| failing);
         let next = files.filter_map(|file| file.borrow().retry_at());
-        next.chain(self.ctx.times.due()).min().map_or(EpollTimeout::NONE, |at| {
-            let wait = at.since(self.ctx.now).0 + 1;
-            EpollTimeout::from(u16::try_from(wait).unwrap_or(u16::MAX))
+        let next = next.chain(self.ctx.times.due()).min().map(|at| at.since(self.ctx.now));
+        let tidy = self.ctx.tidy.wait(self.ctx.now, self.ctx.wall);
+        let next = [next, tidy, self.waiting()].into_iter().flatten().min();
+        next.map_or(EpollTimeout::NONE, |wait| {
+            EpollTimeout::try_from(wait.0 + 1).unwrap_or(EpollTimeout::MAX)
         })
+    }
+
+    /// Keeps rotated files within their bounds.
+    fn tidy_up(&mut self) {
+        let ctx = &mut self.ctx;
+        let (told, removed) = ctx.tidy.go(ctx.now, ctx.wall, ctx.compressor.shelf(), &self.wake);
+        if let Some(removal) = told {
+            (ctx.notify)(Notice::Removed(removal));
+        }
+        if removed {
+            self.hurry();
+        }
+    }
+
+    /// There may be room again.
+    fn hurry(&mut self) {
+        for file in self.files.values() {
+            file.borrow_mut().hurry();
+        }
+        self.retry();
+        self.try_at = self.ctx.now;
+        self.try_refused();
     }
 
     fn retry(&mut self) {
@@ -228,6 +264,7 @@ impl Worker {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.park(&mut self.ctx);
         }
+        self.wait_for_room(id);
         if after == Some(After::Ended) {
             self.remove(id);
         }
@@ -236,6 +273,9 @@ impl Worker {
 
     fn step(&mut self, id: Writer, left: usize, all: bool) -> Result<usize, After> {
         let stream = self.streams.get_mut(&id).ok_or(After::Waits)?;
+        if !all && stream.refused.is_some() {
+            return Err(After::Waits);
+        }
         if !all && stream.must_wait(&self.ctx) {
             // Its end would be an event without end while nobody reads it.
             let _known = self.epoll.delete(&stream.pipe);
@@ -259,6 +299,7 @@ impl Worker {
                 }
             }
             let most = if stream.console.is_some() { CONSOLE } else { BUFFER };
+            let most = if self.refused.is_empty() { most } else { most.min(PINCH) };
             let size = left.min(most);
             let filled = match (stream.gate.clone(), &mut self.ctx.journal) {
                 (Some(gate), _) => match gate.turn(self.buffer.lend(&mut self.ctx.journal, size), all) {
@@ -370,7 +411,8 @@ impl Worker {
                 self.forget(run);
             }
             Command::Flush(paths) => self.flush(&paths),
-            Command::Reopen => self.files.values().for_each(|file| file.borrow_mut().close()),
+            Command::Know(app, logs) => self.ctx.tidy.know(app, logs, self.ctx.now),
+            Command::Reopen(paths) => self.reopen(paths.as_deref()),
             Command::WatchLine(run, pattern) => {
                 self.runs.entry(run).or_default().watch = Some(Box::new(Watch::new(*pattern)));
             }
@@ -435,6 +477,9 @@ impl Worker {
                 adopted: sink.adopted,
                 held: Vec::new(),
                 parked: 0,
+                refused: None,
+                patient: sink.overflow == logspec::Overflow::Block,
+                finishing: false,
                 streak: 0,
                 large_pipe: false,
                 gate,
@@ -471,6 +516,7 @@ impl Worker {
             last.push_again(&data);
         }
         stream.write_claimed(&mut self.ctx, &mut self.scratch, &data);
+        self.wait_for_room(id);
     }
 
     fn file(&mut self, path: &Path, sink: &Sink, framing: &Rc<Framing>) -> SharedFile {
@@ -523,6 +569,7 @@ impl Worker {
             {
                 stream.finish_line(&mut self.ctx, &mut self.scratch);
             }
+            self.wait_for_room(id);
         }
     }
 
@@ -532,12 +579,19 @@ impl Worker {
     }
 
     /// Ends a stream. The keeper has the same pipe open, so closing alone would not end its events.
-    fn remove(&mut self, id: Writer) {
+    pub(super) fn remove(&mut self, id: Writer) {
+        if let Some(mut stream) = self.streams.remove(&id) {
+            self.leave_gate(&mut stream);
+            stream.finish_line(&mut self.ctx, &mut self.scratch);
+            self.streams.insert(id, stream);
+        }
+        if self.lingers(id) {
+            return;
+        }
+        self.refused.remove(&id);
         let Some(mut stream) = self.streams.remove(&id) else {
             return;
         };
-        self.leave_gate(&mut stream);
-        stream.finish_line(&mut self.ctx, &mut self.scratch);
         let _known = self.epoll.delete(&stream.pipe);
         self.ctx.counters.streams.fetch_sub(1, Ordering::Relaxed);
         let key = stream.key;
@@ -554,13 +608,18 @@ impl Worker {
                 self.files.remove(file.borrow().path());
             }
         }
-        if let Some(run) = self.runs.get_mut(&key.run) {
+        self.forget_stream(key.run, id);
+    }
+
+    /// This stream is not the run's any more.
+    pub(super) fn forget_stream(&mut self, run: RunId, id: Writer) {
+        if let Some(run) = self.runs.get_mut(&run) {
             run.streams
                 .iter_mut()
                 .filter(|other| **other == Some(id))
                 .for_each(|other| *other = None);
         }
-        self.forget_ended(key.run);
+        self.forget_ended(run);
     }
 
     fn forget_ended(&mut self, run: RunId) {
@@ -573,9 +632,17 @@ impl Worker {
         }
     }
 
-    fn forget(&mut self, run: RunId) {
+    pub(super) fn forget(&mut self, run: RunId) {
         if let Some(last) = self.runs.remove(&run).and_then(|run| run.last) {
             last.forget();
+        }
+    }
+
+    fn reopen(&mut self, paths: Option<&[PathBuf]>) {
+        for (path, file) in &self.files {
+            if paths.is_none_or(|paths| paths.iter().any(|wanted| **wanted == **path)) {
+                file.borrow_mut().reopen(&mut self.ctx);
+            }
         }
     }
 
@@ -596,12 +663,12 @@ impl Worker {
                 None => flush(path, self.ctx.compressor.shelf()),
             }
         }
+        self.hurry();
     }
 
     /// Without a journal, lines that are held are written as they are.
     fn finish(&mut self) {
         self.leave_gates();
-        self.ctx.times.save();
         if self.ctx.journal.is_some() {
             return;
         }

@@ -53,8 +53,13 @@ impl Judge {
             self.is_past = time >= limit || (self.later > WINDOW && parser.ambiguity(until) == 0);
             return false;
         }
-        filter.is_in_time(self.time, parser.is_timed())
-            && (!filter.is_choosy() || filter.wants(&parser.parse(line.bytes)))
+        // An index says it roughly.
+        let latest = index.and_then(|index| index.latest_at(line.offset));
+        let time = match filter.since {
+            Some(since) if latest >= Some(since) => self.time.max(Some(since)),
+            Some(_) | None => self.time,
+        };
+        filter.is_in_time(time, parser.is_timed()) && (!filter.is_choosy() || filter.wants(&parser.parse(line.bytes)))
     }
 }
 

@@ -385,8 +385,10 @@ fn gap(next: &Next, last: Option<u64>, now: Option<u64>) -> Option<String> {
 #[expect(clippy::disallowed_methods, reason = "the tests make files")]
 mod tests {
     use super::{Follower, From};
-    use crate::logs::rotate::rotated;
-    use crate::logs::tail::last;
+    use crate::logs::compress::compress_all;
+    use crate::logs::query::{Filter, Query, Source};
+    use crate::logs::rotate::{Shelf, rotated};
+    use crate::model::logspec::LogFormat;
     use std::fs::{self, File};
     use std::io::Write;
     use std::time::Duration;
@@ -458,16 +460,25 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_where_last_ended_even_after_a_rotation() {
+    fn goes_on_where_a_query_ended_even_after_a_rotation_and_gzip() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         append(&path, "1\n2\n3");
-        let found = last(&path, 1, false).unwrap();
-        assert_eq!(found.lines, [b"2"]);
+        let source = Source {
+            path: path.clone(),
+            format: LogFormat::Raw,
+            zone: None,
+            times: None,
+        };
+        let query = Query::open(vec![source], Filter::default(), false).unwrap();
+        let position = query.ends()[0].unwrap();
+        assert_eq!(query.count(), 2);
         append(&path, "3\n");
         fs::rename(&path, rotated(&path, 1, false)).unwrap();
         append(&path, "4\n");
-        let mut follower = Follower::new(vec![(path, From::At(found.position.unwrap()))]).unwrap();
-        assert_eq!(wait(&mut follower, 2), ["33", "4"]);
+        let follow = || Follower::new(vec![(path.clone(), From::At(position))]).unwrap();
+        assert_eq!(wait(&mut follow(), 2), ["33", "4"]);
+        compress_all(&path, &Shelf::default()).unwrap();
+        assert_eq!(wait(&mut follow(), 2), ["33", "4"]);
     }
 }

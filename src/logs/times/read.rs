@@ -118,6 +118,23 @@ impl Times {
         })
     }
 
+    /// The time before which the byte with this number was written, as far as that is known: never before
+    /// [`Self::time_at`], and what is known to be older than a time stands before it by this one, too.
+    #[must_use]
+    pub fn latest_at(&self, offset: u64) -> Option<WallTime> {
+        let after = self.partition(|entry| entry.offset <= offset);
+        let entry = self.get(after.checked_sub(1)?)?;
+        if offset >= self.end {
+            return Some(entry.time.max(self.changed));
+        }
+        let burst = WallTime(entry.time.0.saturating_add(SPAN));
+        Some(match self.get(after) {
+            Some(next) if next.loose => next.time.max(burst),
+            None if self.loose => self.changed.max(burst),
+            Some(_) | None => burst,
+        })
+    }
+
     fn size(&self) -> u64 {
         self.count + self.more.len() as u64
     }

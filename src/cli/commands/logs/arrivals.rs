@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendErr
 use std::thread;
 use std::time::Duration;
 
-use crate::api::logs::{LogSource, LogSources};
+use crate::api::logs::LogSources;
 use crate::api::routes;
 use crate::cli::connect::Daemon;
 use crate::model::event::EventKind;
@@ -34,11 +34,10 @@ impl Arrivals {
     }
 
     /// The log files there are now, if something started since the last call.
-    pub(super) fn sources(&self) -> Option<Vec<LogSource>> {
+    pub(super) fn sources(&self) -> Option<LogSources> {
         self.news.try_recv().ok()?;
         let mut daemon = Daemon::running().ok().flatten()?;
-        let LogSources { sources, .. } = daemon.get(routes::LOG_SOURCES, &self.query).ok()?;
-        Some(sources)
+        daemon.get(routes::LOG_SOURCES, &self.query).ok()
     }
 }
 

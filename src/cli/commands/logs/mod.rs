@@ -2,29 +2,36 @@
 
 mod arrivals;
 mod line;
+mod shown;
+mod wanted;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
-use crate::api::logs::{LogSource, LogSources};
+use crate::api::logs::LogSources;
 use crate::api::routes;
 use crate::cli::connect::Daemon;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::{complete, follow, targets};
-use crate::logs::tail::Line;
-use crate::model::logspec::Stream;
+use crate::cli::follow::Tail;
+use crate::cli::since::Since;
+use crate::cli::{complete, targets};
+use crate::model::level::Level;
+use crate::model::names::Slot;
 use crate::os::clock;
 use arrivals::Arrivals;
-use line::Printer;
+use shown::Shown;
+use wanted::Lines;
 
 /// For the help text.
 pub const EXAMPLES: &str = "Examples:
   clmgr logs                             # all apps; follows on a terminal
   clmgr logs api worker --lines 100
   clmgr logs api:0 --err --nostream
+  clmgr logs api --since 10m --grep 'timeout|refused'
+  clmgr logs --since '2026-11-21 14:00' --until 14:30 --level warn
   clmgr logs api -f --raw
-  clmgr logs --json --nostream";
+  clmgr logs --json --nostream --lines all";
 
 /// `logs`.
 #[derive(Clone, Debug, Args)]
@@ -32,86 +39,81 @@ pub struct LogsArgs {
     /// A name, name:slot, an id, a namespace, /regex/, all, or a file; all apps if left out
     #[arg(value_name = "TARGET", add = ArgValueCompleter::new(complete::targets))]
     pub targets: Vec<String>,
-    /// Go on with new lines as they are written (the default on a terminal)
+    /// Go on with new lines as they are written (the default on a terminal, unless --until is given)
     #[arg(long, short, overrides_with = "nostream")]
     pub follow: bool,
     /// End after the lines that are there (the default elsewhere)
     #[arg(long, overrides_with = "follow")]
     pub nostream: bool,
-    /// Lines of each file to begin with
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 15)]
-    pub lines: usize,
+    /// The last lines of each file to begin with, or all (15; all with --since or --until)
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<Lines>,
+    /// Only what was written after this: 10m ago, 14:03 today, or a date and time
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Since>,
+    /// Only what was written before this
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Since>,
+    /// Only lines that match this; several: any of them
+    #[arg(long, short, value_name = "REGEX", allow_hyphen_values = true)]
+    pub grep: Vec<String>,
+    /// --grep takes capital and small letters for the same
+    #[arg(long, short, requires = "grep")]
+    pub ignore_case: bool,
+    /// Only lines that do not match --grep
+    #[arg(long, requires = "grep")]
+    pub invert: bool,
+    /// Only lines at least this grave: trace, debug, info, warn, error or fatal
+    #[arg(long, value_name = "LEVEL", value_parser = wanted::level)]
+    pub level: Option<Level>,
     /// Only standard error
     #[arg(long, conflicts_with = "out")]
     pub err: bool,
     /// Only standard output
     #[arg(long)]
     pub out: bool,
-    /// The lines as they are, without prefixes
-    #[arg(long, conflicts_with = "json")]
+    /// Only of these instances
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub instance: Vec<Slot>,
+    /// The lines as they stand in the files
+    #[arg(long, conflicts_with_all = ["json", "no_prefix", "timestamps"])]
     pub raw: bool,
+    /// Without the names of the apps
+    #[arg(long, conflicts_with = "json")]
+    pub no_prefix: bool,
+    /// When each line was written, also where the file does not say it
+    #[arg(long, short, conflicts_with = "json")]
+    pub timestamps: bool,
 }
 
 pub(crate) fn run(args: &LogsArgs, context: &mut Context) -> Result<(), Failure> {
     let began = clock::wall();
+    let mut shown = Shown::new(args, wanted::filter(args, began)?, context);
     let query = targets::query(&targets::resolve(&args.targets)?);
-    let LogSources { sources, .. } = Daemon::to_be_asked()?.get(routes::LOG_SOURCES, &query)?;
-    let mut shown = Shown {
-        printer: Printer::new(&[], args.raw, context.json),
-        sources: Vec::new(),
-    };
-    shown.add(chosen(sources, args));
-    let follows = args.follow || (context.ui.is_tty() && !args.nostream);
+    let found: LogSources = Daemon::to_be_asked()?.get(routes::LOG_SOURCES, &query)?;
+    shown.add(found, context);
+    let follows = args.follow || (context.ui.is_tty() && !args.nostream && args.until.is_none());
     if shown.sources.is_empty() {
         nothing(args, follows, context);
     }
-    let mut tail = follow::tail(&shown.sources, args.lines, follows)?;
-    shown.print(&std::mem::take(&mut tail.lines), context)?;
+    let (history, files) = shown.open(0, follows)?;
     if !follows {
-        return Ok(());
+        return shown.history(0, history, context);
     }
+    // First of all: what is followed is held, however long it takes to show what was before.
+    let mut tail = Tail::new(files)?;
     let arrivals = Arrivals::listen(query, began);
-    tail.follow(|lines| {
-        shown.print(&lines, context)?;
-        let first = shown.sources.len();
-        let Some(new) = shown.add(chosen(arrivals.sources().unwrap_or_default(), args)) else {
-            return Ok(Vec::new());
-        };
-        let (lines, files) = follow::tail_later(new, args.lines, first, began)?;
-        shown.print(&lines, context)?;
-        Ok(files)
-    })
-}
-
-/// The files that are read, and how their lines look.
-struct Shown {
-    printer: Printer,
-    sources: Vec<LogSource>,
-}
-
-impl Shown {
-    /// Adds the files that are not there yet, and returns those.
-    fn add(&mut self, found: Vec<LogSource>) -> Option<&[LogSource]> {
-        let first = self.sources.len();
-        for source in found {
-            if self.sources.iter().all(|known| known.path != source.path) {
-                self.sources.push(source);
-            }
+    shown.history(0, history, context)?;
+    while !shown.is_over() {
+        if let Some(note) = tail.note() {
+            context.ui.warning(note);
         }
-        let new = self.sources.get(first..).filter(|new| !new.is_empty())?;
-        self.printer.make_room(new);
-        Some(new)
-    }
-
-    fn print(&self, lines: &[Line], context: &mut Context) -> Result<(), Failure> {
-        context.ui.check_reader()?;
-        for line in lines {
-            if let Some(source) = self.sources.get(line.source) {
-                self.printer.print(source, &line.bytes, &mut context.ui)?;
-            }
+        shown.lines(&tail.next()?, context)?;
+        if let Some(found) = arrivals.sources() {
+            tail.add(shown.join(found, began, context)?)?;
         }
-        context.ui.flush()
     }
+    Ok(())
 }
 
 fn nothing(args: &LogsArgs, follows: bool, context: &mut Context) {
@@ -126,82 +128,5 @@ fn nothing(args: &LogsArgs, follows: bool, context: &mut Context) {
             .note(&format!("{whose} yet; waiting for some (Ctrl-C ends it)"));
     } else if !context.json {
         context.ui.note(&format!("{whose}; clmgr status shows what is there"));
-    }
-}
-
-/// The files to read: of the streams asked for, and no line twice where a third file gets both.
-fn chosen(sources: Vec<LogSource>, args: &LogsArgs) -> Vec<LogSource> {
-    let wanted = |stream: Option<Stream>| match stream {
-        Some(Stream::Out) => !args.err,
-        Some(Stream::Err) => !args.out,
-        None => true,
-    };
-    let separate: Vec<_> = sources
-        .iter()
-        .filter(|source| source.stream.is_some())
-        .map(|source| source.id)
-        .collect();
-    let mut chosen: Vec<LogSource> = sources
-        .into_iter()
-        .filter(|source| wanted(source.stream) && (source.stream.is_some() || !separate.contains(&source.id)))
-        .collect();
-    let mut seen = Vec::new();
-    chosen.retain(|source| {
-        let new = !seen.contains(&source.path);
-        seen.push(source.path.clone());
-        new
-    });
-    chosen
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{LogsArgs, chosen};
-    use crate::api::logs::LogSource;
-    use crate::model::logspec::{LogFormat, Stream};
-    use crate::model::names::AppId;
-
-    fn source(id: u32, stream: Option<Stream>, path: &str) -> LogSource {
-        LogSource {
-            id: AppId(id),
-            app: "api".parse().unwrap(),
-            namespace: "default".parse().unwrap(),
-            slot: None,
-            stream,
-            format: LogFormat::Raw,
-            zone: None,
-            path: path.into(),
-        }
-    }
-
-    #[test]
-    fn no_line_is_read_twice() {
-        let paths = |err: bool, out: bool| {
-            let args = LogsArgs {
-                targets: Vec::new(),
-                follow: false,
-                nostream: false,
-                lines: 15,
-                err,
-                out,
-                raw: false,
-            };
-            let sources = vec![
-                source(1, Some(Stream::Out), "/1-out"),
-                source(1, Some(Stream::Err), "/1-err"),
-                source(1, None, "/1-both"),
-                source(2, None, "/2-both"),
-                source(3, Some(Stream::Out), "/3"),
-                source(3, Some(Stream::Err), "/3"),
-            ];
-            let chosen = chosen(sources, &args);
-            chosen
-                .iter()
-                .map(|source| source.path.to_text().into_owned())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(paths(false, false), ["/1-out", "/1-err", "/2-both", "/3"]);
-        assert_eq!(paths(true, false), ["/1-err", "/2-both", "/3"]);
-        assert_eq!(paths(false, true), ["/1-out", "/2-both", "/3"]);
     }
 }

@@ -1,11 +1,13 @@
 #![expect(clippy::disallowed_methods, reason = "the tests make and read files")]
 
+mod bounds;
 mod console;
 mod drops;
 mod follow;
 mod full;
 mod halves;
 mod rotation;
+mod times;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

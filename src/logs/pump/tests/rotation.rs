@@ -143,7 +143,7 @@ fn flush_reopen_and_strangers() {
     fs::rename(&path, bench.path("away")).unwrap();
     say("three\n");
     assert_eq!(bench.read("away"), b"two\nthree\n");
-    bench.pump.reopen();
+    bench.pump.reopen(None);
     bench.sync();
     say("four\n");
     assert_eq!(bench.read("log"), b"four\n");
@@ -159,4 +159,38 @@ fn flush_reopen_and_strangers() {
     wait_a_second();
     say("six\n");
     assert_eq!(bench.read("log"), b"six\n");
+}
+
+#[test]
+fn a_line_that_is_not_complete_moves_when_its_file_is_renamed() {
+    let bench = Bench::new();
+    let mut app = bench.attach(1, Stream::Out, bench.sink("log"));
+    app.write_all(b"one\nunfin").unwrap();
+    bench.drain(1);
+    fs::rename(bench.path("log"), bench.path("old")).unwrap();
+    bench.pump.reopen(Some(vec![bench.path("other")]));
+    bench.sync();
+    assert_eq!(bench.read("old"), b"one\nunfin");
+    bench.pump.reopen(Some(vec![bench.path("log")]));
+    bench.sync();
+    assert_eq!(bench.read("old"), b"one\n");
+    app.write_all(b"ished\ntwo\n").unwrap();
+    bench.drain(1);
+    assert_eq!(bench.read("log"), b"unfinished\ntwo\n");
+    // Emptied inside a line: that line is whole.
+    app.write_all(b"begin").unwrap();
+    bench.drain(1);
+    bench.pump.flush(vec![bench.path("log")]);
+    bench.sync();
+    app.write_all(b"ning\nunfinished\ntwo\n").unwrap();
+    bench.drain(1);
+    assert_eq!(bench.read("log"), b"beginning\nunfinished\ntwo\n");
+    // Nobody renamed it: nothing changes.
+    app.write_all(b"thr").unwrap();
+    bench.drain(1);
+    bench.pump.reopen(None);
+    app.write_all(b"ee\n").unwrap();
+    bench.drain(1);
+    assert_eq!(bench.read("log"), b"beginning\nunfinished\ntwo\nthree\n");
+    assert_eq!(bench.read("old"), b"one\n");
 }
