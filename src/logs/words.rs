@@ -148,8 +148,8 @@ mod tests {
 
     #[test]
     fn the_next_process_knows_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = Some(folder.path());
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Some(temporary.path());
         let mut words = LastWords::new(folder, RUN);
         words.push(b"one\ntw");
         let mut next = LastWords::again(folder, RUN);
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(next.lines(), ["one", "two", "three"]);
         assert_eq!(LastWords::again(folder, RUN).lines(), ["one", "two", "three"]);
         next.forget();
-        assert!(!path(folder.unwrap(), RUN).exists());
+        assert!(!path(temporary.path(), RUN).exists());
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
     fn what_nobody_claims_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["7-words", "8-words", ".7-words.12.tmp", "8-err", "record", "x-words"] {
-            std::fs::write(folder.path().join(name), "x").unwrap();
+            crate::os::fsx::write_atomic(&folder.path().join(name), b"x", 0o600).unwrap();
         }
         forget_others(folder.path(), |run| run == RUN);
         let mut left: Vec<String> = std::fs::read_dir(folder.path())
