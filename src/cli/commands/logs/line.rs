@@ -239,7 +239,7 @@ mod tests {
             (Some(2), Some("a\u{fffd}b"))
         );
         let stamped = source(None, LogFormat::Stamped(String::new()));
-        let line = b"2026-11-21T10:00:00.000Z [warn] hi";
+        let line = b"2026-11-21T10:00:00.000+00:00 [warn] hi";
         assert_eq!(shown(&printer(Form::Bare), &stamped, line), [&line[..], b"\n"].concat());
         let timed = Printer {
             times: Some(TimeZone::UTC),
