@@ -28,6 +28,7 @@ mod identity;
 mod killing;
 mod last_words;
 mod listen;
+mod log_api;
 mod log_budget;
 mod log_floods;
 mod log_formats;

@@ -34,6 +34,8 @@ struct Mode {
     /// And into another.
     log_file: bool,
     limit: u64,
+    /// Whether the journal is in memory, in the first life and in those that follow.
+    mapped: [bool; 2],
     /// And to journald; whose socket is read at once, or at the end.
     target: Option<Reads>,
     /// Into files.
@@ -96,12 +98,17 @@ fn sink(dir: &Path, mode: &Mode, stream: Stream, adopted: bool) -> Sink {
     }
 }
 
+fn open_journal(dir: &Path, mapped: bool) -> std::io::Result<Journal> {
+    // Small, so that a turn does not find room for all it reads.
+    Journal::open_as(&dir.join("journal"), mapped.then_some(120))
+}
+
 /// One life of the pump. Its thread ends at this moment; true if it did.
 struct Life(Pump);
 
 impl Life {
     fn begin(dir: &Path, app: &App, mode: &Mode, adopted: bool, end: u64) -> Self {
-        let journal = Journal::open(&dir.join("journal")).unwrap();
+        let journal = open_journal(dir, mode.mapped[usize::from(adopted)]).unwrap();
         let pump = Pump::start(|| WallTime(0), Box::new(|_| {}), Some(journal)).unwrap();
         pump.sync(Box::new(move || moment::end_at(end)));
         if mode.target.is_some() {
@@ -207,9 +214,7 @@ fn killed_at(mode: &Mode, first: u64, second: u64, recovery: u64) -> bool {
         kills += 1;
         // Killed again while it recovers.
         moment::end_at(recovery);
-        let _killed = catch_unwind(AssertUnwindSafe(|| {
-            Journal::open(&dir.path().join("journal")).map(drop)
-        }));
+        let _killed = catch_unwind(AssertUnwindSafe(|| open_journal(dir.path(), mode.mapped[1]).map(drop)));
         moment::end_at(NEVER);
         let next = if kills == 1 { second } else { NEVER };
         life = Some(Life::begin(dir.path(), &app, mode, true, next));
@@ -226,7 +231,10 @@ fn killed_at(mode: &Mode, first: u64, second: u64, recovery: u64) -> bool {
         assert!(life.lives());
         kills += 1;
     }
-    let context = format!("{}: killed at {first}, {second} and {recovery}", mode.name);
+    let context = format!(
+        "{}, {:?}: killed at {first}, {second} and {recovery}",
+        mode.name, mode.mapped
+    );
     let counts = [63, 44];
     let expected = |count: usize| (0..count).map(|n| format!("line {n}")).collect::<Vec<_>>();
     let merged = |path: &Path| {
@@ -254,7 +262,7 @@ fn killed_at(mode: &Mode, first: u64, second: u64, recovery: u64) -> bool {
     let left = fs::read_dir(dir.path().join("journal")).unwrap().count();
     assert_eq!(
         left,
-        2 + usize::from(mode.target.is_some()),
+        2 + usize::from(mode.target.is_some()) + usize::from(mode.mapped[usize::from(kills > 0)]),
         "{context}: no held file is left"
     );
     kills > 0
@@ -291,12 +299,18 @@ fn check_heard(heard: &Receiver<(usize, String)>, counts: [usize; 2], context: &
 }
 
 fn kill_everywhere(mode: &Mode) {
-    let mut first = 0;
-    while killed_at(mode, first, NEVER, NEVER) {
-        killed_at(mode, first, first % 11, first % 5);
-        first += 1;
+    // The last two: a journal that the next process finds in the other form.
+    let forms = [[true; 2], [false; 2], [true, false], [false, true]];
+    let count = if mode.name == "stamped" { 4 } else { 2 };
+    for mapped in forms.into_iter().take(count) {
+        let mode = &Mode { mapped, ..mode.clone() };
+        let mut first = 0;
+        while killed_at(mode, first, NEVER, NEVER) {
+            killed_at(mode, first, first % 11, first % 5);
+            first += 1;
+        }
+        assert!(first > 20, "{}: {first} moments only", mode.name);
     }
-    assert!(first > 20, "{}: {first} moments only", mode.name);
 }
 
 fn stamped() -> LogFormat {
@@ -313,6 +327,7 @@ fn stamped_lines_survive_a_kill_at_any_moment() {
         limit: 150,
         target: None,
         files: true,
+        mapped: [true; 2],
     });
 }
 
@@ -326,6 +341,7 @@ fn json_records_survive_a_kill_at_any_moment() {
         limit: 3000,
         target: None,
         files: true,
+        mapped: [true; 2],
     });
 }
 
@@ -340,6 +356,7 @@ fn merged_streams_survive_a_kill_at_any_moment() {
             limit: 2000,
             target: None,
             files: true,
+            mapped: [true; 2],
         });
     }
 }
@@ -354,6 +371,7 @@ fn raw_lines_survive_a_kill_at_any_moment() {
         limit: 150,
         target: None,
         files: true,
+        mapped: [true; 2],
     });
 }
 
@@ -372,6 +390,7 @@ fn lines_for_a_target_survive_a_kill_at_any_moment() {
             limit: 2000,
             target: Some(target),
             files,
+            mapped: [true; 2],
         });
     }
 }

@@ -20,7 +20,7 @@ use crate::logs::clock::monotonic;
 use crate::logs::compress::Compressor;
 use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
 use crate::logs::frame::{Framing, Stampers};
-use crate::logs::journal::{Filled, Journal};
+use crate::logs::journal::{Buffer, Filled, Journal};
 use crate::logs::pump::Command;
 use crate::logs::pump::drops::Drops;
 use crate::logs::pump::drops::gate::{Turn, read};
@@ -52,9 +52,10 @@ const NULL: &str = "/dev/null";
 /// Bytes a stream may move before the others get their turn.
 pub(super) const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
-pub(super) const DRAIN: usize = 2 << 20;
+pub(super) const DRAIN: usize = if cfg!(test) { 512 << 10 } else { 2 << 20 };
 /// A read of fewer bytes has emptied the pipe, most likely.
-const SHORT: usize = 4096;
+// Tests have journals that take little at once.
+const SHORT: usize = if cfg!(test) { 100 } else { 4096 };
 
 /// What is kept of a run.
 #[derive(Default)]
@@ -76,7 +77,7 @@ pub(super) struct Worker {
     files: HashMap<Rc<Path>, SharedFile>,
     pub(super) runs: HashMap<RunId, Run>,
     next: Writer,
-    pub(super) buffer: Box<[u8]>,
+    pub(super) buffer: Buffer,
     pub(super) scratch: Scratch,
     nap: Nap,
     /// While a stream rather loses lines than waits.
@@ -102,8 +103,10 @@ impl Worker {
         clock: fn() -> WallTime,
         notify: Box<dyn Fn(Notice) + Send>,
         counters: Arc<Counters>,
-        journal: Option<Journal>,
+        mut journal: Option<Journal>,
     ) -> Self {
+        let own = || Buffer::Own(vec![0; BUFFER].into_boxed_slice());
+        let buffer = journal.as_mut().and_then(Journal::take_buffer).unwrap_or_else(own);
         let ctx = Context {
             wall: clock(),
             now: monotonic(),
@@ -127,7 +130,7 @@ impl Worker {
             files: HashMap::new(),
             runs: HashMap::new(),
             next: 0,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            buffer,
             scratch: Scratch::default(),
             nap: Nap::default(),
             refused: BTreeSet::new(),
@@ -303,21 +306,17 @@ impl Worker {
                     Spliced::Cannot => {}
                 }
             }
-            let most = if stream.console.is_some() {
-                CONSOLE
-            } else {
-                self.buffer.len()
-            };
+            let most = if stream.console.is_some() { CONSOLE } else { BUFFER };
             let most = if self.refused.is_empty() { most } else { most.min(PINCH) };
             let size = left.min(most);
-            let buffer = self.buffer.get_mut(..size).unwrap_or_default();
             let filled = match (stream.gate.clone(), &mut self.ctx.journal) {
-                (Some(gate), _) => match gate.turn(buffer, all) {
+                (Some(gate), _) => match gate.turn(self.buffer.lend(&mut self.ctx.journal, size), all) {
                     Turn::Wait => Filled::Empty,
                     Turn::Read(lock) => {
+                        let buffer = self.buffer.lend(&mut self.ctx.journal, size);
                         let filled = read(&stream.pipe, buffer);
                         drop(lock);
-                        stream.note_read(&mut self.ctx, filled, buffer);
+                        stream.note_read(&mut self.ctx, &filled, buffer);
                         filled
                     }
                     Turn::Bridge(gap) => {
@@ -327,26 +326,31 @@ impl Worker {
                             last.push(&gap.tail);
                         }
                         stream.bridge(&mut self.ctx, &mut self.scratch, gap);
-                        Filled::Moved(0)
+                        Filled::Moved(0..0)
                     }
                 },
                 (None, Some(journal)) if stream.writes() => {
                     let held = (&stream.held[..], stream.parked);
+                    let buffer = (&mut self.buffer, size);
                     journal.fill(self.ctx.now, stream.key, held, &stream.pipe, buffer)
                 }
                 (None, _) => Filled::Cannot,
             };
             let filled = match filled {
-                Filled::Cannot => read(&stream.pipe, buffer),
-                Filled::Moved(_) | Filled::Empty | Filled::End => filled,
+                Filled::Cannot => read(&stream.pipe, self.buffer.lend(&mut self.ctx.journal, size)),
+                Filled::Moved(_) | Filled::Full | Filled::Empty | Filled::End => filled,
             };
-            let count = match filled {
-                Filled::Moved(0) => return Ok(0),
-                Filled::Moved(count) => count,
+            let range = match filled {
+                Filled::Moved(range) if range.is_empty() => return Ok(0),
+                Filled::Moved(range) => range,
+                Filled::Full => {
+                    stream.park(&mut self.ctx);
+                    return Ok(0);
+                }
                 Filled::Empty => return Err(After::Waits),
                 Filled::End | Filled::Cannot => return Err(After::Ended),
             };
-            let data = self.buffer.get(..count).unwrap_or_default();
+            let data = self.buffer.bytes().get(range).unwrap_or_default();
             self.ctx.wall = (self.clock)();
             if is_err {
                 let folder = self.ctx.journal.as_ref().map(Journal::folder);
@@ -361,7 +365,7 @@ impl Worker {
                 (self.ctx.notify)(Notice::LineMatched { run: stream.key.run });
             }
             stream.write(&mut self.ctx, &mut self.scratch, data);
-            count
+            data.len()
         };
         self.ctx.counters.bytes.fetch_add(count as u64, Ordering::Relaxed);
         stream.moved(count);

@@ -84,7 +84,11 @@ impl Book {
         let log = match known {
             Some(log) => log,
             None => match load(folder, file, path, from) {
-                Ok(log) => self.logs.entry(id).insert_entry(log).into_mut(),
+                Ok(log) => {
+                    // Until then readers do not know that there is one.
+                    self.dirty = Some(Moment(0));
+                    self.logs.entry(id).insert_entry(log).into_mut()
+                }
                 Err(_) => {
                     self.retry = now.after(AGAIN);
                     self.logs.remove(&id);

@@ -12,8 +12,8 @@ use crate::logs::rotate::{all_rotated, temporary};
 use crate::logs::times::index::{Header, Index, id_of};
 use crate::os::clock;
 
-/// Large enough for two folders' names.
-const STACK: usize = 128 << 10;
+/// Room, of which only what is used costs memory.
+const STACK: usize = 1 << 20;
 
 /// Does it on a thread of its own, with the lowest priority. When none can be started it is done another time.
 pub(super) fn start(folder: &Path) {

@@ -28,8 +28,8 @@ use wanted::Wanted;
 
 /// Streams that may be open at once: each has a thread.
 const MOST: usize = 32;
-/// What a thread needs; the regular expressions are on the heap.
-const STACK: usize = 256 << 10;
+/// Room for a thread's stack, of which only what is used costs memory.
+const STACK: usize = 1 << 20;
 
 static ROOM: Semaphore = Semaphore::const_new(MOST);
 
