@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::level::Level;
-use crate::model::logspec::{LogFormat, Stream};
+use crate::model::logspec::{LogFormat, LogTarget, Stream};
 use crate::model::names::{AppId, AppName, Namespace, Slot};
 use crate::model::ostext::OsText;
 
@@ -16,6 +16,18 @@ pub struct LogSources {
     /// Absolute path of the folder that has the time indexes of the files.
     #[serde(default)]
     pub times: Option<OsText>,
+    /// Apps whose output goes into no files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+/// Where the output of an app goes that has no log files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Elsewhere {
+    /// Which app.
+    pub app: AppName,
+    /// Its targets; none if its output is thrown away.
+    pub targets: Vec<LogTarget>,
 }
 
 /// One file that gets one stream of one instance, or of all instances when merged.

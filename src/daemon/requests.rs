@@ -9,6 +9,7 @@ use crate::daemon::mail::Mail;
 use crate::daemon::{Answer, Daemon, log_files, require, sinks};
 use crate::keeper::protocol::ToKeeper;
 use crate::model::env::EnvMap;
+use crate::model::logspec::LogTarget;
 use crate::model::names::RunId;
 use crate::model::outcome::{ErrorBody, ErrorKind, InstanceResult, Outcome};
 use crate::model::spec::AppSpec;
@@ -130,6 +131,9 @@ fn validate(spec: &AppSpec) -> Result<(), String> {
         return Err("an argument, the folder or a variable contains a NUL byte".into());
     }
     crate::daemon::listeners::validate(spec)?;
+    if spec.logs.goes_to(LogTarget::Stdout) && crate::daemon::runtime::asked().is_none() {
+        return Err("`log_to = \"stdout\"` works under `clmgr runtime`, whose standard output it is: use \"files\", or \"journald\" on a machine with systemd".into());
+    }
     if let crate::model::spec::Ready::Log(pattern) = &spec.ready
         && let Err(error) = regex::bytes::Regex::new(pattern)
     {

@@ -27,7 +27,7 @@ use crate::logs::pump::Pump;
 use crate::logs::sink::{ConsoleSink, Sink};
 use crate::model::event::{Event, EventKind};
 use crate::model::exit::{Exit, ExitStatus};
-use crate::model::logspec::{LogSpec, MinFree, Rotation, Stream};
+use crate::model::logspec::{LogSpec, LogTarget, MinFree, Rotation, Stream};
 use crate::model::runtime::{Output, RUNTIME_VAR, RuntimeSpec};
 use crate::model::size::Bytes;
 use crate::model::state::State;
@@ -99,13 +99,14 @@ impl Runtime {
         })
     }
 
-    /// Sends a stream of an app to ours, unless it has a file of its own.
+    /// Sends a stream of an app to ours, unless it has a file of its own or `log_to` says something else.
     pub(crate) fn join_sink(&self, sink: &mut Sink, app: &App, logs: &LogSpec, stream: Stream, several: bool) {
         let named = match stream {
             Stream::Out => logs.out_file.is_some(),
             Stream::Err => logs.error_file.is_some(),
         };
-        if named {
+        let asked = logs.targets.contains(&LogTarget::Stdout);
+        if !asked && (named || !logs.targets.is_empty()) {
             return;
         }
         let prefixed = match self.spec.output {

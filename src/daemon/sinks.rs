@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::api::logs::LogSource;
+use crate::api::logs::{Elsewhere, LogSource};
 use crate::logs::sink::{Origin, Sink};
-use crate::model::logspec::{LogSpec, Stream};
+use crate::logs::target::Wanted;
+use crate::model::logspec::{LogSpec, LogTarget, Stream};
 use crate::model::names::Slot;
 use crate::model::ostext::OsText;
 use crate::supervise::app::App;
@@ -58,6 +59,10 @@ pub(crate) fn sink(
     };
     let shared = logs.merge || path(folder, app, logs, slot, other) == own;
     Sink {
+        targets: Wanted {
+            journald: logs.goes_to(LogTarget::Journald),
+            syslog: logs.goes_to(LogTarget::Syslog).then_some(logs.facility),
+        },
         private_folder: own.parent() == Some(folder),
         path: own,
         log_file: logs.log_file.as_ref().map(|file| numbered(file, logs.merge, slot)),
@@ -67,7 +72,7 @@ pub(crate) fn sink(
         zone: logs.zone.clone(),
         rotate: logs.rotate.clone(),
         overflow: logs.overflow,
-        disabled: logs.disabled,
+        disabled: !logs.goes_to(LogTarget::Files),
         console: None,
         origin: Arc::new(Origin {
             app: app.name().clone(),
@@ -82,7 +87,7 @@ pub(crate) fn sink(
 pub(crate) fn sources(folder: &Path, app: &App) -> Vec<LogSource> {
     let spec = app.spec();
     let logs = &spec.logs;
-    if logs.disabled {
+    if !logs.goes_to(LogTarget::Files) {
         return Vec::new();
     }
     let source = |slot: Option<Slot>, stream, path: PathBuf| LogSource {
@@ -130,6 +135,18 @@ pub(crate) fn files_of(folder: &Path, app: &App, slot: Slot) -> Vec<PathBuf> {
     files
 }
 
+/// Where its output goes, if not into files.
+pub(crate) fn elsewhere(app: &App) -> Option<Elsewhere> {
+    let logs = &app.spec().logs;
+    (!logs.goes_to(LogTarget::Files)).then(|| Elsewhere {
+        app: app.name().clone(),
+        targets: LogTarget::ALL
+            .into_iter()
+            .filter(|target| logs.goes_to(*target))
+            .collect(),
+    })
+}
+
 /// Every file an app writes, the merged one included: what `flush` empties.
 pub(crate) fn files(folder: &Path, app: &App) -> Vec<PathBuf> {
     let logs = &app.spec().logs;
@@ -137,7 +154,7 @@ pub(crate) fn files(folder: &Path, app: &App) -> Vec<PathBuf> {
         .into_iter()
         .map(|source| source.path.as_path().to_owned())
         .collect();
-    if let Some(file) = &logs.log_file {
+    if let Some(file) = logs.log_file.as_ref().filter(|_| logs.goes_to(LogTarget::Files)) {
         files.extend(app.visible_slots().map(|slot| numbered(file, logs.merge, slot)));
     }
     files.sort();

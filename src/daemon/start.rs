@@ -25,6 +25,7 @@ use crate::keeper::protocol::{ToKeeper, UpgradeOrder};
 use crate::logs::journal::Journal;
 use crate::logs::pump::Pump;
 use crate::logs::sink::Notice;
+use crate::logs::target::Sockets;
 use crate::model::event::EventKind;
 use crate::model::version::version;
 use crate::os::home::Home;
@@ -117,12 +118,24 @@ pub fn run(home: Home, link: OwnedFd, ready: Option<OwnedFd>) -> Result<(), Daem
 }
 
 fn start_pump(home: &Home, mail: Mail) -> Result<Pump, DaemonError> {
-    Pump::start(
+    let pump = Pump::start(
         clock::wall,
         Box::new(move |notice| mail.post(move |daemon| daemon.noticed(notice))),
         log_journal(home),
     )
-    .map_err(DaemonError::system("start the log thread"))
+    .map_err(DaemonError::system("start the log thread"))?;
+    pump.targets(sockets());
+    Ok(pump)
+}
+
+/// Where journald and syslog listen; variables of the manager's environment name other places.
+fn sockets() -> Sockets {
+    let usual = Sockets::default();
+    let named = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(Into::into);
+    Sockets {
+        journald: named("CLMGR_JOURNALD_SOCKET").unwrap_or(usual.journald),
+        syslog: named("CLMGR_SYSLOG_SOCKET").unwrap_or(usual.syslog),
+    }
 }
 
 async fn live(home: Home, link: OwnedFd, ready: &mut Option<File>) -> Result<(), DaemonError> {

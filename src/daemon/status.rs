@@ -171,6 +171,7 @@ impl Daemon {
         };
         for (id, slots) in ids {
             let Some(app) = self.core.apps.get(&id) else { continue };
+            found.elsewhere.extend(sinks::elsewhere(app));
             let all = slots.is_empty() || slots.len() >= app.desired as usize;
             found.sources.extend(
                 sinks::sources(&self.home.logs, app)

@@ -38,6 +38,7 @@ pub mod sink;
 pub mod stamp;
 pub mod stderr;
 pub mod tail;
+pub mod target;
 pub mod tidy;
 pub mod times;
 mod tokens;

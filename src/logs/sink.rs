@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::logs::target::Wanted;
 use crate::model::logspec::{LogFormat, Overflow, Rotation, Stream};
 use crate::model::names::{AppName, Namespace, RunId, Slot};
 
@@ -51,8 +52,10 @@ pub struct Sink {
     pub rotate: Rotation,
     /// Full and slow targets, see [`crate::logs::outage`].
     pub overflow: Overflow,
-    /// Read and throw away.
+    /// Not into files: read and throw away, unless there is another target.
     pub disabled: bool,
+    /// Targets besides files.
+    pub targets: Wanted,
     /// Create missing folders with mode 0700 (ours) instead of what the umask allows (the user's).
     pub private_folder: bool,
     /// Who writes.

@@ -139,6 +139,7 @@ fn overlap(known: &[u8], data: &[u8]) -> usize {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests make files")]
 mod tests {
     use super::{LastWords, forget_others, overlap, path};
     use crate::logs::stderr::MAX_BYTES;
@@ -149,7 +150,8 @@ mod tests {
     #[test]
     fn the_next_process_knows_them() {
         let folder = tempfile::tempdir().unwrap();
-        let folder = Some(folder.path());
+        let home = folder.path();
+        let folder = Some(home);
         let mut words = LastWords::new(folder, RUN);
         words.push(b"one\ntw");
         let mut next = LastWords::again(folder, RUN);
@@ -160,7 +162,7 @@ mod tests {
         assert_eq!(next.lines(), ["one", "two", "three"]);
         assert_eq!(LastWords::again(folder, RUN).lines(), ["one", "two", "three"]);
         next.forget();
-        assert!(!path(folder.unwrap(), RUN).exists());
+        assert!(!path(home, RUN).exists());
     }
 
     #[test]

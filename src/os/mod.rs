@@ -24,6 +24,7 @@ pub mod home;
 pub mod limits;
 pub mod listening;
 pub mod lock;
+pub mod mapped;
 pub mod marked;
 pub mod memory;
 pub mod notify;

@@ -34,6 +34,7 @@ mod log_floods;
 mod log_formats;
 mod log_kills;
 mod log_losses;
+mod log_targets;
 mod logs;
 mod memory;
 mod notify;

@@ -8,6 +8,7 @@ use crate::logs::console::Outlet;
 use crate::logs::frame::Stampers;
 use crate::logs::journal::Journal;
 use crate::logs::sink::Notice;
+use crate::logs::target::Remotes;
 use crate::logs::tidy::Tidy;
 use crate::logs::times::Book;
 use crate::model::time::{Moment, WallTime};
@@ -30,6 +31,8 @@ pub struct Context {
     pub counters: Arc<Counters>,
     /// The runtime's standard output and standard error.
     pub outlets: [Option<Outlet>; 2],
+    /// Targets that are no files.
+    pub remotes: Remotes,
     /// What keeps bytes on their way when this process is killed.
     pub journal: Option<Journal>,
     /// When what was written.

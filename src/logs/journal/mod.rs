@@ -29,14 +29,20 @@
 //!
 //! When the stream is attached again, its held bytes come before what is in the pipe.
 //!
+//! Where the file system allows it, all this happens in mapped memory instead of by system calls, see `area`. Nothing
+//! else is different.
+//!
 //! The files are for one boot of the machine: a power cut may lose what the page cache had not written, here as in
 //! the logs. Targets that cannot be cut back (a FIFO, a terminal) may see the last block twice. When the folder
 //! cannot be written (a full disk) bytes are read as if there were no journal, and a kill may lose those.
 
+mod area;
+mod buffer;
 mod record;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -54,21 +60,28 @@ use crate::model::logspec::Stream;
 use crate::model::names::RunId;
 use crate::model::time::Moment;
 use crate::os::{fsx, poll, procfs};
+use area::{Area, Reading};
 use record::{MAX, Record, decode, encode};
 
+pub use buffer::Buffer;
 pub use record::Intent;
 
 /// The spool is emptied when it is longer, and nobody's turn.
 const LIMIT: u64 = if cfg!(test) { 300 } else { 256 << 10 };
 
+/// Bytes that one read into mapped memory takes at most.
+const FILL: usize = 256 << 10;
+
 /// How often the lock is tried, 10 ms apart.
 const DYING: u32 = 300;
 
 /// What [`Journal::fill`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filled {
-    /// This many bytes went from the pipe into the spool and the buffer.
-    Moved(usize),
+    /// These bytes of the buffer went from the pipe into the spool.
+    Moved(Range<usize>),
+    /// The spool is: end the turn and begin another.
+    Full,
     /// The pipe is empty.
     Empty,
     /// The pipe is at its end.
@@ -84,6 +97,12 @@ pub struct Journal {
     boot: Arc<str>,
     record: File,
     spool: File,
+    area: Option<Area>,
+    /// The spool is the area's, and so is the record; otherwise that of the files. What is not in use is empty.
+    mapped: bool,
+    reading: Reading,
+    /// Until the pump takes it.
+    buffer: Option<Buffer>,
     /// The spool's length.
     end: u64,
     /// Whose turn it is, and where its input is now.
@@ -117,6 +136,11 @@ impl Journal {
     /// # Errors
     /// The folder or a file in it cannot be used, or another process uses it.
     pub fn open(folder: &Path) -> io::Result<Self> {
+        Self::open_as(folder, Some(FILL))
+    }
+
+    /// `fill`: in memory, if that is possible there, and so many bytes at once.
+    pub(in crate::logs) fn open_as(folder: &Path, fill: Option<usize>) -> io::Result<Self> {
         fsx::create_dir_private(folder)?;
         let open = |name: &str| {
             let mut options = OpenOptions::new();
@@ -132,6 +156,10 @@ impl Journal {
             end: spool.metadata()?.len(),
             record,
             spool,
+            area: None,
+            mapped: false,
+            reading: Reading::default(),
+            buffer: None,
             turn: None,
             orphans: Vec::new(),
             recovered: None,
@@ -141,12 +169,26 @@ impl Journal {
         let mut bytes = vec![0; MAX];
         let count = journal.record.read_at(&mut bytes, 0)?;
         match decode(bytes.get(..count).unwrap_or_default(), &journal.boot) {
-            Some(Some(found)) => journal.recover(&found)?,
+            Some(Some(found)) => journal.recover(&found, |journal, at, rest| journal.spool.read_exact_at(rest, at))?,
             Some(None) => {}
             // Of another boot: those who wrote it are gone.
             None => journal.held_files()?.iter().for_each(|key| journal.forget(*key)),
         }
         journal.empty()?;
+        if let Some(found) = Area::found(folder, &journal.boot)? {
+            journal.end = found.end;
+            let read = |_: &Self, at, rest: &mut [u8]| found.file.read_exact_at(rest, area::HEAD as u64 + at);
+            journal.recover(&found.record, read)?;
+        }
+        let area = fill.and_then(|fill| Area::open(folder, fill).ok().flatten());
+        if let Some((area, spool)) = area {
+            (journal.area, journal.buffer) = (Some(area), Some(Buffer::Spool(spool)));
+            journal.mapped = true;
+            journal.empty()?;
+        } else {
+            Area::remove(folder)?;
+        }
+        journal.end = 0;
         journal.orphans = journal.held_files()?;
         let recovered = journal.recovered.as_ref().map(|(key, _)| *key);
         journal
@@ -156,7 +198,7 @@ impl Journal {
     }
 
     /// Makes what the killed process had not written the held bytes of its stream.
-    fn recover(&mut self, found: &Record) -> io::Result<()> {
+    fn recover(&mut self, found: &Record, read: impl Fn(&Self, u64, &mut [u8]) -> io::Result<()>) -> io::Result<()> {
         let written = !found.intents.is_empty() && !found.intents.iter().any(interrupted);
         if !written {
             found.intents.iter().for_each(take_back);
@@ -165,7 +207,7 @@ impl Journal {
         let covered = if written { found.covered } else { 0 };
         let start = found.start + covered.saturating_sub(found.held);
         let mut rest = vec![0; usize::try_from(self.end.saturating_sub(start)).unwrap_or_default()];
-        self.spool.read_exact_at(&mut rest, start)?;
+        read(self, start, &mut rest)?;
         let key = found.key;
         let held = if covered >= found.held { 0 } else { found.held };
         let kept = if held == 0 {
@@ -181,6 +223,18 @@ impl Journal {
             self.recovered = Some((key, all));
         }
         Ok(())
+    }
+
+    /// What [`Self::fill`] is to be given from now on, if there is something for it.
+    pub const fn take_buffer(&mut self) -> Option<Buffer> {
+        self.buffer.take()
+    }
+
+    /// The buffer is about to be used for something else.
+    pub fn lend_buffer(&mut self) {
+        if self.mapped {
+            self.settle();
+        }
     }
 
     /// What a former process had read of this stream and not written.
@@ -210,24 +264,29 @@ impl Journal {
         let _gone = unlink(self.held_path(key));
     }
 
-    /// Moves bytes from a pipe into the spool and shows them in `buffer`. `held`: what the stream holds, of which
-    /// the first `parked` bytes are in its held file.
+    /// Moves at most `max` bytes from a pipe into the spool and shows them in `buffer`. `held`: what the stream
+    /// holds, of which the first `parked` bytes are in its held file.
     pub fn fill(
         &mut self,
         now: Moment,
         key: StreamKey,
         (held, parked): (&[u8], u64),
         pipe: &OwnedFd,
-        buffer: &mut [u8],
+        (buffer, max): (&mut Buffer, usize),
     ) -> Filled {
         if !self.begin(now, key, held, parked) {
             return Filled::Cannot;
         }
+        if self.mapped {
+            return self.fill_area(now, pipe, buffer, max);
+        }
+        let buffer = buffer.bytes_mut();
+        let max = max.min(buffer.len());
         let Ok(mut at) = i64::try_from(self.end) else {
             return Filled::Cannot;
         };
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
-        let spliced = splice(pipe, None, &self.spool, Some(&mut at), buffer.len(), flags);
+        let spliced = splice(pipe, None, &self.spool, Some(&mut at), max, flags);
         moment::pass();
         match spliced {
             Ok(0) => Filled::End,
@@ -238,13 +297,13 @@ impl Journal {
                     .get_mut(..moved)
                     .map(|bytes| self.spool.read_exact_at(bytes, from));
                 match read {
-                    Some(Ok(())) => Filled::Moved(moved),
+                    Some(Ok(())) => Filled::Moved(0..moved),
                     // The page cache does not fail; if it does, a restart may still read them.
                     Some(Err(_)) | None => self.rest(now),
                 }
             }
             Err(Errno::EAGAIN) => Filled::Empty,
-            Err(Errno::EINTR) => Filled::Moved(0),
+            Err(Errno::EINTR) => Filled::Moved(0..0),
             Err(_) => self.rest(now),
         }
     }
@@ -252,7 +311,14 @@ impl Journal {
     /// Bytes that were read past the spool are put into it, for a stream whose pipe must not be spliced. `held` as in
     /// [`Self::fill`]. A kill between the reading and this loses them.
     pub fn take(&mut self, now: Moment, key: StreamKey, (held, parked): (&[u8], u64), data: &[u8]) {
-        if data.is_empty() || !self.begin(now, key, held, parked) {
+        if data.is_empty() {
+            return;
+        }
+        if self.mapped {
+            // A turn in the area has nothing there yet: nothing of such a stream is read into it.
+            self.turn = None;
+        }
+        if !self.begin_in(now, key, (held, parked), false) {
             return;
         }
         moment::write(&self.spool, data, self.end);
@@ -273,13 +339,17 @@ impl Journal {
 
     /// Begins a stream's turn, or goes on with it. False: the journal cannot be written now.
     pub fn begin(&mut self, now: Moment, key: StreamKey, held: &[u8], parked: u64) -> bool {
+        self.begin_in(now, key, (held, parked), self.area.is_some())
+    }
+
+    fn begin_in(&mut self, now: Moment, key: StreamKey, held: (&[u8], u64), area: bool) -> bool {
         if self.turn.is_some_and(|turn| turn.key == key) {
             return true;
         }
         if self.retry > now {
             return false;
         }
-        let begun = self.begin_turn(key, held, parked);
+        let begun = self.begin_turn(key, held, area);
         if begun.is_err() {
             self.retry = now.after(RETRY);
             self.turn = None;
@@ -287,11 +357,15 @@ impl Journal {
         begun.is_ok()
     }
 
-    fn begin_turn(&mut self, key: StreamKey, held: &[u8], parked: u64) -> io::Result<()> {
-        if self.end > LIMIT {
+    fn begin_turn(&mut self, key: StreamKey, (held, parked): (&[u8], u64), area: bool) -> io::Result<()> {
+        // What could not be parked may be too much for the area.
+        let mapped = area && held.len() as u64 == parked;
+        if mapped != self.mapped || (!mapped && self.end > LIMIT) {
             self.empty()?;
         }
-        let start = self.end;
+        self.mapped = mapped;
+        let start = if mapped { 0 } else { self.end };
+        self.end = start;
         let mut turn = Turn {
             key,
             held: parked,
@@ -420,7 +494,9 @@ impl Journal {
     fn empty(&mut self) -> io::Result<()> {
         self.put(None)?;
         moment::pass();
-        self.spool.set_len(0)?;
+        if !self.mapped {
+            self.spool.set_len(0)?;
+        }
         self.end = 0;
         Ok(())
     }
@@ -441,6 +517,10 @@ impl Journal {
         if self.bytes.len() > MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        if let Some(area) = self.area.as_mut().filter(|_| self.mapped) {
+            area.put(self.end, self.reading, &self.bytes);
+            return Ok(());
+        }
         moment::pass();
         self.record.write_all_at(&self.bytes, 0)
     }
@@ -449,6 +529,9 @@ impl Journal {
     fn drop_record(&mut self, now: Moment) {
         self.retry = now.after(RETRY);
         self.turn = None;
+        if self.mapped && self.put(None).is_ok() {
+            return;
+        }
         // Needs no space. What is left to try if it fails is the file's name, which the next process looks for.
         if self.record.set_len(0).is_err() {
             let _gone = unlink(self.folder.join("record"));

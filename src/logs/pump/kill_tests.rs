@@ -3,10 +3,11 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::logs::journal::Journal;
@@ -14,6 +15,7 @@ use crate::logs::moment;
 use crate::logs::pump::Pump;
 use crate::logs::rotate::existing;
 use crate::logs::sink::{Origin, Sink, StreamKey};
+use crate::logs::target::{Sockets, Wanted};
 use crate::model::logspec::{LogFormat, Overflow, Rotation, Stream};
 use crate::model::names::RunId;
 use crate::model::size::Bytes;
@@ -32,6 +34,18 @@ struct Mode {
     /// And into another.
     log_file: bool,
     limit: u64,
+    /// Whether the journal is in memory, in the first life and in those that follow.
+    mapped: [bool; 2],
+    /// And to journald; whose socket is read at once, or at the end.
+    target: Option<Reads>,
+    /// Into files.
+    files: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Reads {
+    AtOnce,
+    AtTheEnd,
 }
 
 /// An app: its ends of two pipes, and what the keeper holds of them.
@@ -69,7 +83,11 @@ fn sink(dir: &Path, mode: &Mode, stream: Stream, adopted: bool) -> Sink {
         },
         overflow: Overflow::Block,
         console: None,
-        disabled: false,
+        disabled: !mode.files,
+        targets: Wanted {
+            journald: mode.target.is_some(),
+            syslog: None,
+        },
         private_folder: true,
         origin: Arc::new(Origin {
             app: "api".parse().unwrap(),
@@ -80,14 +98,25 @@ fn sink(dir: &Path, mode: &Mode, stream: Stream, adopted: bool) -> Sink {
     }
 }
 
+fn open_journal(dir: &Path, mapped: bool) -> std::io::Result<Journal> {
+    // Small, so that a turn does not find room for all it reads.
+    Journal::open_as(&dir.join("journal"), mapped.then_some(120))
+}
+
 /// One life of the pump. Its thread ends at this moment; true if it did.
 struct Life(Pump);
 
 impl Life {
     fn begin(dir: &Path, app: &App, mode: &Mode, adopted: bool, end: u64) -> Self {
-        let journal = Journal::open(&dir.join("journal")).unwrap();
+        let journal = open_journal(dir, mode.mapped[usize::from(adopted)]).unwrap();
         let pump = Pump::start(|| WallTime(0), Box::new(|_| {}), Some(journal)).unwrap();
         pump.sync(Box::new(move || moment::end_at(end)));
+        if mode.target.is_some() {
+            pump.targets(Sockets {
+                journald: dir.join("socket"),
+                ..Sockets::default()
+            });
+        }
         for (read, stream) in app.read.iter().zip([Stream::Out, Stream::Err]) {
             let pipe = OwnedFd::from(read.try_clone().unwrap());
             let key = StreamKey { run: RunId(1), stream };
@@ -164,6 +193,11 @@ fn killed_at(mode: &Mode, first: u64, second: u64, recovery: u64) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let mut app = App::new();
     let mut script = script().into_iter();
+    let mut socket = mode
+        .target
+        .map(|_| UnixDatagram::bind(dir.path().join("socket")).unwrap());
+    let at_once = mode.target == Some(Reads::AtOnce);
+    let mut heard = socket.take_if(|_| at_once).map(listen);
     let mut life = Some(Life::begin(dir.path(), &app, mode, false, first));
     let mut kills = 0;
     let mut play = |life: &Life, app: &mut App| {
@@ -180,24 +214,27 @@ fn killed_at(mode: &Mode, first: u64, second: u64, recovery: u64) -> bool {
         kills += 1;
         // Killed again while it recovers.
         moment::end_at(recovery);
-        let _killed = catch_unwind(AssertUnwindSafe(|| {
-            Journal::open(&dir.path().join("journal")).map(drop)
-        }));
+        let _killed = catch_unwind(AssertUnwindSafe(|| open_journal(dir.path(), mode.mapped[1]).map(drop)));
         moment::end_at(NEVER);
         let next = if kills == 1 { second } else { NEVER };
         life = Some(Life::begin(dir.path(), &app, mode, true, next));
     }
-    let life = life.unwrap();
+    let mut life = life.unwrap();
     life.0.detach(RunId(1));
+    // What waits for a target goes on after that.
+    life.0.sync(Box::new(|| moment::end_at(NEVER)));
     if !life.lives() {
         // Killed by the last words.
         drop(life);
-        let life = Life::begin(dir.path(), &app, mode, true, NEVER);
+        life = Life::begin(dir.path(), &app, mode, true, NEVER);
         life.0.detach(RunId(1));
         assert!(life.lives());
         kills += 1;
     }
-    let context = format!("{}: killed at {first}, {second} and {recovery}", mode.name);
+    let context = format!(
+        "{}, {:?}: killed at {first}, {second} and {recovery}",
+        mode.name, mode.mapped
+    );
     let counts = [63, 44];
     let expected = |count: usize| (0..count).map(|n| format!("line {n}")).collect::<Vec<_>>();
     let merged = |path: &Path| {
@@ -208,9 +245,13 @@ fn killed_at(mode: &Mode, first: u64, second: u64, recovery: u64) -> bool {
         both.sort();
         assert_eq!(all, both, "{context}");
     };
-    if mode.shared {
+    heard = heard.or_else(|| socket.map(listen));
+    if let Some(heard) = heard {
+        check_heard(&heard, counts, &context);
+    }
+    if mode.files && mode.shared {
         merged(&dir.path().join("one"));
-    } else {
+    } else if mode.files {
         for (stream, count) in [Stream::Out, Stream::Err].into_iter().zip(counts) {
             assert_eq!(said(&dir.path().join(stream.as_str())), expected(count), "{context}");
         }
@@ -219,17 +260,57 @@ fn killed_at(mode: &Mode, first: u64, second: u64, recovery: u64) -> bool {
         merged(&dir.path().join("both"));
     }
     let left = fs::read_dir(dir.path().join("journal")).unwrap().count();
-    assert_eq!(left, 2, "{context}: no held file is left");
+    assert_eq!(
+        left,
+        2 + usize::from(mode.target.is_some()) + usize::from(mode.mapped[usize::from(kills > 0)]),
+        "{context}: no held file is left"
+    );
     kills > 0
 }
 
-fn kill_everywhere(mode: &Mode) {
-    let mut first = 0;
-    while killed_at(mode, first, NEVER, NEVER) {
-        killed_at(mode, first, first % 11, first % 5);
-        first += 1;
+/// The texts that arrive at a socket, each with its stream.
+fn listen(socket: UnixDatagram) -> Receiver<(usize, String)> {
+    let (send, heard) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = vec![0; 64 << 10];
+        while let Ok(count) = socket.recv(&mut bytes) {
+            let entry = String::from_utf8_lossy(&bytes[..count]).into_owned();
+            let stream = usize::from(entry.contains("CLMGR_STREAM=err\n"));
+            let text = entry.rsplit('\0').next().unwrap().trim_end().to_owned();
+            if send.send((stream, text)).is_err() {
+                break;
+            }
+        }
+    });
+    heard
+}
+
+/// Every line was heard at least once, in order.
+fn check_heard(heard: &Receiver<(usize, String)>, counts: [usize; 2], context: &str) {
+    let mut next = [0; 2];
+    while next != counts {
+        let heard = heard.recv_timeout(DEADLINE);
+        let (stream, text) = heard.unwrap_or_else(|_| panic!("{context}: {next:?}"));
+        let number = text.strip_prefix("line ").and_then(|n| n.parse().ok());
+        let number: usize = number.unwrap_or_else(|| panic!("{context}: {text}"));
+        assert!(number <= next[stream], "{context}: {text} after {next:?}");
+        next[stream] = next[stream].max(number + 1);
     }
-    assert!(first > 20, "{}: {first} moments only", mode.name);
+}
+
+fn kill_everywhere(mode: &Mode) {
+    // The last two: a journal that the next process finds in the other form.
+    let forms = [[true; 2], [false; 2], [true, false], [false, true]];
+    let count = if mode.name == "stamped" { 4 } else { 2 };
+    for mapped in forms.into_iter().take(count) {
+        let mode = &Mode { mapped, ..mode.clone() };
+        let mut first = 0;
+        while killed_at(mode, first, NEVER, NEVER) {
+            killed_at(mode, first, first % 11, first % 5);
+            first += 1;
+        }
+        assert!(first > 20, "{}: {first} moments only", mode.name);
+    }
 }
 
 fn stamped() -> LogFormat {
@@ -244,6 +325,9 @@ fn stamped_lines_survive_a_kill_at_any_moment() {
         shared: false,
         log_file: false,
         limit: 150,
+        target: None,
+        files: true,
+        mapped: [true; 2],
     });
 }
 
@@ -255,6 +339,9 @@ fn json_records_survive_a_kill_at_any_moment() {
         shared: false,
         log_file: false,
         limit: 3000,
+        target: None,
+        files: true,
+        mapped: [true; 2],
     });
 }
 
@@ -267,6 +354,9 @@ fn merged_streams_survive_a_kill_at_any_moment() {
             shared: true,
             log_file,
             limit: 2000,
+            target: None,
+            files: true,
+            mapped: [true; 2],
         });
     }
 }
@@ -279,5 +369,28 @@ fn raw_lines_survive_a_kill_at_any_moment() {
         shared: false,
         log_file: false,
         limit: 150,
+        target: None,
+        files: true,
+        mapped: [true; 2],
     });
+}
+
+#[test]
+fn lines_for_a_target_survive_a_kill_at_any_moment() {
+    for (target, files) in [
+        (Reads::AtOnce, false),
+        (Reads::AtTheEnd, false),
+        (Reads::AtTheEnd, true),
+    ] {
+        kill_everywhere(&Mode {
+            name: "target",
+            format: stamped(),
+            shared: false,
+            log_file: false,
+            limit: 2000,
+            target: Some(target),
+            files,
+            mapped: [true; 2],
+        });
+    }
 }

@@ -6,6 +6,7 @@ mod drops;
 mod nap;
 mod outlets;
 mod patience;
+mod remotes;
 mod stream;
 mod worker;
 
@@ -29,6 +30,7 @@ use regex::bytes::Regex;
 use crate::logs::file::Counters;
 use crate::logs::journal::Journal;
 use crate::logs::sink::{Notice, Sink, Stats, StreamKey};
+use crate::logs::target::Sockets;
 use crate::logs::tidy::Known;
 use crate::model::logspec::Stream;
 use crate::model::names::{AppName, RunId};
@@ -51,6 +53,7 @@ enum Command {
     Sync(Box<dyn FnOnce() + Send>),
     Console(Stream, Console),
     Say(Vec<u8>),
+    Targets(Sockets),
     ForgetUnclaimed,
     Times(PathBuf),
 }
@@ -172,6 +175,12 @@ impl Pump {
     /// Streams whose sink says so are written to this, too.
     pub fn console(&self, stream: Stream, console: Console) {
         self.send(Command::Console(stream, console));
+    }
+
+    /// Targets that are no files are at these sockets. To be said before a stream is attached; what a former process
+    /// had left for them is sent.
+    pub fn targets(&self, sockets: Sockets) {
+        self.send(Command::Targets(sockets));
     }
 
     /// Writes lines of our own to the console's standard error, if there is one.

@@ -14,6 +14,7 @@ use crate::logs::frame::Framing;
 use crate::logs::pump::drops::gate::Gate;
 use crate::logs::pump::patience::MOST;
 use crate::logs::sink::{Sink, StreamKey};
+use crate::logs::target::{self, Ends};
 use crate::model::logspec::{self, LogFormat, Overflow};
 use crate::model::time::Moment;
 
@@ -91,6 +92,8 @@ pub(super) struct Stream {
     pub(super) file: Option<SharedFile>,
     pub(super) log_file: Option<SharedFile>,
     pub(super) console: Option<ConsoleEnd>,
+    /// Targets that are no files.
+    pub(super) ends: Option<Box<Ends>>,
     pub(super) shared: bool,
     pub(super) adopted: bool,
     /// The beginning of an unfinished line; only when lines are framed.
@@ -117,6 +120,7 @@ impl Stream {
     /// Whether lines are written only when they are complete.
     pub(super) fn frames(&self) -> bool {
         self.shares()
+            || self.ends.is_some()
             || self.framing.needs_whole_lines()
             || !self.held.is_empty()
             || self.exited
@@ -191,7 +195,7 @@ impl Stream {
 
     /// Whether what is read goes anywhere.
     pub(super) const fn writes(&self) -> bool {
-        self.file.is_some() || self.log_file.is_some()
+        self.file.is_some() || self.log_file.is_some() || self.ends.is_some()
     }
 
     /// Writes what a former process had read and not written.
@@ -292,7 +296,9 @@ impl Stream {
         let mut rest = if self.writes() { data } else { &[] };
         let mut input = input;
         while !rest.is_empty() {
-            let Some(count) = self.emit_block(ctx, scratch, rest, input, whole) else {
+            // What a kill may have sent twice.
+            let part = if self.ends.is_some() { target::block(rest) } else { rest };
+            let Some(count) = self.emit_block(ctx, scratch, part, input, whole) else {
                 break;
             };
             rest = rest.get(count..).unwrap_or_default();
@@ -357,6 +363,10 @@ impl Stream {
                 count = count.min(lines(data, memchr_iter(b'\n', head).count()));
             }
         }
+        if let (Some(ends), Some(lines)) = (&self.ends, data.get(..count)) {
+            // Before the files: what a kill interrupts is done again, so that a line is sent twice rather than never.
+            ends.send(ctx, lines);
+        }
         // Each line of the input is one of the file, in every format.
         let cut = files
             .into_iter()
@@ -367,7 +377,7 @@ impl Stream {
             Some(_) | None => 0,
         };
         let mut intents = Vec::new();
-        let mut known = true;
+        let mut known = self.file.is_some() || self.log_file.is_some();
         let parts = files.into_iter().zip(scratch.iter()).zip(taken);
         let parts = parts.filter_map(|((file, encoded), taken)| {
             let encoded = if raw { data } else { encoded.as_slice() };

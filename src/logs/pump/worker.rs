@@ -20,7 +20,7 @@ use crate::logs::clock::monotonic;
 use crate::logs::compress::Compressor;
 use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
 use crate::logs::frame::{Framing, Stampers};
-use crate::logs::journal::{Filled, Journal};
+use crate::logs::journal::{Buffer, Filled, Journal};
 use crate::logs::pump::Command;
 use crate::logs::pump::drops::Drops;
 use crate::logs::pump::drops::gate::{Turn, read};
@@ -28,6 +28,7 @@ use crate::logs::pump::nap::Nap;
 use crate::logs::pump::patience::PINCH;
 use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
 use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
+use crate::logs::target::{Ends, Remote, Remotes};
 use crate::logs::tidy::Tidy;
 use crate::logs::times::Book;
 use crate::logs::watch::Watch;
@@ -40,6 +41,8 @@ use crate::model::time::{Moment, WallTime};
 pub(super) const WAKE: Writer = Writer::MAX;
 /// The event of a standard stream: this minus 0 for standard output, minus 1 for standard error.
 pub(super) const OUTLETS: Writer = Writer::MAX - 1;
+/// The events of targets: this plus 1, plus their number. The standard streams' are above them.
+pub(super) const REMOTES: Writer = Writer::MAX - 5;
 /// The one read buffer.
 const BUFFER: usize = 256 << 10;
 /// Bytes read at once for a standard stream: what is lost at most if this process is killed while it is stalled.
@@ -49,9 +52,10 @@ const NULL: &str = "/dev/null";
 /// Bytes a stream may move before the others get their turn.
 pub(super) const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
-pub(super) const DRAIN: usize = 2 << 20;
+pub(super) const DRAIN: usize = if cfg!(test) { 512 << 10 } else { 2 << 20 };
 /// A read of fewer bytes has emptied the pipe, most likely.
-const SHORT: usize = 4096;
+// Tests have journals that take little at once.
+const SHORT: usize = if cfg!(test) { 100 } else { 4096 };
 
 /// What is kept of a run.
 #[derive(Default)]
@@ -73,7 +77,7 @@ pub(super) struct Worker {
     files: HashMap<Rc<Path>, SharedFile>,
     pub(super) runs: HashMap<RunId, Run>,
     next: Writer,
-    pub(super) buffer: Box<[u8]>,
+    pub(super) buffer: Buffer,
     pub(super) scratch: Scratch,
     nap: Nap,
     /// While a stream rather loses lines than waits.
@@ -82,7 +86,7 @@ pub(super) struct Worker {
     pub(super) refused: BTreeSet<Writer>,
     pub(super) try_at: Moment,
     /// Something large was moved in this round.
-    busy: bool,
+    pub(super) busy: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,8 +103,10 @@ impl Worker {
         clock: fn() -> WallTime,
         notify: Box<dyn Fn(Notice) + Send>,
         counters: Arc<Counters>,
-        journal: Option<Journal>,
+        mut journal: Option<Journal>,
     ) -> Self {
+        let own = || Buffer::Own(vec![0; BUFFER].into_boxed_slice());
+        let buffer = journal.as_mut().and_then(Journal::take_buffer).unwrap_or_else(own);
         let ctx = Context {
             wall: clock(),
             now: monotonic(),
@@ -110,6 +116,7 @@ impl Worker {
             tidy: Tidy::default(),
             counters,
             outlets: [None, None],
+            remotes: Remotes::default(),
             journal,
             times: Book::default(),
         };
@@ -123,7 +130,7 @@ impl Worker {
             files: HashMap::new(),
             runs: HashMap::new(),
             next: 0,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            buffer,
             scratch: Scratch::default(),
             nap: Nap::default(),
             refused: BTreeSet::new(),
@@ -153,6 +160,7 @@ impl Worker {
                     WAKE => woken = true,
                     OUTLETS => self.outlet_ready(0),
                     event if event == OUTLETS - 1 => self.outlet_ready(1),
+                    event if event > REMOTES => self.remote_ready(),
                     id => {
                         self.serve(id, BUDGET, false);
                     }
@@ -171,6 +179,7 @@ impl Worker {
             self.tidy_up();
             self.ctx.times.tick(self.ctx.now);
             self.wait_for_readers();
+            self.wait_for_remotes();
             if let Some(drops) = &self.drops {
                 drops.rest();
             }
@@ -195,13 +204,15 @@ impl Worker {
         self.ctx.now = monotonic();
     }
 
-    /// Never, unless a file is failing, a stream waits for room, times wait to be written down or rotated files are
-    /// to be looked at.
+    /// Never, unless a file or another target is failing, a stream waits for room, times wait to be written down or
+    /// rotated files are to be looked at.
     fn timeout(&self) -> EpollTimeout {
         let failing = self.ctx.counters.outages.load(Ordering::Relaxed) > 0;
         let files = self.files.values().filter(|_| failing);
         let next = files.filter_map(|file| file.borrow().retry_at());
-        let next = next.chain(self.ctx.times.due()).min().map(|at| at.since(self.ctx.now));
+        let remotes = self.ctx.remotes.iter().filter_map(Remote::retry_at);
+        let next = next.chain(remotes).chain(self.ctx.times.due());
+        let next = next.min().map(|at| at.since(self.ctx.now));
         let tidy = self.ctx.tidy.wait(self.ctx.now, self.ctx.wall);
         let next = [next, tidy, self.waiting()].into_iter().flatten().min();
         next.map_or(EpollTimeout::NONE, |wait| {
@@ -295,21 +306,17 @@ impl Worker {
                     Spliced::Cannot => {}
                 }
             }
-            let most = if stream.console.is_some() {
-                CONSOLE
-            } else {
-                self.buffer.len()
-            };
+            let most = if stream.console.is_some() { CONSOLE } else { BUFFER };
             let most = if self.refused.is_empty() { most } else { most.min(PINCH) };
             let size = left.min(most);
-            let buffer = self.buffer.get_mut(..size).unwrap_or_default();
             let filled = match (stream.gate.clone(), &mut self.ctx.journal) {
-                (Some(gate), _) => match gate.turn(buffer, all) {
+                (Some(gate), _) => match gate.turn(self.buffer.lend(&mut self.ctx.journal, size), all) {
                     Turn::Wait => Filled::Empty,
                     Turn::Read(lock) => {
+                        let buffer = self.buffer.lend(&mut self.ctx.journal, size);
                         let filled = read(&stream.pipe, buffer);
                         drop(lock);
-                        stream.note_read(&mut self.ctx, filled, buffer);
+                        stream.note_read(&mut self.ctx, &filled, buffer);
                         filled
                     }
                     Turn::Bridge(gap) => {
@@ -319,26 +326,31 @@ impl Worker {
                             last.push(&gap.tail);
                         }
                         stream.bridge(&mut self.ctx, &mut self.scratch, gap);
-                        Filled::Moved(0)
+                        Filled::Moved(0..0)
                     }
                 },
                 (None, Some(journal)) if stream.writes() => {
                     let held = (&stream.held[..], stream.parked);
+                    let buffer = (&mut self.buffer, size);
                     journal.fill(self.ctx.now, stream.key, held, &stream.pipe, buffer)
                 }
                 (None, _) => Filled::Cannot,
             };
             let filled = match filled {
-                Filled::Cannot => read(&stream.pipe, buffer),
-                Filled::Moved(_) | Filled::Empty | Filled::End => filled,
+                Filled::Cannot => read(&stream.pipe, self.buffer.lend(&mut self.ctx.journal, size)),
+                Filled::Moved(_) | Filled::Full | Filled::Empty | Filled::End => filled,
             };
-            let count = match filled {
-                Filled::Moved(0) => return Ok(0),
-                Filled::Moved(count) => count,
+            let range = match filled {
+                Filled::Moved(range) if range.is_empty() => return Ok(0),
+                Filled::Moved(range) => range,
+                Filled::Full => {
+                    stream.park(&mut self.ctx);
+                    return Ok(0);
+                }
                 Filled::Empty => return Err(After::Waits),
                 Filled::End | Filled::Cannot => return Err(After::Ended),
             };
-            let data = self.buffer.get(..count).unwrap_or_default();
+            let data = self.buffer.bytes().get(range).unwrap_or_default();
             self.ctx.wall = (self.clock)();
             if is_err {
                 let folder = self.ctx.journal.as_ref().map(Journal::folder);
@@ -353,7 +365,7 @@ impl Worker {
                 (self.ctx.notify)(Notice::LineMatched { run: stream.key.run });
             }
             stream.write(&mut self.ctx, &mut self.scratch, data);
-            count
+            data.len()
         };
         self.ctx.counters.bytes.fetch_add(count as u64, Ordering::Relaxed);
         stream.moved(count);
@@ -415,6 +427,7 @@ impl Worker {
             Command::Tail(run, reply) => reply(self.last_lines(run)),
             Command::Sync(done) => done(),
             Command::Console(stream, console) => self.open_outlet(outlet_of(stream), console),
+            Command::Targets(sockets) => self.open_remotes(sockets),
             Command::Say(lines) => {
                 if let Some(outlet) = &mut self.ctx.outlets[outlet_of(logspec::Stream::Err)] {
                     outlet.push(b"", &lines);
@@ -456,6 +469,7 @@ impl Worker {
             (open(&sink.path), second.and_then(|path| open(path)))
         };
         let console = ConsoleEnd::new(key, sink, &mut self.ctx);
+        let ends = Ends::new(sink, key.stream, &mut self.ctx.remotes);
         let run = self.runs.entry(key.run).or_default();
         let old = run.streams[usize::from(key.stream == logspec::Stream::Err)].replace(id);
         run.drained = false;
@@ -469,6 +483,7 @@ impl Worker {
                 file,
                 log_file,
                 console,
+                ends,
                 shared: sink.shared || (sink.log_file.is_some() && second.is_none()),
                 adopted: sink.adopted,
                 held: Vec::new(),

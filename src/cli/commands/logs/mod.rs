@@ -1,6 +1,7 @@
 //! Shows log lines. Reads the files themselves, so that reading costs the daemon and the apps nothing.
 
 mod arrivals;
+mod elsewhere;
 mod line;
 mod shown;
 mod wanted;
@@ -91,9 +92,11 @@ pub(crate) fn run(args: &LogsArgs, context: &mut Context) -> Result<(), Failure>
     let mut shown = Shown::new(args, wanted::filter(args, began)?, context);
     let query = targets::query(&targets::resolve(&args.targets)?);
     let found: LogSources = Daemon::to_be_asked()?.get(routes::LOG_SOURCES, &query)?;
+    let elsewhere = found.elsewhere.clone();
+    elsewhere::tell(&elsewhere, context);
     shown.add(found, context);
     let follows = args.follow || (context.ui.is_tty() && !args.nostream && args.until.is_none());
-    if shown.sources.is_empty() {
+    if shown.sources.is_empty() && elsewhere.is_empty() {
         nothing(args, follows, context);
     }
     let (history, files) = shown.open(0, follows)?;

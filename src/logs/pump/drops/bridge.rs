@@ -45,7 +45,7 @@ impl Worker {
         if self.drops.as_ref().is_some_and(|drops| drops.remove(&gate)) {
             self.drops = None;
         }
-        if let Turn::Bridge(gap) = gate.turn(&mut self.buffer, true) {
+        if let Turn::Bridge(gap) = gate.turn(self.buffer.lend(&mut self.ctx.journal, usize::MAX), true) {
             stream.bridge(&mut self.ctx, &mut self.scratch, gap);
             stream.park(&mut self.ctx);
         }
@@ -65,10 +65,10 @@ impl Worker {
 
 impl Stream {
     /// What was read past the journal is put into it.
-    pub(in crate::logs::pump) fn note_read(&self, ctx: &mut Context, filled: Filled, buffer: &[u8]) {
-        let Filled::Moved(count) = filled else { return };
+    pub(in crate::logs::pump) fn note_read(&self, ctx: &mut Context, filled: &Filled, buffer: &[u8]) {
+        let Filled::Moved(range) = filled else { return };
         if let Some(journal) = ctx.journal.as_mut().filter(|_| self.writes()) {
-            let data = buffer.get(..count).unwrap_or_default();
+            let data = buffer.get(range.clone()).unwrap_or_default();
             journal.take(ctx.now, self.key, (&self.held, self.parked), data);
         }
     }
@@ -96,7 +96,7 @@ impl Stream {
     }
 
     fn write_read(&mut self, ctx: &mut Context, scratch: &mut Scratch, data: &[u8]) {
-        self.note_read(ctx, Filled::Moved(data.len()), data);
+        self.note_read(ctx, &Filled::Moved(0..data.len()), data);
         self.write(ctx, scratch, data);
     }
 

@@ -87,9 +87,9 @@ impl Gate {
                     return Turn::Wait;
                 }
                 // The end of all lines.
-                Filled::Empty | Filled::End | Filled::Cannot => break,
-                Filled::Moved(count) => {
-                    let rest = gap.finish_line(buffer.get(..count).unwrap_or_default());
+                Filled::Empty | Filled::End | Filled::Cannot | Filled::Full => break,
+                Filled::Moved(range) => {
+                    let rest = gap.finish_line(buffer.get(range).unwrap_or_default());
                     // There is none before the line has ended.
                     gap.tail.extend_from_slice(rest);
                 }
@@ -126,11 +126,13 @@ impl Gate {
             }
             let Some(most) = self.surplus() else { return told };
             let most = most.min(buffer.len());
-            let Some(Filled::Moved(count @ 1..)) = buffer.get_mut(..most).map(|buffer| read(&self.pipe, buffer)) else {
+            let Some(Filled::Moved(range)) = buffer.get_mut(..most).map(|buffer| read(&self.pipe, buffer)) else {
                 return told;
             };
-            gap.get_or_insert_default()
-                .lose(buffer.get(..count).unwrap_or_default());
+            let Some(lost) = buffer.get(range).filter(|lost| !lost.is_empty()) else {
+                return told;
+            };
+            gap.get_or_insert_default().lose(lost);
             told = true;
         }
         told
@@ -154,9 +156,9 @@ impl Gate {
 pub(in crate::logs::pump) fn read(pipe: &OwnedFd, buffer: &mut [u8]) -> Filled {
     match nix::unistd::read(pipe, buffer) {
         Ok(0) => Filled::End,
-        Ok(count) => Filled::Moved(count),
+        Ok(count) => Filled::Moved(0..count),
         Err(Errno::EAGAIN) => Filled::Empty,
-        Err(Errno::EINTR) => Filled::Moved(0),
+        Err(Errno::EINTR) => Filled::Moved(0..0),
         Err(_) => Filled::End,
     }
 }

@@ -5,9 +5,9 @@ use std::sync::mpsc::Sender;
 use super::*;
 
 /// The pump's thread does nothing until this is dropped.
-struct Stalled(#[expect(dead_code, reason = "its end is the signal")] Sender<()>);
+pub(super) struct Stalled(#[expect(dead_code, reason = "its end is the signal")] Sender<()>);
 
-fn stall(bench: &Bench) -> Stalled {
+pub(super) fn stall(bench: &Bench) -> Stalled {
     let (go, wait) = channel::<()>();
     let (said, begun) = channel();
     bench.pump.sync(Box::new(move || {

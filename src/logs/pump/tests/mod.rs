@@ -6,6 +6,7 @@ mod drops;
 mod follow;
 mod full;
 mod halves;
+mod remote;
 mod rotation;
 mod times;
 
@@ -26,6 +27,7 @@ use crate::logs::pump::stream::Stream as PumpStream;
 use crate::logs::rotate::existing;
 use crate::logs::sink::{Notice, Origin, Sink, StreamKey};
 use crate::logs::tail::{Follower, From};
+use crate::logs::target::Wanted;
 use crate::model::duration::Millis;
 use crate::model::logspec::{LogFormat, Overflow, Rotation, Stream};
 use crate::model::names::RunId;
@@ -73,6 +75,7 @@ impl Bench {
             rotate: Rotation::default(),
             overflow: Overflow::Block,
             disabled: false,
+            targets: Wanted::default(),
             private_folder: true,
             console: None,
             origin: Arc::new(Origin {
@@ -441,7 +444,7 @@ fn a_held_line_goes_on_with_the_next_process() {
     assert_eq!(text().lines().count(), 2);
     assert!(text().contains("\"message\":\"half and half\"}"));
     drop(next());
-    assert_eq!(fs::read_dir(journal.path()).unwrap().count(), 2, "nothing is held");
+    assert_eq!(fs::read_dir(journal.path()).unwrap().count(), 3, "nothing is held");
 }
 
 #[test]
