@@ -114,11 +114,12 @@ fn find(home: &Home<'_>, history: &History, since: i64) -> anyhow::Result<f64> {
 fn by_index(bed: &Bed, home: &Home<'_>) -> anyhow::Result<Row> {
     let mib = amount(bed)?;
     let path = home.file("raw.log");
-    let app = writer::app(bed, "app", lines(mib), &path, "log_rotate = false");
-    let begin = Timestamp::now().as_millisecond();
+    let app = writer::timed_app(bed, "app", lines(mib), &path, "log_rotate = false");
     home.run(&["start", &home.ecosystem(&app)?])?;
     wait_for_end(&[&path], lines(mib))?;
-    let middle = text(begin.midpoint(Timestamp::now().as_millisecond()))?;
+    let end = Timestamp::now();
+    let before = Duration::from_secs_f64(writer::took(&path)? / 2.0);
+    let middle = end.checked_sub(before)?.to_string();
     thread::sleep(INDEXED);
     let mut samples = Vec::new();
     for _ in 0..PLACES.len() * TRIES {

@@ -21,6 +21,8 @@ impl Worker {
             let was_full = remote.awaits().is_some();
             if was_full {
                 remote.go_on(&self.ctx);
+                // A socket takes few messages at once: more are waited for without a nap.
+                self.busy = true;
             }
             self.ctx.remotes.put_back(number, remote);
         }

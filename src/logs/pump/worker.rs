@@ -85,7 +85,7 @@ pub(super) struct Worker {
     pub(super) refused: BTreeSet<Writer>,
     pub(super) try_at: Moment,
     /// Something large was moved in this round.
-    busy: bool,
+    pub(super) busy: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
