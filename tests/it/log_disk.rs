@@ -263,7 +263,8 @@ fn on_a_full_disk(meanwhile: impl FnOnce(&World)) {
         FLOODS.iter().filter(there).count()
     };
     world.until("all write", || there("begun") == 4);
-    rest(500);
+    // Tried again more than once: the first second is for everybody.
+    rest(2500);
     let waited = (there("done"), began.elapsed() < SOON);
     if waited.1 {
         assert_eq!(waited.0, 0, "nobody goes on while there is no room");
@@ -322,7 +323,7 @@ fn lines_that_wait_survive_the_daemon() {
         let daemon = crate::survival::daemon(world).unwrap();
         kill_daemon(world, daemon);
         world.until("another daemon", || world.run(&["ping"]).code == 0);
-        rest(300);
+        rest(1500);
     });
 }
 
@@ -331,7 +332,7 @@ fn lines_that_wait_survive_daemon_and_keeper() {
     on_a_full_disk(|world| {
         world.kill_both();
         world.until("both again", || world.run(&["status"]).code == 0);
-        rest(300);
+        rest(1500);
     });
 }
 
