@@ -13,13 +13,14 @@
 //! ```
 //!
 //! One binary, three roles; `main.rs` picks one. Keeper and daemon talk over a socket pair in numbered, versioned
-//! messages ([`keeper::protocol`]). The keeper holds each app's pidfd, the read ends of its output pipes and the
-//! write end of its input, so that an app never notices that a daemon died, and the next daemon goes on where the
-//! last one stopped (`daemon::recover`). It also keeps the control socket (`daemon::doors`), the apps' listening
-//! sockets (`daemon::listeners`), what apps have stored (`daemon::fdstore`) and, under systemd, copies of what
-//! nobody could open again in the service manager's store (`keeper::service`). If the keeper dies, the daemon
-//! replaces it (`daemon::replace`). If both die, the next pair knows survivors by their records, and by the marks
-//! in their environment where no record was written (`daemon::survivors`).
+//! messages ([`keeper::protocol`]; version 4 is spoken, all since 1 are understood). The keeper holds each app's
+//! pidfd, the read ends of its output pipes and the write end of its input, so that an app never notices that a
+//! daemon died, and the next daemon goes on where the last one stopped (`daemon::recover`). It also keeps the
+//! control socket (`daemon::doors`), the apps' listening sockets (`daemon::listeners`), what apps have stored
+//! (`daemon::fdstore`) and, under systemd, copies of what nobody could open again in the service manager's store
+//! (`keeper::service`). If the keeper dies, the daemon replaces it (`daemon::replace`). If both die, the next pair
+//! knows survivors by their records, and by the marks in their environment where no record was written
+//! (`daemon::survivors`).
 //!
 //! `clmgr runtime` is the keeper in the foreground (`keeper::runtime`). Users' files are read by a helper, the same
 //! command line with `CLMGR_RUNTIME_STEP` set, at the start and on SIGHUP; the daemon writes app output to the
@@ -36,7 +37,7 @@
 //! | [`os`] | 2 | every system call that std has no safe word for, and every `unsafe` |
 //! | [`keeper`] | 2 | the keeper's loop and its protocol, both ends; its upgrade in place; as a service, as a runtime |
 //! | [`node`] | 2 | Node's IPC channel, the protocol of a cluster's primary, what `@pm2/io` says, the workers' preload; pure |
-//! | [`logs`] | 2 | from pipes to files: pump, framing, the journal that survives a kill, rotation, compression; and reading them again |
+//! | [`logs`] | 2 | from pipes to files and other targets, bounded, surviving a kill; and reading them again |
 //! | [`store`] | 2 | SQLite on a thread of its own; numbered migrations, backup, reserve |
 //! | [`client`] | 2 | HTTP over the control socket; starts the keeper when none runs |
 //! | [`daemon`] | 3 | wiring: the loop, the performers, recovery, the HTTP server, and the parts below |
@@ -56,6 +57,27 @@
 //! | `daemon::demand` | apps that the first connection starts, and that stop when nobody is connected |
 //! | `daemon::custom`, `daemon::trigger` | metrics, actions and errors of apps written for PM2 |
 //!
+//! Parts of the logs:
+//!
+//! | part | what it is |
+//! |---|---|
+//! | `logs::pump` | the one thread that reads pipes and writes files, and its handle |
+//! | `logs::pump::drops` | a second thread for `log_overflow = "drop"`: empties pipes while the first one is inside a slow write |
+//! | `logs::pump::patience` | for `"block"`: lines wait for room on a full disk, for a while |
+//! | `logs::outage` | a file that cannot be written: what is lost is counted, and a marker says so |
+//! | `logs::frame`, `logs::stamp`, `logs::tokens`, `logs::level` | what a line looks like: timestamps, moment.js' tokens, JSON with a level |
+//! | `logs::file`, `logs::rotate`, `logs::compress` | one log file and its writer; its rotated files; gzip |
+//! | `logs::bounds`, `logs::tidy` | which rotated files have to go, pure; and the rounds that remove them |
+//! | `logs::journal` | what is on its way, safe from a kill; `area`: the same in mapped memory |
+//! | `logs::words`, `logs::stderr` | the last words of a run, safe from a kill |
+//! | `logs::target` | journald and syslog: sockets, queues, gaps |
+//! | `logs::console` | the standard streams of `clmgr runtime` |
+//! | `logs::times` | when the bytes of a log were written: a sparse index for each inode |
+//! | `logs::chain` | the files of one log, newest first, and who they are after renames and gzip |
+//! | `logs::query` | history: by time, level and pattern, many logs merged, as a pull iterator |
+//! | `logs::tail` | the follower |
+//! | `logs::watch` | readiness by a line that matches |
+//!
 //! A module uses lower layers only, and nothing of its own layer, except: `keeper`, `node` and `logs` use `os`;
 //! `client` uses `os`; `store` uses the wire types of `api` that it keeps; `daemon` uses every layer-2 module but
 //! `client`; `cli` uses neither `daemon`, `supervise` nor `store`. `tests/architecture.rs` enforces it.
@@ -69,13 +91,36 @@
 //!
 //! # The way of a crash
 //!
-//! SIGCHLD → keeper reaps, keeps the exit until it is acknowledged → `Exited` → the log pump writes the last words →
-//! the core decides by `supervise::policy` → `Sweep` (nothing of the dead tree may be left) → `Spawn`, or a timer, or
+//! SIGCHLD → keeper reaps, keeps the exit until it is acknowledged → `Exited` → the log pump writes the last words
+//! to the files, and tells those of standard error (`logs::words`) → the core decides by `supervise::policy`, which
+//! holds nothing against an end that a dead daemon may have ordered (`policy::lost_order`) → `Sweep` (nothing of the dead tree may be left) → `Spawn`, or a timer, or
 //! an open circuit with an event and an alert.
 //!
 //! One pass of the loop hands its events, crashes and the records of the apps that changed to the store as one batch,
 //! which is one transaction: the next daemon does again exactly what was not told. Answers, and the processes of
 //! rollouts, wait for it (`daemon::perform`).
+//!
+//! # The way of a line
+//!
+//! The app's `write` → pipe → the pump wakes (`logs::pump`). Raw standard output of one writer: `splice` from pipe to
+//! file, and nobody looks at it. All else: into the journal's spool (`logs::journal`), which is the read buffer where
+//! its folder can be mapped → framed (`logs::frame`) → first to journald and syslog (`logs::target`), then to the
+//! file or to both files → the time index hears of it (`logs::times`) → the journal forgets it. A line without its
+//! end waits in the journal where lines are written as a whole.
+//!
+//! The file would grow too large, or its day is over: renamed after a whole line (`logs::rotate`) → compressed
+//! (`logs::compress`) → what is over the bounds is removed (`logs::bounds`, `logs::tidy`).
+//!
+//! No room: rotated files go → tried again, for ten seconds, while the app's pipe fills (`logs::pump::patience`) →
+//! then what comes is lost and counted (`logs::outage`) until there is room → the marker. A slow disk: the pipe fills
+//! and the app waits; or, with `log_overflow = "drop"`, its pipe is emptied beside the pump, and a marker joins both
+//! sides of the gap (`logs::pump::drops`).
+//!
+//! Back: `clmgr logs` asks the daemon where the files are, and reads them itself: `logs::query` for what was,
+//! `logs::tail` for what comes. `GET /v1/logs` does the same on a thread for each client (`daemon::http::logs`).
+//!
+//! Another program renamed the file → `clmgr reopen` → daemon; or SIGUSR2 → keeper → `Reopen` → daemon → the pump
+//! opens what has the name now; a line that has begun moves there as a whole.
 //!
 //! # The way of a connection
 //!
@@ -144,6 +189,11 @@
 //! * **mark**: what every process of an app carries in its environment (`CLMGR_RUN`), by which survivors are known.
 //! * **spare**: a copy of the manager's end of an IPC channel that the app itself carries.
 //! * **journal**: files for log bytes between pipe and log (`logs::journal`).
+//! * **target**: where output goes: files, journald, syslog, standard output of a runtime.
+//! * **outage**: a log or target cannot be written; **gap**: lines of one stream that were lost next to each other;
+//!   **marker**: the line that stands in their place and counts them.
+//! * **last words**: the last lines that a run wrote to standard error.
+//! * **time index**: when the bytes of a log were written (`logs::times`).
 //! * **backup**: the second copy of the state; **reserve**: room beside it that is given up to stop something.
 //! * **detach**: the keeper leaves without its apps (SIGUSR1); the next keeper adopts them.
 //! * **trial**: a new build's daemon before it has shown that it finds what the old one saw.

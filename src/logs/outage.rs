@@ -5,7 +5,8 @@
 //!      Notice::Lost                    output is read, counted, dropped      marker line, Notice::Resumed
 //! ```
 //!
-//! The app never waits for a full disk. Loss begins at the start of a line wherever that is possible
+//! In `drop` mode the app never waits for a full disk; in `block` mode lines have waited for [`PATIENCE`] before
+//! an outage begins (see `pump/patience`). Loss begins at the start of a line wherever that is possible
 //! (a partly written line is cut off again) and ends at the start of a line, so what remains are whole
 //! lines. The one exception: of a line longer than 2 MiB that was already partly in the file the
 //! first part stays, ended by the marker, and the line counts as lost.
