@@ -39,6 +39,16 @@ impl Identity {
             born: born.and_then(|born| i64::try_from(born.as_nanos()).ok()).unwrap_or(0),
         }
     }
+
+    /// A short word for it: enough to find it among the files of one log.
+    #[must_use]
+    pub fn mark(self) -> u32 {
+        let mut crc = flate2::Crc::new();
+        for number in [self.dev, self.ino, self.born.cast_unsigned()] {
+            crc.update(&number.to_le_bytes());
+        }
+        crc.sum()
+    }
 }
 
 /// A place in a file, whatever the file is called by now.
@@ -47,6 +57,26 @@ pub struct Position {
     /// The file.
     pub identity: Identity,
     /// Bytes of its text before this place.
+    pub offset: u64,
+}
+
+impl Position {
+    /// The same in a few bytes.
+    #[must_use]
+    pub fn mark(self) -> Mark {
+        Mark {
+            file: self.identity.mark(),
+            offset: self.offset,
+        }
+    }
+}
+
+/// A [`Position`], short enough to be given to a client and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// See [`Identity::mark`].
+    pub file: u32,
+    /// Bytes of the text before this place.
     pub offset: u64,
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 
 use crate::harness::{PATIENCE, World};
+use crate::logs::whole;
 
 /// An app that says what it is told.
 struct App {
@@ -122,9 +123,7 @@ fn get(world: &World, query: &str) -> Stream {
 /// What it has said is in its file.
 fn written(world: &World, name: &str, text: &str) {
     let path = world.home().join(format!("logs/{name}-0-out.log"));
-    world.until("the line is in the file", || {
-        std::fs::read_to_string(&path).is_ok_and(|found| found.contains(text))
-    });
+    world.until("the line is in the file", || whole(&path).contains(text));
 }
 
 #[test]
@@ -263,4 +262,104 @@ fn clients_that_stall_cost_nothing_and_too_many_are_refused() {
     drop((stalled, one));
     world.until("their threads end", || readers() == 0);
     assert_eq!(get(&world, "lines=1").messages(), ["the end"]);
+}
+
+/// One event: its id and the message of its line; none when it is the end.
+fn event(stream: &mut Stream) -> Option<(String, String)> {
+    let (mut id, mut message) = (String::new(), None);
+    loop {
+        let line = stream.line()?;
+        if line == "event: end" {
+            return None;
+        } else if let Some(text) = line.strip_prefix("id: ") {
+            text.clone_into(&mut id);
+        } else if let Some(text) = line.strip_prefix("data: ") {
+            let line: Value = serde_json::from_str(text).unwrap();
+            message = Some(line["message"].as_str().unwrap().to_owned());
+        } else if let Some(message) = message.take().filter(|_| line.is_empty()) {
+            return Some((id, message));
+        }
+    }
+}
+
+/// Reads a few events at a time, each time with a new connection, until the end or until there are so many.
+fn in_pieces(world: &World, query: &str, most: usize, mut meanwhile: impl FnMut()) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut last = String::new();
+    'connections: for size in (1..40).cycle() {
+        let mut headers = "accept: text/event-stream\r\n".to_owned();
+        if !last.is_empty() {
+            headers.push_str(&format!("last-event-id: {last}\r\n"));
+        }
+        let mut stream = Stream::get(world, &format!("/v1/logs?{query}"), &headers);
+        assert_eq!(stream.status, 200);
+        meanwhile();
+        for _ in 0..size {
+            let Some((id, message)) = event(&mut stream) else {
+                break 'connections;
+            };
+            last = id;
+            found.push(message);
+            if found.len() == most {
+                break 'connections;
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_client_that_comes_back_misses_nothing_and_gets_nothing_twice() {
+    let world = World::new();
+    let names = ["a", "b", "c"];
+    let config: String = names
+        .iter()
+        .map(|name| {
+            let stamp = if *name == "b" { "time = true\n" } else { "" };
+            format!("[[apps]]\nname = '{name}'\nscript = '/bin/cat'\nargs = ['{name}.fifo']\n{stamp}log_rotate = {{ size = '1k', keep = 1000 }}\n")
+        })
+        .collect();
+    let file = world.file("ecosystem.toml", &config);
+    let mut apps = names.map(|name| {
+        let path = world.path().join(format!("{name}.fifo"));
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        App {
+            pipe: File::options().read(true).write(true).open(path).unwrap(),
+        }
+    });
+    world.run(&["start", file.to_str().unwrap()]).ok();
+    let say = |apps: &mut [App; 3], n: usize| {
+        for (app, name) in apps.iter_mut().zip(names) {
+            app.say(&format!("{name} {n:050}"));
+        }
+    };
+    (0..50).for_each(|n| say(&mut apps, n));
+    for name in names {
+        written(&world, name, &format!("{name} {:050}", 49));
+    }
+    let check = |found: &[String], count: usize| {
+        assert_eq!(found.len(), 3 * count);
+        for name in names {
+            let of: Vec<&String> = found.iter().filter(|line| line.starts_with(name)).collect();
+            let expected: Vec<String> = (0..count).map(|n| format!("{name} {n:050}")).collect();
+            assert_eq!(of, expected.iter().collect::<Vec<_>>(), "{name}");
+        }
+    };
+    check(&in_pieces(&world, "since=1h", usize::MAX, || ()), 50);
+    let mut n = 50;
+    let found = in_pieces(&world, "since=1h&follow=true", 3 * 400, || {
+        for _ in 0..40 {
+            if n < 400 {
+                say(&mut apps, n);
+                n += 1;
+            }
+        }
+    });
+    check(&found, 400);
+    let wrong = Stream::get(
+        &world,
+        "/v1/logs",
+        "accept: text/event-stream\r\nlast-event-id: mine\r\n",
+    );
+    assert_eq!(wrong.status, 400);
 }

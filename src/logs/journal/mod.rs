@@ -230,6 +230,12 @@ impl Journal {
         self.buffer.take()
     }
 
+    /// Whether [`Self::fill`] is as fast as a plain read.
+    #[must_use]
+    pub const fn is_mapped(&self) -> bool {
+        self.area.is_some()
+    }
+
     /// The buffer is about to be used for something else.
     pub fn lend_buffer(&mut self) {
         if self.mapped {

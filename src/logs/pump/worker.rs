@@ -53,8 +53,7 @@ const NULL: &str = "/dev/null";
 pub(super) const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
 pub(super) const DRAIN: usize = if cfg!(test) { 512 << 10 } else { 2 << 20 };
-/// A read of fewer bytes has emptied the pipe, most likely.
-// Tests have journals that take little at once.
+/// A read of fewer bytes has emptied the pipe, most likely. In tests journals take little at once.
 const SHORT: usize = if cfg!(test) { 100 } else { 4096 };
 
 /// What is kept of a run.
@@ -298,7 +297,9 @@ impl Worker {
         let run = self.runs.entry(stream.key.run).or_default();
         let is_err = stream.key.stream == logspec::Stream::Err;
         let count = 'moved: {
-            if !is_err && run.watch.is_none() {
+            // A splice into a file keeps the writer out of its pipe all the while, which slows down one that is busy.
+            let reads = stream.large_pipe && self.ctx.journal.as_ref().is_some_and(Journal::is_mapped);
+            if !is_err && run.watch.is_none() && !reads {
                 match stream.splice(&mut self.ctx, left) {
                     Spliced::Moved(count) => break 'moved count,
                     Spliced::Empty => return Err(After::Waits),

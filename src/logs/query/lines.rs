@@ -18,6 +18,8 @@ pub(super) struct Piece<'a> {
     pub(super) bytes: &'a [u8],
     /// Its beginning came before.
     pub(super) continues: bool,
+    /// Bytes of the text before what follows it.
+    pub(super) end: u64,
 }
 
 /// Reads lines.
@@ -77,6 +79,7 @@ impl Lines {
             offset,
             bytes: self.buffer.get(start..start + len).unwrap_or_default(),
             continues,
+            end: self.offset,
         }
     }
 

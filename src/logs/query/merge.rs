@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::logs::chain::Position;
 use crate::logs::query::plan::plan;
+use crate::logs::query::resume::{self, Resume};
 use crate::logs::query::stream::Stream;
 use crate::logs::query::{Filter, Limit, Parser, QueryError, Record, Source};
 use crate::model::time::WallTime;
@@ -33,7 +34,27 @@ impl Query {
     /// # Errors
     /// A log is there and cannot be read.
     pub fn open(sources: Vec<Source>, filter: Filter, unfinished: bool) -> Result<Self, QueryError> {
-        let filter = Arc::new(filter);
+        Self::resume(sources, filter, unfinished, None)
+    }
+
+    /// The same, without what an earlier reader was given; how many lines there are to be does not matter then.
+    ///
+    /// # Errors
+    /// A log is there and cannot be read.
+    pub fn resume(
+        sources: Vec<Source>,
+        filter: Filter,
+        unfinished: bool,
+        resume: Option<&Resume>,
+    ) -> Result<Self, QueryError> {
+        let filter = Arc::new(match resume {
+            Some(_) => Filter {
+                limit: Limit::None,
+                ..filter
+            },
+            None => filter,
+        });
+        let rest = resume.map(|resume| Arc::new(resume.rest(&filter)));
         let most = match filter.limit {
             Limit::None => None,
             Limit::Each(most) | Limit::Total(most) => Some(most),
@@ -49,11 +70,19 @@ impl Query {
         let mut count = 0usize;
         for (number, source) in sources.into_iter().enumerate() {
             let parser = Parser::new(&source.format, source.zone.as_deref());
-            let plan =
-                plan(&source, &parser, &filter, most, unfinished).map_err(|error| failed(&source.path, error))?;
+            let mark = resume.and_then(|resume| resume.marks.get(number).copied().flatten());
+            let filter = match (&rest, mark) {
+                (Some(rest), None) => rest,
+                (Some(_), Some(_)) | (None, _) => &filter,
+            };
+            let plan = match mark {
+                Some(mark) => resume::plan(&source, mark, unfinished),
+                None => plan(&source, &parser, filter, most, unfinished),
+            };
+            let plan = plan.map_err(|error| failed(&source.path, error))?;
             count += plan.count;
             query.ends.push(plan.position);
-            let stream = Stream::new(number, source, parser, Arc::clone(&filter), plan.spans);
+            let stream = Stream::new(number, source, parser, Arc::clone(filter), plan.spans);
             query.streams.push(stream);
         }
         if let Limit::Total(most) = filter.limit {

@@ -24,6 +24,7 @@ mod lines;
 mod merge;
 pub mod parse;
 mod plan;
+mod resume;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+use crate::logs::chain::Position;
 use crate::model::level::Level;
 use crate::model::logspec::LogFormat;
 use crate::model::time::WallTime;
@@ -38,6 +40,7 @@ use crate::model::time::WallTime;
 pub use filter::{Filter, Limit};
 pub use merge::Query;
 pub use parse::{Parsed, Parser};
+pub use resume::Resume;
 
 /// How far a clock may have been set back without a line being missed, in milliseconds.
 pub const MARGIN: i64 = 60_000;
@@ -68,6 +71,8 @@ pub struct Record {
     pub level: Option<Level>,
     /// As it stands in the file, without its newline. A line of more than a mebibyte comes in pieces.
     pub bytes: Vec<u8>,
+    /// The place behind it.
+    pub after: Position,
 }
 
 /// A log cannot be read.

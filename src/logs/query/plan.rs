@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use crate::logs::chain::{At, Part, Position};
+use crate::logs::chain::{At, Identity, Part, Position};
 use crate::logs::query::backward::Place;
 use crate::logs::query::bisect::{earlier, later, line_end, line_start, range};
 use crate::logs::query::files::{self, Entry};
@@ -41,6 +41,8 @@ pub(super) struct Plan {
 pub(super) struct Ready {
     pub(super) lines: Lines,
     pub(super) index: Option<Box<dyn Index>>,
+    /// Which file it is.
+    pub(super) identity: Identity,
     /// Of the line before the first.
     pub(super) time: Option<WallTime>,
     /// The last write to the file.
@@ -102,6 +104,7 @@ impl Span {
         Ok(Some(Ready {
             lines: lines(&part, start, end)?,
             index,
+            identity: part.identity,
             time: match self.start {
                 Some(place) => place.time,
                 None => self.entry.before.filter(|_| parser.is_timed()),

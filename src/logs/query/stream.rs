@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use crate::logs::chain::Position;
 use crate::logs::query::bisect::later;
 use crate::logs::query::index::Index;
 use crate::logs::query::lines::Piece;
@@ -128,6 +129,10 @@ impl Stream {
                     time: self.judge.time,
                     level: self.parser.parse(line.bytes).level(),
                     bytes: line.bytes.to_vec(),
+                    after: Position {
+                        identity: ready.identity,
+                        offset: line.end,
+                    },
                 };
                 // What does not tell was written before the last write.
                 return Ok(Some((self.judge.time.unwrap_or(ready.modified), record)));

@@ -39,6 +39,8 @@ pub struct Line {
     pub bytes: Vec<u8>,
     /// Not of the log: it tells the reader that lines are missing here.
     pub notice: bool,
+    /// The place behind it; none behind a notice.
+    pub after: Option<Position>,
 }
 
 /// Where following begins.
@@ -187,7 +189,8 @@ impl Follower {
         let now = monotonic();
         for (number, source) in self.sources.iter_mut().enumerate() {
             if source.splitter.is_inside() && source.heard.after(SILENCE) <= now {
-                lines.extend(source.splitter.finish().map(|bytes| line(number, bytes)));
+                let read = source.open.as_ref().map(Opened::position);
+                lines.extend(source.splitter.finish().map(|bytes| line(number, bytes, read)));
             }
         }
         Ok(lines)
@@ -263,12 +266,17 @@ impl Follower {
         if count > 0 {
             source.heard = monotonic();
             let data = self.buffer.get(..count).unwrap_or_default();
-            source.splitter.push(data, |bytes| lines.push(line(number, bytes)));
+            let read = opened.position();
+            source.splitter.push(data, |bytes, left| {
+                let offset = read.offset.saturating_sub(left as u64);
+                lines.push(line(number, bytes, Some(Position { offset, ..read })));
+            });
             return Ok(true);
         }
         if opened.text.is_none() && opened.part.file.metadata()?.len() < opened.offset {
             opened.offset = 0;
-            lines.extend(source.splitter.finish().map(|bytes| line(number, bytes)));
+            let begin = opened.position();
+            lines.extend(source.splitter.finish().map(|bytes| line(number, bytes, Some(begin))));
             return Ok(true);
         }
         self.go_on(number, lines)
@@ -310,7 +318,8 @@ impl Follower {
             // Written after the look at its end and before the rotation; now it is complete.
             return Ok(true);
         }
-        lines.extend(source.splitter.finish().map(|bytes| line(number, bytes)));
+        let read = source.open.as_ref().map(Opened::position);
+        lines.extend(source.splitter.finish().map(|bytes| line(number, bytes, read)));
         let ordinal = source.ordinal;
         let now = match (next.follows, ordinal) {
             (true, Some(ordinal)) => Some(ordinal.wrapping_add(1)),
@@ -321,6 +330,7 @@ impl Follower {
             source: number,
             bytes: text.into_bytes(),
             notice: true,
+            after: None,
         }));
         self.begin(number, next.part, 0)?;
         Ok(true)
@@ -328,6 +338,14 @@ impl Follower {
 }
 
 impl Opened {
+    /// Up to where it was read.
+    const fn position(&self) -> Position {
+        Position {
+            identity: self.part.identity,
+            offset: self.offset,
+        }
+    }
+
     /// The next bytes; none at the end.
     fn read(&mut self, buffer: &mut [u8], number: usize, lines: &mut Vec<Line>) -> io::Result<usize> {
         let count = match &mut self.text {
@@ -341,6 +359,7 @@ impl Opened {
                         source: number,
                         bytes: format!("lines are missing here: a compressed file is damaged ({error})").into_bytes(),
                         notice: true,
+                        after: None,
                     });
                     0
                 }
@@ -351,11 +370,12 @@ impl Opened {
     }
 }
 
-const fn line(source: usize, bytes: Vec<u8>) -> Line {
+const fn line(source: usize, bytes: Vec<u8>, after: Option<Position>) -> Line {
     Line {
         source,
         bytes,
         notice: false,
+        after,
     }
 }
 

@@ -11,8 +11,9 @@ pub(super) struct Splitter {
 }
 
 impl Splitter {
-    /// Gives every line that ends in `data`, without its newline, and pieces of lines too long.
-    pub(super) fn push(&mut self, mut data: &[u8], mut line: impl FnMut(Vec<u8>)) {
+    /// Gives every line that ends in `data`, without its newline, and pieces of lines too long; with each, how many
+    /// bytes of `data` are left behind it.
+    pub(super) fn push(&mut self, mut data: &[u8], mut line: impl FnMut(Vec<u8>, usize)) {
         while !data.is_empty() {
             let (head, ended, after) = match memchr(b'\n', data) {
                 Some(at) => (&data[..at], true, &data[at + 1..]),
@@ -22,12 +23,15 @@ impl Splitter {
             while self.partial.len() + head.len() > MAX_LINE {
                 let (now, later) = head.split_at(MAX_LINE - self.partial.len());
                 self.partial.extend_from_slice(now);
-                line(std::mem::take(&mut self.partial));
+                line(
+                    std::mem::take(&mut self.partial),
+                    later.len() + usize::from(ended) + after.len(),
+                );
                 head = later;
             }
             self.partial.extend_from_slice(head);
             if ended {
-                line(std::mem::take(&mut self.partial));
+                line(std::mem::take(&mut self.partial), after.len());
             }
             data = after;
         }

@@ -2,6 +2,7 @@
 
 use crate::api::logs::{LogLine, LogSource};
 use crate::logs::query::Parsed;
+use crate::model::level::Level;
 use crate::model::time::WallTime;
 
 /// How lines are sent.
@@ -21,10 +22,15 @@ impl Form {
         }
     }
 
-    /// Appends a line.
-    pub(super) fn put(self, line: &LogLine, out: &mut Vec<u8>) {
+    /// Appends a line; `id` says where to go on behind it.
+    pub(super) fn put(self, line: &LogLine, id: Option<&str>, out: &mut Vec<u8>) {
         let before = out.len();
         if self == Self::Events {
+            if let Some(id) = id {
+                out.extend_from_slice(b"id: ");
+                out.extend_from_slice(id.as_bytes());
+                out.push(b'\n');
+            }
             out.extend_from_slice(b"data: ");
         }
         if serde_json::to_writer(&mut *out, line).is_err() {
@@ -65,5 +71,18 @@ pub(super) fn line(source: &LogSource, parsed: &Parsed<'_>, time: Option<WallTim
         stream: source.stream.or(parsed.stream),
         level: parsed.level(),
         message: String::from_utf8_lossy(&parsed.message).into_owned(),
+    }
+}
+
+/// Where lines are missing from what is followed.
+pub(super) fn notice(source: &LogSource, text: &[u8], now: WallTime) -> LogLine {
+    LogLine {
+        time: Some(now.to_string()),
+        app: source.app.clone(),
+        namespace: source.namespace.clone(),
+        instance: source.slot,
+        stream: source.stream,
+        level: Some(Level::Warn),
+        message: format!("[clmgr] {}", String::from_utf8_lossy(text)),
     }
 }

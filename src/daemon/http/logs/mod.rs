@@ -10,6 +10,7 @@
 
 mod encode;
 mod reader;
+mod resume;
 mod wanted;
 
 use axum::body::{Body, Bytes};
@@ -24,6 +25,7 @@ use crate::daemon::mail::Mail;
 use crate::model::outcome::{ErrorBody, ErrorKind};
 use encode::Form;
 use reader::Reader;
+use resume::Had;
 use wanted::Wanted;
 
 /// Streams that may be open at once: each has a thread.
@@ -39,14 +41,16 @@ pub(super) async fn logs(State(mail): State<Mail>, RawQuery(raw): RawQuery, head
         .filter_map(|value| value.to_str().ok())
         .any(|value| value.contains("text/event-stream"));
     let form = if events { Form::Events } else { Form::Lines };
-    match stream(mail, &Query::new(raw), form).await {
+    let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
+    match stream(mail, &Query::new(raw), form, last).await {
         Ok(response) => response,
         Err(error) => answer::<()>(Err(error)),
     }
 }
 
-async fn stream(mail: Mail, query: &Query, form: Form) -> Result<Response<Body>, Box<ErrorBody>> {
+async fn stream(mail: Mail, query: &Query, form: Form, last: Option<&str>) -> Result<Response<Body>, Box<ErrorBody>> {
     let wanted = Wanted::read(query)?;
+    let had = last.map(Had::read).transpose()?;
     let Ok(place) = ROOM.try_acquire() else {
         let message = format!("{MOST} streams of logs are open already");
         let error = ErrorBody::new(ErrorKind::Unavailable, message);
@@ -70,7 +74,7 @@ async fn stream(mail: Mail, query: &Query, form: Form) -> Result<Response<Body>,
         .name("logs-read".into())
         .stack_size(STACK)
         .spawn(move || {
-            reader.run(found, opened);
+            reader.run(found, had.as_ref(), opened);
             drop(place);
         })
         .map_err(|error| {

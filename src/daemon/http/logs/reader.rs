@@ -1,16 +1,19 @@
 //! The thread of one stream: reads, chooses, encodes, and waits for the client.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::api::logs::{LogSource, LogSources};
-use crate::daemon::http::logs::encode::{Form, line};
+use crate::api::logs::{LogLine, LogSource, LogSources};
+use crate::daemon::http::logs::encode::{Form, line, notice};
+use crate::daemon::http::logs::resume::{self, Had};
 use crate::daemon::http::logs::wanted::Wanted;
 use crate::daemon::mail::Mail;
-use crate::logs::query::{Parser, Query, Source};
+use crate::logs::chain::{Mark, Position};
+use crate::logs::query::{Parser, Query, Resume, Source};
 use crate::logs::tail::{Follower, From, Line};
 use crate::model::duration::Millis;
 use crate::model::event::{Event, EventKind};
@@ -34,6 +37,17 @@ struct Gone;
 struct Log {
     source: LogSource,
     parser: Parser,
+    /// What the client has of it, as a part of an id.
+    had: String,
+}
+
+impl Log {
+    /// The client has everything before this.
+    fn has(&mut self, mark: Option<Mark>) {
+        if let Some(mark) = mark {
+            self.had = resume::part(self.source.path.as_path(), mark);
+        }
+    }
 }
 
 /// See the module.
@@ -46,6 +60,8 @@ pub(super) struct Reader {
     block: Vec<u8>,
     sent: Moment,
     logs: Vec<Log>,
+    /// The client has what was written earlier to logs of which it has nothing else.
+    floor: Option<WallTime>,
 }
 
 type Opened = oneshot::Sender<Result<(), Box<ErrorBody>>>;
@@ -67,17 +83,30 @@ impl Reader {
             block: Vec::new(),
             sent: Moment(0),
             logs: Vec::new(),
+            floor: None,
         }
     }
 
     /// Says over `opened` whether the logs can be read, then sends their lines until there are no more, or until the
     /// client goes away.
-    pub(super) fn run(mut self, found: LogSources, opened: Opened) {
+    pub(super) fn run(mut self, found: LogSources, had: Option<&Had>, opened: Opened) {
         // Of this thread only.
         let _niced = rustix::process::setpriority_process(None, 10);
         let times = found.times.clone();
         let sources = self.add(found, &times);
-        let query = Query::open(sources, self.wanted.filter.clone(), !self.wanted.follow);
+        let began = clock::wall();
+        let mark = |log: &Log| had?.mark(log.source.path.as_path());
+        let marks: Vec<Option<Mark>> = self.logs.iter().map(mark).collect();
+        for (log, mark) in self.logs.iter_mut().zip(&marks) {
+            log.has(*mark);
+        }
+        self.floor = had.and_then(|had| had.floor);
+        let resume = had.map(|_| Resume {
+            marks: marks.clone(),
+            floor: self.floor,
+        });
+        let filter = self.wanted.filter.clone();
+        let query = Query::resume(sources, filter, !self.wanted.follow, resume.as_ref());
         let query = match query {
             Ok(query) => query,
             Err(error) => {
@@ -89,7 +118,7 @@ impl Reader {
         if opened.send(Ok(())).is_err() {
             return;
         }
-        let told = match self.tell(query) {
+        let told = match self.tell(query, began, marks) {
             Ok(Ok(())) => self.put_end(),
             Ok(Err(error)) => self.send(Err(error)),
             Err(Gone) => Err(Gone),
@@ -98,36 +127,58 @@ impl Reader {
         let _gone = told;
     }
 
-    fn tell(&mut self, mut query: Query) -> Result<std::io::Result<()>, Gone> {
+    fn tell(
+        &mut self,
+        mut query: Query,
+        began: WallTime,
+        mut marks: Vec<Option<Mark>>,
+    ) -> Result<std::io::Result<()>, Gone> {
         for record in &mut query {
             let record = match record {
                 Ok(record) => record,
                 Err(error) => return Ok(Err(std::io::Error::other(error))),
             };
-            let Some(log) = self.logs.get(record.source) else {
+            let Some(log) = self.logs.get_mut(record.source) else {
                 continue;
             };
+            let mark = Some(record.after.mark());
+            log.has(mark);
+            if let Some(place) = marks.get_mut(record.source) {
+                *place = mark;
+            }
+            self.floor = self.floor.max(record.time);
             let line = line(&log.source, &log.parser.parse(&record.bytes), record.time);
-            self.form.put(&line, &mut self.block);
+            self.put(&line);
             self.pass_on()?;
         }
         self.flush()?;
         if !self.wanted.follow {
             return Ok(Ok(()));
         }
-        let ends = self.logs.iter().zip(query.ends());
-        let from = ends.map(|(log, end)| {
-            (
-                log.source.path.as_path().to_owned(),
-                end.map_or(From::Beginning, From::At),
-            )
-        });
-        let follower = Follower::new(from.collect());
+        self.floor = self.floor.max(Some(began));
+        let from = self.places(&query, &marks);
         drop(query);
-        match follower {
+        match Follower::new(from) {
             Ok(follower) => self.follow(follower),
             Err(error) => Ok(Err(error)),
         }
+    }
+
+    /// Where the query ended.
+    fn places(&mut self, query: &Query, marks: &[Option<Mark>]) -> Vec<(PathBuf, From)> {
+        let mut places = Vec::with_capacity(self.logs.len());
+        for ((log, end), mark) in self.logs.iter_mut().zip(query.ends()).zip(marks) {
+            let from = end.map_or(From::Beginning, |mut end| {
+                // A part of a line that is not finished yet was given before.
+                if let Some(mark) = mark.filter(|mark| mark.file == end.mark().file) {
+                    end.offset = end.offset.max(mark.offset);
+                }
+                log.has(Some(end.mark()));
+                From::At(end)
+            });
+            places.push((log.source.path.as_path().to_owned(), from));
+        }
+        places
     }
 
     fn follow(&mut self, mut follower: Follower) -> Result<std::io::Result<()>, Gone> {
@@ -159,15 +210,31 @@ impl Reader {
     }
 
     fn put_line(&mut self, found: &Line, now: WallTime) {
-        let Some(log) = self.logs.get(found.source) else { return };
+        let Some(log) = self.logs.get_mut(found.source) else {
+            return;
+        };
+        if found.notice {
+            let notice = notice(&log.source, &found.bytes, now);
+            return self.put(&notice);
+        }
+        log.has(found.after.map(Position::mark));
         let parsed = log.parser.parse(&found.bytes);
         // A raw line was written just now.
         let time = Some(parsed.time.unwrap_or(now));
         let filter = &self.wanted.filter;
         if filter.is_in_time(time, log.parser.is_timed()) && filter.wants(&parsed) {
             let line = line(&log.source, &parsed, time);
-            self.form.put(&line, &mut self.block);
+            self.put(&line);
         }
+    }
+
+    fn put(&mut self, line: &LogLine) {
+        let parts = self.logs.iter().map(|log| log.had.as_str());
+        let id = match self.form {
+            Form::Lines => None,
+            Form::Events => resume::id(self.floor, parts),
+        };
+        self.form.put(line, id.as_deref(), &mut self.block);
     }
 
     /// Whether something was started that may write logs of its own.
@@ -215,7 +282,11 @@ impl Reader {
                 times: times.as_ref().map(|times| times.as_path().to_owned()),
             });
             let parser = Parser::new(&source.format, source.zone.as_deref());
-            self.logs.push(Log { source, parser });
+            self.logs.push(Log {
+                source,
+                parser,
+                had: String::new(),
+            });
         }
         added
     }
