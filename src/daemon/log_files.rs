@@ -13,6 +13,7 @@ use crate::daemon::{Daemon, sinks};
 use crate::logs::rotate::existing;
 use crate::logs::sink::Removal;
 use crate::logs::tidy::Known;
+use crate::model::logspec::{LogTarget, Stream};
 use crate::model::names::{AppId, Slot};
 use crate::model::outcome::{ErrorBody, ErrorKind};
 use crate::model::size::Bytes;
@@ -92,27 +93,25 @@ impl Daemon {
     }
 }
 
-/// Refuses specs that would write to a file of another app: a file has one writer, unless both say `merge_logs`.
-pub(crate) fn refuse_shared(specs: &[AppSpec], known: &[Arc<AppSpec>]) -> Result<(), Box<ErrorBody>> {
+/// Refuses specs that would write to a file of another app: a file has one writer, unless both say `merge_logs`. Under
+/// two names it would have two writers even then, also within one app. What already runs or is saved is not asked.
+pub(crate) fn refuse_shared(folder: &Path, specs: &[AppSpec], known: &[Arc<AppSpec>]) -> Result<(), Box<ErrorBody>> {
+    let folder = resolved(folder);
     let others = known.iter().map(AsRef::as_ref);
     let others = others.filter(|app| specs.iter().all(|spec| spec.name != app.name));
-    let mut seen: BTreeMap<Target, &AppSpec> = BTreeMap::new();
+    let asked = |app: &AppSpec| specs.iter().any(|spec| spec.name == app.name);
+    let mut seen: BTreeMap<Target, (&AppSpec, PathBuf)> = BTreeMap::new();
     for spec in others.chain(specs) {
-        for path in given(spec) {
-            for target in targets(&path) {
-                let first = *seen.entry(target).or_insert(spec);
-                let asked = specs
-                    .iter()
-                    .any(|asked| asked.name == first.name || asked.name == spec.name);
-                if first.name != spec.name && asked && !(first.logs.merge && spec.logs.merge) {
-                    let (one, two, path) = (&first.name, &spec.name, path.display());
-                    return Err(Box::new(
-                        ErrorBody::new(
-                            ErrorKind::BadRequest,
-                            format!("the apps {one} and {two} write to the same log {path}"),
-                        )
-                        .hint("give each its own file, or set `merge_logs = true` in both"),
-                    ));
+        let own = usual(&folder, spec)
+            .into_iter()
+            .map(|path| (path.clone(), vec![Target::Path(path)]));
+        let given = given(spec).into_iter().map(|path| (path.clone(), targets(&path)));
+        for (path, targets) in own.chain(given) {
+            for target in targets {
+                let (first, name) = seen.entry(target).or_insert_with(|| (spec, path.clone()));
+                let merged = first.name == spec.name || first.logs.merge && spec.logs.merge;
+                if (asked(first) || asked(spec)) && (!merged || *name != path) {
+                    return Err(Box::new(refusal((first, name), (spec, &path), merged)));
                 }
             }
         }
@@ -120,17 +119,57 @@ pub(crate) fn refuse_shared(specs: &[AppSpec], known: &[Arc<AppSpec>]) -> Result
     Ok(())
 }
 
+fn refusal(one: (&AppSpec, &Path), two: (&AppSpec, &Path), merged: bool) -> ErrorBody {
+    let path = two.1.display();
+    let whose = if one.0.name == two.0.name {
+        format!("the app {} writes", one.0.name)
+    } else {
+        format!("the apps {} and {} write", one.0.name, two.0.name)
+    };
+    let (also, hint) = match (one.1 == two.1, merged) {
+        (true, _) => (
+            String::new(),
+            "give each its own file, or set `merge_logs = true` in both",
+        ),
+        (false, true) => (
+            format!(", which is also {}", one.1.display()),
+            "write its name in the same way everywhere, or give each its own file",
+        ),
+        (false, false) => (
+            format!(", which is also {}", one.1.display()),
+            "give each its own file, or set `merge_logs = true` in both and write its name in the same way",
+        ),
+    };
+    ErrorBody::new(ErrorKind::BadRequest, format!("{whose} to the same log {path}{also}")).hint(hint)
+}
+
+fn slots(spec: &AppSpec) -> std::ops::Range<Slot> {
+    0..if spec.logs.merge { 1 } else { spec.instances }
+}
+
+/// The files in our folder that have their names from the app.
+fn usual(folder: &Path, spec: &AppSpec) -> Vec<PathBuf> {
+    let logs = &spec.logs;
+    if !logs.goes_to(LogTarget::Files) {
+        return Vec::new();
+    }
+    let streams = [(Stream::Out, &logs.out_file), (Stream::Err, &logs.error_file)];
+    let unnamed = streams.into_iter().filter(|(_, file)| file.is_none());
+    unnamed
+        .flat_map(|(stream, _)| slots(spec).map(move |slot| sinks::usual(folder, &spec.name, logs.merge, slot, stream)))
+        .collect()
+}
+
 /// The files that a spec names, of all its instances.
 fn given(spec: &AppSpec) -> Vec<PathBuf> {
     let logs = &spec.logs;
-    if logs.disabled {
+    if !logs.goes_to(LogTarget::Files) {
         return Vec::new();
     }
-    let slots = if logs.merge { 1 } else { spec.instances };
     let mut paths: Vec<PathBuf> = [&logs.out_file, &logs.error_file, &logs.log_file]
         .into_iter()
         .flatten()
-        .flat_map(|file| (0..slots).map(|slot| sinks::numbered(file, logs.merge, slot)))
+        .flat_map(|file| slots(spec).map(|slot| sinks::numbered(file, logs.merge, slot)))
         .collect();
     paths.sort();
     paths.dedup();
@@ -151,12 +190,29 @@ fn targets(path: &Path) -> Vec<Target> {
         return Vec::new();
     }
     let inode = meta.map(|meta| Target::Inode(meta.dev(), meta.ino()));
-    let resolved = path.canonicalize().ok().or_else(|| {
-        let folder = path.parent()?.canonicalize().ok()?;
-        Some(folder.join(path.file_name()?))
-    });
-    let resolved = Target::Path(resolved.unwrap_or_else(|| path.to_owned()));
-    inode.into_iter().chain([resolved]).collect()
+    inode.into_iter().chain([Target::Path(resolved(path))]).collect()
+}
+
+/// A path without links and `..`, of which the end need not be there.
+fn resolved(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many links as the kernel follows.
+    for _ in 0..40 {
+        if let Ok(found) = path.canonicalize() {
+            return found;
+        }
+        let Some(folder) = path.parent().map(Path::to_owned) else {
+            return path;
+        };
+        match path.read_link() {
+            Ok(link) => path = folder.join(link),
+            Err(_) => {
+                let name = path.file_name().map(ToOwned::to_owned);
+                return name.map_or(path, |name| resolved(&folder).join(name));
+            }
+        }
+    }
+    path
 }
 
 #[cfg(test)]
@@ -180,6 +236,10 @@ mod tests {
         fs::write(real.join("a"), "").unwrap();
         fs::hard_link(real.join("a"), real.join("b")).unwrap();
         assert!(same("real/a", "link/b"));
+        std::os::unix::fs::symlink("../real/later", real.join("early")).unwrap();
+        assert!(same("link/early", "real/later") && same("real/not/yet", "link/not/yet"));
+        std::os::unix::fs::symlink("round", dir.path().join("round")).unwrap();
+        assert_eq!(targets(&dir.path().join("round")).len(), 1);
         assert_eq!(targets("/dev/null".as_ref()), Vec::<Target>::new());
         assert_eq!(targets("/nowhere/x".as_ref()).len(), 1);
     }

@@ -71,18 +71,12 @@ pub(crate) async fn apply(mail: &Mail, request: ApplyRequest) -> Reply {
             )));
         }
     }
-    let known = mail
-        .ask(|daemon| {
-            daemon
-                .core
-                .apps
-                .values()
-                .map(|app| Arc::clone(app.spec()))
-                .collect::<Vec<_>>()
-        })
-        .await
-        .ok_or_else(leaving)?;
-    log_files::refuse_shared(&apps, &known)?;
+    let known = mail.ask(|daemon| {
+        let specs = daemon.core.apps.values().map(|app| Arc::clone(app.spec()));
+        (daemon.home.logs.clone(), specs.collect::<Vec<_>>())
+    });
+    let (folder, known) = known.await.ok_or_else(leaving)?;
+    log_files::refuse_shared(&folder, &apps, &known)?;
     let update_env = request.update_env;
     let asked = apps.clone();
     let prepared = mail
@@ -358,10 +352,15 @@ impl Daemon {
     ) -> Result<(Vec<std::path::PathBuf>, Vec<InstanceResult>), Box<ErrorBody>> {
         let mut files = Vec::new();
         let mut results = Vec::new();
-        for (id, _) in self.core.resolve(targets)? {
-            if let Some(app) = self.core.apps.get(&id) {
+        for (id, slots) in self.core.resolve(targets)? {
+            let Some(app) = self.core.apps.get(&id) else { continue };
+            if app.spec().logs.merge || (0..app.desired).all(|slot| slots.contains(&slot)) {
                 files.extend(sinks::files(&self.home.logs, app));
                 results.push(app.line(None, Outcome::Done));
+            } else {
+                // Those of the other instances are not meant.
+                files.extend(sinks::files_in(&self.home.logs, app, &slots));
+                results.extend(slots.into_iter().map(|slot| app.line(Some(slot), Outcome::Done)));
             }
         }
         Ok((files, results))

@@ -8,7 +8,7 @@ use crate::api::logs::{Elsewhere, LogSource};
 use crate::logs::sink::{Origin, Sink};
 use crate::logs::target::Wanted;
 use crate::model::logspec::{LogSpec, LogTarget, Stream};
-use crate::model::names::Slot;
+use crate::model::names::{AppName, Slot};
 use crate::model::ostext::OsText;
 use crate::supervise::app::App;
 
@@ -23,9 +23,18 @@ pub(crate) fn path(folder: &Path, app: &App, logs: &LogSpec, slot: Slot, stream:
     };
     match given {
         Some(file) => numbered(file, logs.merge, slot),
-        None if logs.merge => folder.join(format!("{}-{}.log", app.name(), stream.as_str())),
-        None => folder.join(format!("{}-{slot}-{}.log", app.name(), stream.as_str())),
+        None => usual(folder, app.name(), logs.merge, slot, stream),
     }
+}
+
+/// The file of a stream that has no name of its own.
+pub(crate) fn usual(folder: &Path, app: &AppName, merge: bool, slot: Slot, stream: Stream) -> PathBuf {
+    let stream = stream.as_str();
+    folder.join(if merge {
+        format!("{app}-{stream}.log")
+    } else {
+        format!("{app}-{slot}-{stream}.log")
+    })
 }
 
 pub(crate) fn numbered(file: &OsText, merge: bool, slot: Slot) -> PathBuf {
@@ -85,6 +94,11 @@ pub(crate) fn sink(
 
 /// Every log file of an app.
 pub(crate) fn sources(folder: &Path, app: &App) -> Vec<LogSource> {
+    sources_of(folder, app, app.visible_slots())
+}
+
+/// Those of some of its slots; merged ones are everybody's.
+fn sources_of(folder: &Path, app: &App, slots: impl Iterator<Item = Slot>) -> Vec<LogSource> {
     let spec = app.spec();
     let logs = &spec.logs;
     if !logs.goes_to(LogTarget::Files) {
@@ -100,11 +114,7 @@ pub(crate) fn sources(folder: &Path, app: &App) -> Vec<LogSource> {
         zone: logs.zone.clone(),
         path: path.into(),
     };
-    let slots: Vec<Slot> = if logs.merge {
-        vec![0]
-    } else {
-        app.visible_slots().collect()
-    };
+    let slots: Vec<Slot> = if logs.merge { vec![0] } else { slots.collect() };
     let mut found = Vec::new();
     for slot in slots {
         let shown = if logs.merge { None } else { Some(slot) };
@@ -147,15 +157,20 @@ pub(crate) fn elsewhere(app: &App) -> Option<Elsewhere> {
     })
 }
 
-/// Every file an app writes, the merged one included: what `flush` empties.
+/// Every file an app writes, the one with both streams included.
 pub(crate) fn files(folder: &Path, app: &App) -> Vec<PathBuf> {
+    files_in(folder, app, &app.visible_slots().collect::<Vec<_>>())
+}
+
+/// Those of some of its slots; merged ones are everybody's.
+pub(crate) fn files_in(folder: &Path, app: &App, slots: &[Slot]) -> Vec<PathBuf> {
     let logs = &app.spec().logs;
-    let mut files: Vec<PathBuf> = sources(folder, app)
+    let mut files: Vec<PathBuf> = sources_of(folder, app, slots.iter().copied())
         .into_iter()
         .map(|source| source.path.as_path().to_owned())
         .collect();
     if let Some(file) = logs.log_file.as_ref().filter(|_| logs.goes_to(LogTarget::Files)) {
-        files.extend(app.visible_slots().map(|slot| numbered(file, logs.merge, slot)));
+        files.extend(slots.iter().map(|slot| numbered(file, logs.merge, *slot)));
     }
     files.sort();
     files.dedup();

@@ -27,7 +27,7 @@ fn events(world: &World, kind: &str) -> Vec<Value> {
 }
 
 /// Fills the disk to the last byte.
-fn fill(folder: &Path) -> PathBuf {
+pub fn fill(folder: &Path) -> PathBuf {
     let path = folder.join("ballast");
     let mut file = std::fs::File::create(&path).unwrap();
     for size in [4096, 1] {

@@ -263,6 +263,12 @@ impl World {
         std::fs::read_to_string(self.path().join(name)).unwrap_or_default()
     }
 
+    /// The same of a file that need not be UTF-8.
+    pub fn text_lossy(&self, name: &str) -> String {
+        let bytes = std::fs::read(self.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Daemon and keeper.
     #[track_caller]
     pub fn manager(&self) -> (i64, i64) {
