@@ -103,8 +103,9 @@
 //! # The way of a line
 //!
 //! The app's `write` → pipe → the pump wakes (`logs::pump`). Raw standard output of one writer: `splice` from pipe to
-//! file, and nobody looks at it. All else: into the journal's spool (`logs::journal`), which is the read buffer where
-//! its folder can be mapped → framed (`logs::frame`) → first to journald and syslog (`logs::target`), then to the
+//! file, and nobody looks at it, unless the app is busy and the journal is mapped: a splice keeps the writer out of
+//! its pipe. All else: into the journal's spool (`logs::journal`), which is the read buffer where its folder can be
+//! mapped → framed (`logs::frame`) → first to journald and syslog (`logs::target`), then to the
 //! file or to both files → the time index hears of it (`logs::times`) → the journal forgets it. A line without its
 //! end waits in the journal where lines are written as a whole.
 //!
@@ -117,7 +118,8 @@
 //! sides of the gap (`logs::pump::drops`).
 //!
 //! Back: `clmgr logs` asks the daemon where the files are, and reads them itself: `logs::query` for what was,
-//! `logs::tail` for what comes. `GET /v1/logs` does the same on a thread for each client (`daemon::http::logs`).
+//! `logs::tail` for what comes. `GET /v1/logs` does the same on a thread for each client, which goes on where it was
+//! broken off (`daemon::http::logs`).
 //!
 //! Another program renamed the file → `clmgr reopen` → daemon; or SIGUSR2 → keeper → `Reopen` → daemon → the pump
 //! opens what has the name now; a line that has begun moves there as a whole.

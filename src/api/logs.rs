@@ -1,4 +1,5 @@
-//! Where logs are. The CLI reads the files themselves, so that reading costs the daemon nothing.
+//! Where logs are, and one shape for their lines. The CLI reads the files themselves, so that reading costs the daemon
+//! nothing.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
-//! Tells the pump which logs there are, so that their rotated files stay within bounds also while nobody writes.
+//! Tells the pump which logs there are, so that their rotated files stay within bounds also while nobody writes; has
+//! them opened anew; and refuses two apps on one file.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;

@@ -1,7 +1,7 @@
 //! gzip of rotated files, one at a time, on a thread of the lowest priority.
 //!
 //! That thread never holds the lock of the names, which the pump may wait for: another one with ordinary priority does
-//! the rest. What could not be compressed, for want of space above all, stays as it is and is tried again later.
+//! the rest. It also gives way to apps that write much ([`Pace`]). What could not be compressed, for want of space above all, stays as it is and is tried again later.
 //!
 //! A file is compressed to `<path>.gz.tmp`, synced, and only then takes the name of the original,
 //! which is looked up by inode because rotation may have renamed it meanwhile. A crash leaves at most
@@ -9,9 +9,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata, Permissions};
-use std::io::{self, BufReader};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -19,11 +21,15 @@ use std::time::Duration;
 use rustix::fs::{rename, unlink};
 
 use crate::logs::chain;
+use crate::logs::clock::monotonic;
+use crate::logs::file::Counters;
 use crate::logs::moment;
+use crate::logs::pace::{PIECE, Pace};
 use crate::logs::rotate::{HOLES, Shelf, rotated, temporary};
 use crate::logs::times::packed;
 use crate::model::duration::Millis;
 use crate::os::background::lower_priority;
+use crate::os::poll::pause;
 
 /// When a file that could not be compressed is tried again, unless its log is rotated before.
 const LATER: Millis = Millis::from_secs(60);
@@ -33,9 +39,19 @@ const LATER: Millis = Millis::from_secs(60);
 pub struct Compressor {
     shelf: Shelf,
     jobs: Option<Sender<PathBuf>>,
+    pump: Arc<Counters>,
 }
 
 impl Compressor {
+    /// Gives way to a pump that counts here.
+    #[must_use]
+    pub fn beside(pump: Arc<Counters>) -> Self {
+        Self {
+            pump,
+            ..Self::default()
+        }
+    }
+
     /// The lock under which rotated files are renamed.
     #[must_use]
     pub const fn shelf(&self) -> &Shelf {
@@ -47,10 +63,10 @@ impl Compressor {
     pub fn submit(&mut self, path: &Path) {
         if self.jobs.is_none() {
             let (send, receive) = channel();
-            let shelf = self.shelf.clone();
+            let (shelf, pump) = (self.shelf.clone(), Arc::clone(&self.pump));
             let started = thread::Builder::new()
                 .name("logs-gzip".into())
-                .spawn(move || work(&receive, &shelf));
+                .spawn(move || work(&receive, &shelf, &pump));
             self.jobs = started.ok().map(|_| send);
         }
         if let Some(jobs) = &self.jobs
@@ -70,7 +86,7 @@ impl Compressor {
     }
 }
 
-fn work(jobs: &Receiver<PathBuf>, shelf: &Shelf) {
+fn work(jobs: &Receiver<PathBuf>, shelf: &Shelf, pump: &Counters) {
     let mut failed: BTreeSet<PathBuf> = BTreeSet::new();
     loop {
         let job = if failed.is_empty() {
@@ -87,7 +103,7 @@ fn work(jobs: &Receiver<PathBuf>, shelf: &Shelf) {
             Err(RecvTimeoutError::Disconnected) => return,
         };
         for path in paths {
-            if compress_all(&path, shelf).is_err() {
+            if compress_beside(&path, shelf, pump).is_err() {
                 let _gone = unlink(temporary(&path));
                 failed.insert(path);
             }
@@ -99,10 +115,17 @@ fn work(jobs: &Receiver<PathBuf>, shelf: &Shelf) {
 ///
 /// # Errors
 /// The first that could not be read or written; it is kept uncompressed.
+#[cfg(test)]
 pub fn compress_all(path: &Path, shelf: &Shelf) -> io::Result<()> {
+    compress_beside(path, shelf, &Counters::default())
+}
+
+/// Compresses all rotated files of `path` that are not yet, newest first. The first that could not be read or written
+/// is kept uncompressed, and its error returned.
+fn compress_beside(path: &Path, shelf: &Shelf, pump: &Counters) -> io::Result<()> {
     let _old = unlink(temporary(path));
     while let Some(original) = pending(path, shelf) {
-        compress(path, &original, shelf)?;
+        compress(path, &original, shelf, pump)?;
     }
     Ok(())
 }
@@ -140,7 +163,7 @@ fn numbers(path: &Path) -> impl Iterator<Item = u32> {
         .filter_map(|(number, is_there)| is_there.then_some(number))
 }
 
-fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
+fn compress(path: &Path, original: &File, shelf: &Shelf, pump: &Counters) -> io::Result<()> {
     let meta = original.metadata()?;
     let target = temporary(path);
     // The priority of a thread cannot be raised again, so this one ends with the file.
@@ -149,7 +172,7 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
             .name("logs-gzip-one".into())
             .spawn_scoped(scope, || {
                 lower_priority();
-                write_copy(original, &meta, &target)
+                write_copy(original, &meta, &target, pump)
             })?
             .join()
             .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
@@ -176,7 +199,7 @@ fn compress(path: &Path, original: &File, shelf: &Shelf) -> io::Result<()> {
 }
 
 /// The copy has the times, mode and owner of the original: the time of its last line is that of the file.
-fn write_copy(original: &File, meta: &Metadata, target: &Path) -> io::Result<File> {
+fn write_copy(original: &File, meta: &Metadata, target: &Path, pump: &Counters) -> io::Result<File> {
     let file = File::options()
         .write(true)
         .create(true)
@@ -184,7 +207,16 @@ fn write_copy(original: &File, meta: &Metadata, target: &Path) -> io::Result<Fil
         .mode(0o600)
         .open(target)?;
     let mut encoder = chain::encoder(file, meta);
-    io::copy(&mut BufReader::with_capacity(64 << 10, original), &mut encoder)?;
+    let moved = || pump.bytes.load(Ordering::Relaxed);
+    let mut pace = Pace::new(monotonic(), moved());
+    let mut piece = Vec::with_capacity(PIECE);
+    while original.take(PIECE as u64).read_to_end(&mut piece)? > 0 {
+        encoder.write_all(&piece)?;
+        piece.clear();
+        if let Some(rest) = pace.rest(monotonic(), moved()) {
+            pause(rest);
+        }
+    }
     let file = encoder.finish()?;
     let mine = file.metadata()?;
     if (mine.uid(), mine.gid()) != (meta.uid(), meta.gid()) {

@@ -37,6 +37,7 @@ pub mod journal;
 pub mod level;
 mod moment;
 pub mod outage;
+pub mod pace;
 pub mod pump;
 pub mod query;
 pub mod rotate;

@@ -21,8 +21,8 @@ use crate::model::duration::Millis;
 use crate::model::logspec::Rotation;
 use crate::model::time::WallTime;
 
-/// The right to rename and remove rotated files; shared by the pump and the gzip thread, held for a
-/// few renames.
+/// The right to rename and remove rotated files; shared by the pump and the threads that compress and
+/// remove, held for a few renames.
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
     lock: Arc<Mutex<()>>,

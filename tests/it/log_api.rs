@@ -363,3 +363,33 @@ fn a_client_that_comes_back_misses_nothing_and_gets_nothing_twice() {
     );
     assert_eq!(wrong.status, 400);
 }
+
+/// Clock ticks that a process has used.
+fn used(pid: i64) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    [11, 12].iter().map(|at| fields[*at].parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn a_hundred_instances_are_followed_at_once() {
+    let world = World::new();
+    let file = world.file(
+        "ecosystem.toml",
+        "[[apps]]\nname = 'tick'\ncmd = ['sh', '-c', 'while :; do echo tick; sleep 1; done']\ninstances = 100\n",
+    );
+    world.run(&["start", file.to_str().unwrap()]).ok();
+    let mut stream = get(&world, "follow=true&lines=0");
+    let (daemon, _) = world.manager();
+    let before = used(daemon);
+    let mut heard = [0; 100];
+    while heard.iter().any(|count| *count < 3) {
+        let line = stream.object().unwrap();
+        heard[usize::try_from(line["instance"].as_u64().unwrap()).unwrap()] += 1;
+    }
+    eprintln!(
+        "{} lines of 100 instances followed: {} ticks of the daemon",
+        heard.iter().sum::<u32>(),
+        used(daemon) - before
+    );
+}

@@ -149,10 +149,12 @@ impl LogFile {
         cut
     }
 
-    /// The same for this writer's line, if there is one.
-    pub fn take_line_back(&mut self, writer: Writer) -> u64 {
+    /// The same for this writer's line, if there is one. `whole` as in [`Self::begins_line`].
+    pub fn take_line_back(&mut self, writer: Writer, whole: bool) -> u64 {
+        self.look();
         match self.tail {
             Tail::Open(last) if last == writer => self.cut_line(),
+            Tail::Found if !whole => self.cut_line(),
             Tail::Open(_) | Tail::Unseen(_) | Tail::Found | Tail::Start => 0,
         }
     }

@@ -1,7 +1,7 @@
 //! No byte of a log is lost or doubled when this process is killed, in whatever format it is written.
 //!
-//! A raw file of one stream needs no help: the kernel moves the bytes from pipe to file. All others have to be
-//! looked at on the way. Their bytes go through three kinds of file in one folder, which outlive the process:
+//! A raw file of one stream needs no help while the kernel moves the bytes from pipe to file. All others have to be
+//! looked at on the way, and those of a busy one are read as well where that is as fast. Their bytes go through three kinds of file in one folder, which outlive the process:
 //!
 //! ```text
 //!          splice                 encode, write

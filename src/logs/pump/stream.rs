@@ -237,7 +237,7 @@ impl Stream {
         if let Some(journal) = &mut ctx.journal {
             journal.begin_claimed(ctx.now, self.key, held);
         }
-        file.borrow_mut().take_line_back(self.id);
+        file.borrow_mut().take_line_back(self.id, true);
         self.held = held.to_vec();
         self.park(ctx);
     }

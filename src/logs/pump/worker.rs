@@ -111,7 +111,7 @@ impl Worker {
             now: monotonic(),
             notify,
             stampers: Stampers::default(),
-            compressor: Compressor::default(),
+            compressor: Compressor::beside(Arc::clone(&counters)),
             tidy: Tidy::default(),
             counters,
             outlets: [None, None],

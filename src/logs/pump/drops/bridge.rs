@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::logs::file::{Context, Writer};
+use crate::logs::frame::Framing;
 use crate::logs::journal::Filled;
 use crate::logs::pump::drops::Drops;
 use crate::logs::pump::drops::gap::{Gap, SLOW};
@@ -100,12 +101,18 @@ impl Stream {
         self.write(ctx, scratch, data);
     }
 
-    /// The unfinished line is lost; how many of its bytes were held, or in the file.
+    /// The unfinished line is lost; how many of its bytes were held, or in the file, or each of both.
     fn take_line_back(&mut self, ctx: &mut Context) -> u64 {
         let held = std::mem::take(&mut self.held).len() as u64;
         self.park(ctx);
-        let file = self.file.as_ref().filter(|_| held == 0 && !self.frames());
-        held + file.map_or(0, |file| file.borrow_mut().take_line_back(self.id))
+        if !matches!(*self.framing, Framing::Raw) {
+            return held;
+        }
+        // Whether lines are held now says nothing of how this one began: its process may have ended since.
+        let whole = self.begins();
+        let files = [&self.file, &self.log_file].into_iter().flatten();
+        let cut = files.map(|file| file.borrow_mut().take_line_back(self.id, whole)).max();
+        held + cut.unwrap_or(0)
     }
 
     /// Tells people what was lost, if it is time.

@@ -91,9 +91,23 @@ impl Gap {
         self.inside
     }
 
+    /// Nothing was lost so far, and nothing is kept.
+    pub(in crate::logs::pump) const fn is_empty(&self) -> bool {
+        self.bytes == 0 && self.head.is_empty() && self.tail.is_empty()
+    }
+
+    /// Ends here, inside a lost line: the other one takes its rest, which counts as no line.
+    pub(in crate::logs::pump) fn split(&mut self) -> Self {
+        Self {
+            headed: true,
+            inside: std::mem::take(&mut self.inside),
+            ..Self::default()
+        }
+    }
+
     /// What stands in the log where the lost lines would have been; none if none are lost.
     pub(in crate::logs::pump) fn marker(&self) -> Option<String> {
-        (self.lines > 0).then(|| format!("[clmgr: {} lines ({} bytes) dropped: {SLOW}]", self.lines, self.bytes))
+        (self.bytes > 0).then(|| format!("[clmgr: {} lines ({} bytes) dropped: {SLOW}]", self.lines, self.bytes))
     }
 }
 

@@ -73,7 +73,7 @@ impl Gate {
         self.gap.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The pump's turn. `all`: it does not come back for the rest of a lost line. `buffer` is for that rest.
+    /// The pump's turn. `all`: what is lost is said now, although the rest of a lost line is still to come. `buffer` is for that rest.
     pub(in crate::logs::pump) fn turn(&self, buffer: &mut [u8], all: bool) -> Turn<'_> {
         let mut lock = self.lock();
         self.served.store(monotonic().0, Ordering::Relaxed);
@@ -82,12 +82,14 @@ impl Gate {
         };
         while gap.is_inside() {
             match read(&self.pipe, buffer) {
-                Filled::Empty if !all => {
+                Filled::Empty if !all || gap.is_empty() => {
                     *lock = Some(gap);
                     return Turn::Wait;
                 }
+                // The rest may come later: a child of the process is writing it.
+                Filled::Empty => *lock = Some(gap.split()),
                 // The end of all lines.
-                Filled::Empty | Filled::End | Filled::Cannot | Filled::Full => break,
+                Filled::End | Filled::Cannot | Filled::Full => break,
                 Filled::Moved(range) => {
                     let rest = gap.finish_line(buffer.get(range).unwrap_or_default());
                     // There is none before the line has ended.

@@ -140,6 +140,49 @@ fn a_line_that_is_too_long_to_be_kept_is_lost_as_a_whole() {
 }
 
 #[test]
+fn a_long_line_that_a_child_of_an_ended_process_goes_on_with_is_lost_as_a_whole() {
+    // Of the stamped ones the end of the process ends the line.
+    let bench = Bench::new();
+    let mut app = bench.attach(1, Stream::Out, lossy(&bench, "log", LogFormat::Raw));
+    let all = [b"first\n".to_vec(), b"long".repeat(100_000), b"\nlast\n".to_vec()].concat();
+    app.write_all(&all[..20_000]).unwrap();
+    bench.drain(1);
+    assert_eq!(bench.read("log"), all[..20_000]);
+    let stalled = stall(&bench);
+    let _app = flood(app, all[20_000..].to_vec());
+    drop(stalled);
+    bench.drain(1);
+    let log = bench.read("log");
+    check(&log, &LogFormat::Raw, &all);
+    assert_eq!(said(&log, &LogFormat::Raw).0, b"first\nlast\n");
+}
+
+#[test]
+fn the_rest_of_a_lost_line_is_lost_although_it_comes_after_the_exit() {
+    for format in [LogFormat::Raw, stamped(), LogFormat::Json] {
+        let bench = Bench::new();
+        let mut app = bench.attach(1, Stream::Out, lossy(&bench, "log", format.clone()));
+        let all = [b"first\n".to_vec(), b"long".repeat(100_000), b"\nlast\n".to_vec()].concat();
+        app.write_all(&all[..6]).unwrap();
+        bench.drain(99);
+        let stalled = stall(&bench);
+        let mut app = flood(app, all[6..399_000].to_vec());
+        drop(stalled);
+        bench.drain(1);
+        let (text, lines, bytes, _) = said(&bench.read("log"), &format);
+        assert_eq!((text, lines), (b"first\n".to_vec(), 1), "{format:?}");
+        assert_eq!(bytes, 399_000 - 6, "{format:?}");
+        app.write_all(&all[399_000..400_000]).unwrap();
+        bench.drain(1);
+        app.write_all(&all[400_000..]).unwrap();
+        bench.drain(1);
+        let log = bench.read("log");
+        check(&log, &format, &all);
+        assert_eq!(said(&log, &format).0, b"first\nlast\n", "{format:?}");
+    }
+}
+
+#[test]
 fn what_was_lost_is_said_although_nothing_follows() {
     // The pipe ends; it is given up; the pump ends.
     for way in 0..3 {

@@ -1,6 +1,7 @@
 //! When what was written.
 
 use super::*;
+use crate::logs::query::{Filter, Query, Source};
 use crate::logs::rotate::rotated;
 use crate::logs::times::Times;
 
@@ -139,4 +140,55 @@ fn times_are_written_down_while_it_runs() {
     bench.drain(1);
     bench.pump = Pump::start(|| WallTime(0), Box::new(|_| {}), None).unwrap();
     assert_eq!(times(&bench, "log").unwrap().offset_at(WallTime(i64::MAX)), 10);
+}
+
+#[test]
+fn raw_lines_are_found_by_their_times() {
+    static NOW: AtomicI64 = AtomicI64::new(BEGIN);
+    let mut bench = bench(|| WallTime(NOW.load(Ordering::Relaxed)));
+    let sink = Sink {
+        rotate: Rotation {
+            size: Some(Bytes(100)),
+            compress: true,
+            ..Rotation::default()
+        },
+        ..bench.sink("log")
+    };
+    let mut app = bench.attach(1, Stream::Out, sink);
+    // Several in one entry, and entries in several files.
+    for n in 0..60 {
+        writeln!(app, "line {n}").unwrap();
+        settle(&bench, 1);
+        NOW.fetch_add(20, Ordering::Relaxed);
+    }
+    bench.pump = Pump::start(|| WallTime(0), Box::new(|_| {}), None).unwrap();
+    let found = |since: i64, until: i64| {
+        let source = Source {
+            path: bench.path("log"),
+            format: LogFormat::Raw,
+            zone: None,
+            times: Some(bench.path("times")),
+        };
+        let filter = Filter {
+            since: Some(WallTime(BEGIN + since)),
+            until: Some(WallTime(BEGIN + until)),
+            ..Filter::default()
+        };
+        let query = Query::open(vec![source], filter, true).unwrap();
+        let number = |bytes: &[u8]| String::from_utf8_lossy(bytes)[5..].parse::<i64>().unwrap();
+        query.map(|record| number(&record.unwrap().bytes)).collect::<Vec<_>>()
+    };
+    for (since, until) in [(0, 2000), (30, 2000), (130, 450), (777, 778), (1_190, 2000)] {
+        let numbers = found(since, until);
+        let wanted: Vec<i64> = (0..60).filter(|n| (since..until).contains(&(20 * n))).collect();
+        assert!(
+            wanted.iter().all(|n| numbers.contains(n)),
+            "{since}..{until}: {numbers:?}"
+        );
+        // Right to 50 ms.
+        let near = |n: &i64| (since - 50..until + 50).contains(&(20 * n));
+        assert!(numbers.iter().all(near), "{since}..{until}: {numbers:?}");
+        assert!(numbers.is_sorted(), "{since}..{until}: {numbers:?}");
+    }
+    assert_eq!(found(1_250, 2000), [0; 0]);
 }
