@@ -2,7 +2,7 @@
 //! that cannot be written cost nothing but lines.
 
 use std::fs::FileTimes;
-use std::io::Write;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
