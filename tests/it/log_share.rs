@@ -67,6 +67,23 @@ fn a_second_writer_is_refused_under_any_name() {
     world
         .run(&["start", "sleep 1000", "--name", "quick"])
         .refused(2, "quick-0-out.log");
+    // The other way round; and by more instances.
+    world.file(
+        "c.toml",
+        &app(
+            "g",
+            "out_file = \"home/logs/a-1-out.log\"\nerror_file = \"home/logs/c-0-err.log\"",
+        ),
+    );
+    world.run(&["start", "c.toml"]).refused(2, "apps c and g");
+    world.file("c.toml", &app("c", "out_file = \"real/b-3.log\""));
+    world.run(&["start", "c.toml"]).ok();
+    let refused = world.run(&["scale", "b", "+1"]).refused(2, "real/b-3.log");
+    assert!(
+        refused.err.contains("apps c and b") && refused.err.contains("its own file"),
+        "{}",
+        refused.err
+    );
     // Both in one file; and one of them alone.
     world.file(
         "d.toml",
