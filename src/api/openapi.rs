@@ -212,8 +212,16 @@ fn log_parameters(target: Value, generator: &mut SchemaGenerator) -> Vec<Value> 
             "The last so many; 100 unless `since` or `until` is given.",
             &number,
         ),
-        parameter("stream", "Of this stream.", &stream),
-        parameter("instance", "Of these instances.", &numbers),
+        parameter(
+            "stream",
+            "Of this stream. A file of both that is not JSON does not tell, and is read whole.",
+            &stream,
+        ),
+        parameter(
+            "instance",
+            "Of these instances. A file of all that is not JSON does not tell, and is left out.",
+            &numbers,
+        ),
         parameter("follow", "Go on with lines as they are written.", &flag),
     ]
 }

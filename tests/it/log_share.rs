@@ -239,3 +239,35 @@ fn what_was_accepted_before_comes_back() {
     world.run(&["start", "ecosystem.toml"]).refused(2, "which is also");
     world.until("they still run", online);
 }
+
+#[test]
+fn each_line_of_a_shared_json_file_is_of_the_app_that_wrote_it() {
+    let world = World::new();
+    for name in ["a", "b"] {
+        let keys = "out_file = \"one.json\"\nmerge_logs = true\nlog_type = \"json\"";
+        let text = format!(
+            "[[apps]]\nname = \"{name}\"\ncmd = [\"sh\", \"-c\", \"echo from-{name}; exec sleep 1000\"]\n{keys}\n"
+        );
+        world.file(&format!("{name}.toml"), &text);
+        world.run(&["start", &format!("{name}.toml")]).ok();
+    }
+    let said = |args: &[&str]| {
+        let out = world.run(&[&["logs", "--nostream", "--json"], args].concat()).out;
+        let line = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!(
+                "{} {}",
+                line["app"].as_str().unwrap(),
+                line["message"].as_str().unwrap()
+            )
+        };
+        out.lines().map(line).collect::<std::collections::BTreeSet<_>>()
+    };
+    let both = ["a from-a".to_owned(), "b from-b".to_owned()];
+    world.until("both have written", || said(&[]).len() == 2);
+    assert_eq!(said(&[]), both.clone().into());
+    assert_eq!(said(&["a", "b"]), both.clone().into());
+    assert_eq!(said(&["b"]), [both[1].clone()].into());
+    let shown = world.run(&["logs", "--nostream", "a"]).out;
+    assert!(shown.contains("from-a") && !shown.contains("from-b"), "{shown}");
+}

@@ -2,7 +2,6 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::api::logs::LogSource;
 use crate::daemon::http::read::Query;
 use crate::logs::query::{Filter, Limit, Since};
 use crate::model::level::Level;
@@ -45,6 +44,8 @@ impl Wanted {
             until,
             grep: query.all("grep").map(pattern).collect::<Result<_, _>>()?,
             invert: flag(query, "invert")?,
+            // Once it is known which they are.
+            apps: Vec::new(),
             level: query.all("level").next().map(level).transpose()?,
             stream: query.all("stream").next().map(stream).transpose()?,
             instances: query.all("instance").map(slot).collect::<Result<_, _>>()?,
@@ -64,14 +65,6 @@ impl Wanted {
             filter,
             follow: flag(query, "follow")?,
         })
-    }
-
-    /// Whether lines of this file can be meant.
-    pub(super) fn has(&self, source: &LogSource) -> bool {
-        let filter = &self.filter;
-        let stream = source.stream.is_none() || filter.stream.is_none() || source.stream == filter.stream;
-        let instances = &filter.instances;
-        stream && (instances.is_empty() || source.slot.is_none_or(|slot| instances.contains(&slot)))
     }
 }
 
