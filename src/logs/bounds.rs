@@ -20,7 +20,7 @@ use crate::model::logspec::Rotation;
 use crate::model::names::AppName;
 use crate::model::time::WallTime;
 
-/// How often free space is looked at while nothing else is to do.
+/// How often free space and totals are looked at while nothing else is to do.
 pub const LOOK: Millis = Millis::from_secs(300);
 
 /// A log and its rotated files, as they are on the disk.
@@ -93,15 +93,16 @@ pub fn victims(logs: &[Found], now: WallTime, spaces: &BTreeMap<u64, Space>) -> 
     plan.victims
 }
 
-/// When the next file will be too old, or free space is to be looked at again; `None`: nothing will ever have to go
+/// When the next file will be too old, or free space and totals are to be looked at again; `None`: nothing will ever have to go
 /// unless something is rotated.
 #[must_use]
 pub fn next_look(logs: &[Found], now: WallTime) -> Option<WallTime> {
     let due = |log: &Found| {
         let oldest = log.rotated.first()?;
         let old = log.rotation.max_age.map(|age| after(oldest.written, age));
-        let floor = log.rotation.min_free.floor(u64::MAX) > 0;
-        let look = floor.then(|| after(now, LOOK));
+        // Others fill the disk; current files grow.
+        let watched = log.rotation.min_free.floor(u64::MAX) > 0 || log.rotation.total.is_some();
+        let look = watched.then(|| after(now, LOOK));
         [old, look].into_iter().flatten().min()
     };
     logs.iter().filter_map(due).min()
@@ -274,6 +275,8 @@ mod tests {
         // The current files alone are too much: they stay.
         let logs = [log("a", &small, 50, &[3])];
         assert_eq!(gone(&logs, 9, None), [(0, 3, Why::Total)]);
+        // They may grow without a rotation.
+        assert_eq!(next_look(&logs, WallTime(0)).map(|at| at.0), i64::try_from(LOOK.0).ok());
     }
 
     #[test]

@@ -161,6 +161,7 @@ fn one_of_several_that_hangs_is_replaced_and_the_others_stay() {
     world.file("stop", "SIGSTOP");
     let first = ask(connect(port)).unwrap();
     assert!(before.contains(&first));
+    world.until("it stops, and no other", || !world.path().join("stop").exists());
     // Clients that come again and again, so that somebody waits for the one that is stopped.
     let (done, failed) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {

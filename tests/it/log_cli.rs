@@ -220,7 +220,7 @@ fn words_that_mean_nothing_are_told_with_their_flag() {
         (&["--grep", "ok", "--grep", "*"], &["--grep", "\"*\""]),
         (&["--level", "loud"], &["--level", "loud", "warn"]),
         (&["--lines", "many"], &["--lines", "many", "all"]),
-        (&["--lines", "-1"], &["--lines"]),
+        (&["--lines=-1"], &["--lines", "-1"]),
         (&["--instance", "x"], &["--instance"]),
         (&["--out", "--err"], &["--out", "--err"]),
         (&["--invert"], &["--grep"]),

@@ -2,6 +2,7 @@
 //! that cannot be written cost nothing but lines.
 
 use std::fs::FileTimes;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -80,8 +81,15 @@ fn an_apps_files_stay_within_its_total_and_end_with_its_last_lines() {
         ("both-1.log", "a1"),
     ];
     let sum = || logs.iter().flat_map(|(name, _)| sizes(&log(name))).sum::<u64>();
-    world.until("the total is kept", || sum() <= TOTAL);
-    assert!(sum() > TOTAL - 6 * 40_000, "no more goes than has to: {}", sum());
+    // It is looked at when a file is full; what the others grow by meanwhile goes with the next look at all.
+    world.until("the total is kept", || sum() <= TOTAL + 6 * 20_000);
+    another_daemon(&world);
+    world.until("the total is kept to the byte", || sum() <= TOTAL);
+    assert!(
+        sum() > TOTAL - 6 * 20_000 - 40_000,
+        "no more goes than has to: {}",
+        sum()
+    );
     for (name, who) in logs {
         let path = log(name);
         assert!(path.exists(), "{name}");
@@ -172,10 +180,10 @@ fn the_oldest_files_of_all_apps_make_room_and_that_is_told() {
     }
     world.file(
         "ecosystem.toml",
-        "[defaults]\ncmd = \"sleep 1000\"\nerror_file = \"/dev/null\"\nlog_rotate = { min_free = \"1M\" }\n\
+        "[defaults]\ncmd = \"sleep 1000\"\nerror_file = \"/dev/null\"\nlog_rotate = { min_free = \"1M\", compress = false }\n\
          [[apps]]\nname = \"a\"\nout_file = \"disk/a.log\"\n\
          [[apps]]\nname = \"b\"\nout_file = \"disk/b.log\"\n\
-         [[apps]]\nname = \"c\"\nout_file = \"disk/c.log\"\nlog_rotate = { min_free = \"none\" }\n",
+         [[apps]]\nname = \"c\"\nout_file = \"disk/c.log\"\nlog_rotate = { min_free = \"none\", compress = false }\n",
     );
     world.run(&["start"]).ok();
     world.run(&["stop", "a", "c"]).ok();
@@ -195,22 +203,7 @@ fn the_oldest_files_of_all_apps_make_room_and_that_is_told() {
     std::fs::write(disk.join("ballast"), vec![1; usize::try_from(ballast).unwrap()]).unwrap();
     assert_eq!(free(), (1 << 20) - (100 << 10));
     another_daemon(&world);
-    world.until("it is told", || {
-        let l = logs.each_ref().map(|log| sizes(log));
-        if std::path::Path::new("/tmp/wt-test2-dbg").exists() {
-            eprintln!(
-                "{l:?} {} {:?}",
-                free(),
-                std::process::Command::new("ls")
-                    .arg("-la")
-                    .arg(&disk)
-                    .output()
-                    .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
-            );
-            let _ = std::fs::remove_file("/tmp/wt-test2-dbg");
-        }
-        !events(&world, "log_removed").is_empty()
-    });
+    world.until("it is told", || !events(&world, "log_removed").is_empty());
     let told = events(&world, "log_removed");
     let message = told[0]["message"].as_str().unwrap();
     assert_eq!(told.len(), 1);
@@ -270,7 +263,8 @@ fn on_a_full_disk(meanwhile: impl FnOnce(&World)) {
         FLOODS.iter().filter(there).count()
     };
     world.until("all write", || there("begun") == 4);
-    rest(500);
+    // Tried again more than once: the first second is for everybody.
+    rest(2500);
     let waited = (there("done"), began.elapsed() < SOON);
     if waited.1 {
         assert_eq!(waited.0, 0, "nobody goes on while there is no room");
@@ -311,7 +305,10 @@ fn on_a_full_disk(meanwhile: impl FnOnce(&World)) {
     if soon {
         assert_eq!(events(&world, "log_lost"), Vec::<Value>::new());
     } else {
-        eprintln!("SKIPPED: this machine is too slow to do it while lines wait; only order was looked at");
+        let _untold = writeln!(
+            std::io::stderr(),
+            "SKIPPED: this machine is too slow to do it while lines wait; only order was looked at"
+        );
     }
 }
 
@@ -326,7 +323,7 @@ fn lines_that_wait_survive_the_daemon() {
         let daemon = crate::survival::daemon(world).unwrap();
         kill_daemon(world, daemon);
         world.until("another daemon", || world.run(&["ping"]).code == 0);
-        rest(300);
+        rest(1500);
     });
 }
 
@@ -335,7 +332,7 @@ fn lines_that_wait_survive_daemon_and_keeper() {
     on_a_full_disk(|world| {
         world.kill_both();
         world.until("both again", || world.run(&["status"]).code == 0);
-        rest(300);
+        rest(1500);
     });
 }
 

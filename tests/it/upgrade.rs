@@ -234,7 +234,7 @@ fn what_is_no_clmgr_is_refused_before_anything_is_touched() {
     upgrade(&world, Path::new("/nonexistent/clmgr")).refused(2, "/nonexistent/clmgr cannot be used");
     let foreign = r#"{"clmgr":"9.0.0","protocol":{"min":7,"current":8},"schema":{"min":1,"current":1}}"#;
     let future = world.file("future", &format!("#!/bin/sh\necho '{foreign}'\n"));
-    upgrade(&world, &future).refused(1, "speaks keeper protocols 7 to 8, the running keeper 1 to 3");
+    upgrade(&world, &future).refused(1, "speaks keeper protocols 7 to 8, the running keeper 1 to 4");
     assert_eq!(world.manager(), before);
     assert_eq!(world.pids("a"), pids);
 }

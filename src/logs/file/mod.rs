@@ -6,12 +6,13 @@
 
 mod context;
 mod days;
+mod flush;
 mod recover;
 mod reopen;
+mod splice;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
@@ -19,24 +20,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use memchr::{memchr, memrchr};
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, SpliceFFlags, splice};
+use nix::fcntl::OFlag;
 
 use crate::logs::frame::Framing;
 use crate::logs::journal::Intent;
 use crate::logs::moment;
 use crate::logs::outage::{Outage, RETRY};
-use crate::logs::rotate::{remove_from, shift};
+use crate::logs::rotate::shift;
 use crate::logs::sink::Origin;
 use crate::model::logspec::Rotation;
 use crate::model::time::{Moment, WallTime};
 
 pub use context::{Context, Counters};
 use days::Days;
+pub use flush::flush;
 pub use recover::Place;
-
-/// Splicing stops this long before the size limit; the rest is read, so that the cut is after a line.
-const MARGIN: u64 = 128 << 10;
+pub use splice::Spliced;
 
 /// Who wrote last: a number never used twice for a stream.
 pub type Writer = u64;
@@ -52,19 +51,6 @@ enum Tail {
     Found,
     /// This writer's bytes were spliced; nobody has looked.
     Unseen(Writer),
-}
-
-/// What a splice did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spliced {
-    /// This many bytes went from pipe to file.
-    Moved(usize),
-    /// The pipe is empty.
-    Empty,
-    /// The pipe is at its end.
-    End,
-    /// Not now: read and [`LogFile::append`].
-    Cannot,
 }
 
 /// A file, open or not yet.
@@ -192,82 +178,6 @@ impl LogFile {
     /// [`Self::begins_line`].
     pub fn append(&mut self, ctx: &mut Context, writer: Writer, whole: bool, data: &[u8]) {
         self.append_or_wait(ctx, writer, whole, data, false);
-    }
-
-    /// Moves at most `max` bytes from a pipe without looking at them. Not the first: they open the file.
-    pub fn splice_from(
-        &mut self,
-        ctx: &mut Context,
-        writer: Writer,
-        whole: bool,
-        pipe: BorrowedFd<'_>,
-        max: usize,
-    ) -> Spliced {
-        if self.outage.is_some() || !self.spliceable || self.file.is_none() || self.check(ctx).is_err() {
-            return Spliced::Cannot;
-        }
-        let mine = match self.tail {
-            Tail::Start => true,
-            Tail::Found => !whole,
-            Tail::Open(last) | Tail::Unseen(last) => last == writer,
-        };
-        if !mine || !self.regular || self.overdue(ctx) {
-            return Spliced::Cannot;
-        }
-        let max = match self.rotation.size {
-            Some(limit) => {
-                let room = limit.0.saturating_sub(MARGIN).saturating_sub(self.offset);
-                max.min(usize::try_from(room).unwrap_or(max))
-            }
-            None => max,
-        };
-        let (Some(file), Ok(mut offset)) = (&self.file, i64::try_from(self.offset)) else {
-            return Spliced::Cannot;
-        };
-        if max == 0 {
-            return Spliced::Cannot;
-        }
-        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
-        match splice(pipe, None, file, Some(&mut offset), max, flags) {
-            Ok(0) => Spliced::End,
-            Ok(moved) => {
-                self.offset += moved as u64;
-                self.note(ctx, self.offset - moved as u64);
-                self.tail = Tail::Unseen(writer);
-                Spliced::Moved(moved)
-            }
-            Err(Errno::EAGAIN) => Spliced::Empty,
-            Err(Errno::EINVAL | Errno::ENOSYS) => {
-                self.spliceable = false;
-                Spliced::Cannot
-            }
-            Err(_) => Spliced::Cannot,
-        }
-    }
-
-    /// Empties the file and removes its rotated files. The line that one of those who live (none: a writer from
-    /// before the file was opened) is writing stays, so that its rest does not stand there alone.
-    pub fn flush(&mut self, ctx: &mut Context, lives: impl Fn(Option<Writer>) -> bool) {
-        if self.file.is_none() && self.outage.is_none() && self.path.exists() {
-            // An error shows again with the next byte.
-            let _opened = self.open(ctx);
-        }
-        self.look();
-        let kept = match self.tail {
-            Tail::Open(writer) | Tail::Unseen(writer) if lives(Some(writer)) => self.unfinished_line(),
-            Tail::Found if lives(None) => self.unfinished_line(),
-            Tail::Open(_) | Tail::Unseen(_) | Tail::Found | Tail::Start => Vec::new(),
-        };
-        flush(&self.path, ctx.compressor.shelf());
-        let Some(file) = self.file.as_ref().filter(|_| self.regular) else {
-            return;
-        };
-        self.offset = 0;
-        if !kept.is_empty() && file.write_all_at(&kept, 0).is_ok() {
-            self.offset = kept.len() as u64;
-        } else {
-            self.tail = Tail::Start;
-        }
     }
 
     fn open(&mut self, ctx: &mut Context) -> io::Result<()> {
@@ -507,20 +417,6 @@ impl LogFile {
         }
         self.open(ctx)
     }
-}
-
-/// Empties a log that nobody has open, and removes its rotated files. What cannot be changed stays.
-pub fn flush(path: &Path, shelf: &crate::logs::rotate::Shelf) {
-    let _names = shelf.lock();
-    if let Ok(file) = OpenOptions::new()
-        .write(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)
-    {
-        // Fails for what is no regular file, which has nothing to empty.
-        let _emptied = file.set_len(0);
-    }
-    remove_from(path, 1);
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -38,13 +38,15 @@
 
 mod area;
 mod buffer;
+mod held;
 mod record;
+mod recover;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,8 +58,6 @@ use crate::logs::moment;
 use crate::logs::outage::RETRY;
 use crate::logs::sink::StreamKey;
 use crate::model::duration::Millis;
-use crate::model::logspec::Stream;
-use crate::model::names::RunId;
 use crate::model::time::Moment;
 use crate::os::{fsx, poll, procfs};
 use area::{Area, Reading};
@@ -197,34 +197,6 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Makes what the killed process had not written the held bytes of its stream.
-    fn recover(&mut self, found: &Record, read: impl Fn(&Self, u64, &mut [u8]) -> io::Result<()>) -> io::Result<()> {
-        let written = !found.intents.is_empty() && !found.intents.iter().any(interrupted);
-        if !written {
-            found.intents.iter().for_each(take_back);
-            moment::pass();
-        }
-        let covered = if written { found.covered } else { 0 };
-        let start = found.start + covered.saturating_sub(found.held);
-        let mut rest = vec![0; usize::try_from(self.end.saturating_sub(start)).unwrap_or_default()];
-        read(self, start, &mut rest)?;
-        let key = found.key;
-        let held = if covered >= found.held { 0 } else { found.held };
-        let kept = if held == 0 {
-            self.replace(key, &rest)
-        } else {
-            self.extend(key, held, &rest)
-        };
-        if kept.is_err() {
-            // A full disk: as good as in the file, until the next kill.
-            let mut all = fs::read(self.held_path(key)).unwrap_or_default();
-            all.truncate(usize::try_from(held).unwrap_or_default());
-            all.extend(rest);
-            self.recovered = Some((key, all));
-        }
-        Ok(())
-    }
-
     /// What [`Self::fill`] is to be given from now on, if there is something for it.
     pub const fn take_buffer(&mut self) -> Option<Buffer> {
         self.buffer.take()
@@ -241,33 +213,6 @@ impl Journal {
         if self.mapped {
             self.settle();
         }
-    }
-
-    /// What a former process had read of this stream and not written.
-    pub fn claim(&mut self, key: StreamKey) -> Vec<u8> {
-        let Some(at) = self.orphans.iter().position(|orphan| *orphan == key) else {
-            return Vec::new();
-        };
-        self.orphans.swap_remove(at);
-        match self.recovered.take_if(|(known, _)| *known == key) {
-            Some((_, bytes)) => bytes,
-            None => fs::read(self.held_path(key)).unwrap_or_default(),
-        }
-    }
-
-    /// Forgets what nobody claimed: those runs are over and their pipes are gone.
-    pub fn forget_unclaimed(&mut self) {
-        self.recovered = None;
-        for key in std::mem::take(&mut self.orphans) {
-            self.forget(key);
-        }
-    }
-
-    /// A stream is gone with everything it held.
-    pub fn forget(&self, key: StreamKey) {
-        moment::pass();
-        // There is none, nearly always.
-        let _gone = unlink(self.held_path(key));
     }
 
     /// Moves at most `max` bytes from a pipe into the spool and shows them in `buffer`. `held`: what the stream
@@ -447,55 +392,6 @@ impl Journal {
         }
     }
 
-    fn held_path(&self, key: StreamKey) -> PathBuf {
-        self.folder.join(format!("{}-{}", key.run.0, key.stream.as_str()))
-    }
-
-    fn held_files(&self) -> io::Result<Vec<StreamKey>> {
-        let key = |name: &str| {
-            let (run, stream) = name.split_once('-')?;
-            Some(StreamKey {
-                run: RunId(run.parse().ok()?),
-                stream: [Stream::Out, Stream::Err]
-                    .into_iter()
-                    .find(|known| known.as_str() == stream)?,
-            })
-        };
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            found.extend(entry?.file_name().to_str().and_then(key));
-        }
-        Ok(found)
-    }
-
-    fn held_file(&self, key: StreamKey) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        options.open(self.held_path(key))
-    }
-
-    /// The held file has nothing but these bytes. It may be cut and written in any order: what it had is in the logs.
-    fn replace(&self, key: StreamKey, bytes: &[u8]) -> io::Result<()> {
-        if bytes.is_empty() {
-            self.forget(key);
-            return Ok(());
-        }
-        let file = self.held_file(key)?;
-        moment::write(&file, bytes, 0);
-        file.write_all_at(bytes, 0)?;
-        moment::pass();
-        file.set_len(bytes.len() as u64)
-    }
-
-    /// The held file has these bytes after its first `held`, which are not touched.
-    fn extend(&self, key: StreamKey, held: u64, bytes: &[u8]) -> io::Result<()> {
-        let file = self.held_file(key)?;
-        moment::write(&file, bytes, held);
-        file.write_all_at(bytes, held)?;
-        moment::pass();
-        file.set_len(held + bytes.len() as u64)
-    }
-
     /// First the record says that nothing is in the spool, then it is so.
     fn empty(&mut self) -> io::Result<()> {
         self.put(None)?;
@@ -554,24 +450,4 @@ fn lock(file: &File) -> io::Result<()> {
         }
     }
     Err(io::ErrorKind::WouldBlock.into())
-}
-
-/// Whether the write ended before its end. A file that is gone, has another inode or is shorter than before was
-/// rotated or emptied later, by somebody who waited for the write.
-fn interrupted(intent: &Intent) -> bool {
-    intent.path.metadata().is_ok_and(|meta| {
-        let same = (meta.dev(), meta.ino()) == intent.id && meta.is_file();
-        same && (intent.from..intent.from + intent.len).contains(&meta.len())
-    })
-}
-
-/// Cuts off what a write added. Where that is impossible, its lines are there twice: better than not at all.
-fn take_back(intent: &Intent) {
-    let Ok(file) = OpenOptions::new().write(true).open(&intent.path) else {
-        return;
-    };
-    let of = |meta: &fs::Metadata| (meta.dev(), meta.ino()) == intent.id && meta.is_file() && meta.len() > intent.from;
-    if file.metadata().is_ok_and(|meta| of(&meta)) {
-        let _cut = file.set_len(intent.from);
-    }
 }

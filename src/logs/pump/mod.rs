@@ -2,11 +2,14 @@
 //!
 //! Commands are carried out in the order they are given, between two rounds of reading.
 
+mod attach;
+mod commands;
 mod drops;
 mod nap;
 mod outlets;
 mod patience;
 mod remotes;
+mod runs;
 mod stream;
 mod worker;
 

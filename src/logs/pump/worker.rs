@@ -1,38 +1,35 @@
 //! The pump's thread: waits, reads, writes, carries out commands.
 
-use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
 use crate::logs::clock::monotonic;
 use crate::logs::compress::Compressor;
-use crate::logs::file::{Context, Counters, LogFile, Spliced, Writer, flush};
-use crate::logs::frame::{Framing, Stampers};
+use crate::logs::file::{Context, Counters, Spliced, Writer};
+use crate::logs::frame::Stampers;
 use crate::logs::journal::{Buffer, Filled, Journal};
 use crate::logs::pump::Command;
 use crate::logs::pump::drops::Drops;
 use crate::logs::pump::drops::gate::{Turn, read};
 use crate::logs::pump::nap::Nap;
 use crate::logs::pump::patience::PINCH;
-use crate::logs::pump::stream::{ConsoleEnd, Scratch, SharedFile, Stream, outlet_of};
-use crate::logs::sink::{Loss, Notice, Sink, StreamKey};
-use crate::logs::target::{Ends, Remote, Remotes};
+use crate::logs::pump::runs::Run;
+use crate::logs::pump::stream::{Scratch, SharedFile, Stream};
+use crate::logs::sink::Notice;
+use crate::logs::target::{Remote, Remotes};
 use crate::logs::tidy::Tidy;
 use crate::logs::times::Book;
-use crate::logs::watch::Watch;
-use crate::logs::words::{self, LastWords};
+use crate::logs::words::LastWords;
 use crate::model::logspec;
 use crate::model::names::RunId;
 use crate::model::time::{Moment, WallTime};
@@ -47,8 +44,6 @@ pub(super) const REMOTES: Writer = Writer::MAX - 5;
 const BUFFER: usize = 256 << 10;
 /// Bytes read at once for a standard stream: what is lost at most if this process is killed while it is stalled.
 const CONSOLE: usize = 64 << 10;
-/// Writing here is the same as writing nothing, and needs no journal.
-const NULL: &str = "/dev/null";
 /// Bytes a stream may move before the others get their turn.
 pub(super) const BUDGET: usize = 1 << 20;
 /// More than any pipe holds: what a drain reads at most, however fast a grandchild writes.
@@ -56,26 +51,16 @@ pub(super) const DRAIN: usize = if cfg!(test) { 512 << 10 } else { 2 << 20 };
 /// A read of fewer bytes has emptied the pipe, most likely. In tests journals take little at once.
 const SHORT: usize = if cfg!(test) { 100 } else { 4096 };
 
-/// What is kept of a run.
-#[derive(Default)]
-pub(super) struct Run {
-    /// Its attached streams, by [`logspec::Stream`].
-    streams: [Option<Writer>; 2],
-    last: Option<Box<LastWords>>,
-    watch: Option<Box<Watch>>,
-    drained: bool,
-}
-
 pub(super) struct Worker {
     pub(super) epoll: Epoll,
     pub(super) wake: Arc<EventFd>,
-    queue: Receiver<Command>,
+    pub(super) queue: Receiver<Command>,
     clock: fn() -> WallTime,
     pub(super) ctx: Context,
     pub(super) streams: HashMap<Writer, Stream>,
-    files: HashMap<Rc<Path>, SharedFile>,
+    pub(super) files: HashMap<Rc<Path>, SharedFile>,
     pub(super) runs: HashMap<RunId, Run>,
-    next: Writer,
+    pub(super) next: Writer,
     pub(super) buffer: Buffer,
     pub(super) scratch: Scratch,
     nap: Nap,
@@ -232,7 +217,7 @@ impl Worker {
     }
 
     /// There may be room again.
-    fn hurry(&mut self) {
+    pub(super) fn hurry(&mut self) {
         for file in self.files.values() {
             file.borrow_mut().hurry();
         }
@@ -375,307 +360,6 @@ impl Worker {
             return Err(After::Waits);
         }
         Ok(count)
-    }
-
-    /// False when there will be no more.
-    fn commands(&mut self) -> bool {
-        loop {
-            match self.queue.try_recv() {
-                Ok(command) => self.perform(command),
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
-            }
-        }
-    }
-
-    fn perform(&mut self, command: Command) {
-        self.tick();
-        match command {
-            Command::Attach(key, pipe, sink) => {
-                if let Err(error) = self.attach(key, pipe, &sink) {
-                    (self.ctx.notify)(Notice::Lost(Loss {
-                        app: sink.origin.app.clone(),
-                        slot: sink.origin.slot,
-                        path: sink.path.clone(),
-                        lines: 0,
-                        bytes: 0,
-                        error: error.to_string(),
-                    }));
-                }
-            }
-            Command::Drain(run) => {
-                self.drain(run);
-                let stderr = self.last_lines(run);
-                if let Some(state) = self.runs.get_mut(&run) {
-                    state.drained = true;
-                }
-                self.forget_ended(run);
-                (self.ctx.notify)(Notice::Drained { run, stderr });
-            }
-            Command::Detach(run) => {
-                self.drain(run);
-                for id in self.ids(run) {
-                    self.remove(id);
-                }
-                self.forget(run);
-            }
-            Command::Flush(paths) => self.flush(&paths),
-            Command::Know(app, logs) => self.ctx.tidy.know(app, logs, self.ctx.now),
-            Command::Reopen(paths) => self.reopen(paths.as_deref()),
-            Command::WatchLine(run, pattern) => {
-                self.runs.entry(run).or_default().watch = Some(Box::new(Watch::new(*pattern)));
-            }
-            Command::Tail(run, reply) => reply(self.last_lines(run)),
-            Command::Sync(done) => done(),
-            Command::Console(stream, console) => self.open_outlet(outlet_of(stream), console),
-            Command::Targets(sockets) => self.open_remotes(sockets),
-            Command::Say(lines) => {
-                if let Some(outlet) = &mut self.ctx.outlets[outlet_of(logspec::Stream::Err)] {
-                    outlet.push(b"", &lines);
-                }
-            }
-            Command::Times(folder) => {
-                let _set = self.ctx.compressor.shelf().times.set(folder.as_path().into());
-                // Without it times are missing, and nothing else.
-                let _begun = self.ctx.times.begin(self.ctx.now, folder);
-            }
-            Command::ForgetUnclaimed => {
-                if let Some(journal) = &mut self.ctx.journal {
-                    journal.forget_unclaimed();
-                    words::forget_others(journal.folder(), |run| self.runs.contains_key(&run));
-                }
-            }
-        }
-    }
-
-    fn attach(&mut self, key: StreamKey, pipe: OwnedFd, sink: &Sink) -> io::Result<()> {
-        let flags = OFlag::from_bits_retain(fcntl(&pipe, FcntlArg::F_GETFL)?);
-        fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        let gate = self.gate(&pipe, sink)?;
-        let framing = Rc::new(Framing::new(
-            &sink.format,
-            sink.zone.as_deref(),
-            &sink.origin,
-            key.stream,
-            &mut self.ctx.stampers,
-        ));
-        let id = self.next;
-        self.epoll.add(&pipe, EpollEvent::new(EpollFlags::EPOLLIN, id))?;
-        self.next += 1;
-        let second = sink.log_file.as_ref().filter(|second| **second != sink.path);
-        let (file, log_file) = if sink.disabled {
-            (None, None)
-        } else {
-            let mut open = |path: &Path| (path != Path::new(NULL)).then(|| self.file(path, sink, &framing));
-            (open(&sink.path), second.and_then(|path| open(path)))
-        };
-        let console = ConsoleEnd::new(key, sink, &mut self.ctx);
-        let ends = Ends::new(sink, key.stream, &mut self.ctx.remotes);
-        let run = self.runs.entry(key.run).or_default();
-        let old = run.streams[usize::from(key.stream == logspec::Stream::Err)].replace(id);
-        run.drained = false;
-        self.streams.insert(
-            id,
-            Stream {
-                key,
-                pipe,
-                id,
-                framing,
-                file,
-                log_file,
-                console,
-                ends,
-                shared: sink.shared || (sink.log_file.is_some() && second.is_none()),
-                adopted: sink.adopted,
-                held: Vec::new(),
-                parked: 0,
-                refused: None,
-                patient: sink.overflow == logspec::Overflow::Block,
-                finishing: false,
-                streak: 0,
-                large_pipe: false,
-                gate,
-                exited: false,
-            },
-        );
-        self.ctx.counters.streams.fetch_add(1, Ordering::Relaxed);
-        if let Some(old) = old {
-            self.remove(old);
-        }
-        if sink.adopted {
-            self.write_claimed(id);
-        }
-        Ok(())
-    }
-
-    /// What a former process had read of this stream comes before what is in its pipe.
-    fn write_claimed(&mut self, id: Writer) {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return;
-        };
-        let Some(journal) = &mut self.ctx.journal else { return };
-        let key = stream.key;
-        let last = (key.stream == logspec::Stream::Err).then(|| {
-            let run = self.runs.entry(key.run).or_default();
-            run.last
-                .insert(Box::new(LastWords::again(Some(journal.folder()), key.run)))
-        });
-        let data = journal.claim(key);
-        if data.is_empty() {
-            return;
-        }
-        if let Some(last) = last {
-            last.push_again(&data);
-        }
-        stream.write_claimed(&mut self.ctx, &mut self.scratch, &data);
-        self.wait_for_room(id);
-    }
-
-    fn file(&mut self, path: &Path, sink: &Sink, framing: &Rc<Framing>) -> SharedFile {
-        if let Some(file) = self.files.get(path) {
-            for stream in self.streams.values_mut() {
-                if stream.file.as_ref().is_some_and(|other| Rc::ptr_eq(other, file)) {
-                    stream.hold_back(&mut self.ctx, &mut self.scratch);
-                }
-            }
-            let mut known = file.borrow_mut();
-            known.configure(&sink.rotate, framing, &sink.origin);
-            known.count_in(sink.zone.as_deref());
-            drop(known);
-            return Rc::clone(file);
-        }
-        let path: Rc<Path> = path.into();
-        if sink.adopted && sink.rotate.compress {
-            // The file may not be written again for a long time.
-            self.ctx.compressor.resume(&path);
-        }
-        let mut file = LogFile::new(
-            Rc::clone(&path),
-            sink.rotate.clone(),
-            sink.private_folder,
-            Rc::clone(framing),
-            Arc::clone(&sink.origin),
-        );
-        file.count_in(sink.zone.as_deref());
-        let file = Rc::new(RefCell::new(file));
-        self.files.insert(path, Rc::clone(&file));
-        file
-    }
-
-    fn ids(&self, run: RunId) -> impl Iterator<Item = Writer> + use<> {
-        self.runs
-            .get(&run)
-            .map_or([None, None], |run| run.streams)
-            .into_iter()
-            .flatten()
-    }
-
-    fn drain(&mut self, run: RunId) {
-        for id in self.ids(run) {
-            if let Some(stream) = self.streams.get_mut(&id) {
-                stream.exited = true;
-            }
-            // What is left when so much was read was written after the exit: its line goes on.
-            if self.serve(id, DRAIN, true)
-                && let Some(stream) = self.streams.get_mut(&id)
-            {
-                stream.finish_line(&mut self.ctx, &mut self.scratch);
-            }
-            self.wait_for_room(id);
-        }
-    }
-
-    fn last_lines(&self, run: RunId) -> Vec<String> {
-        let last = self.runs.get(&run).and_then(|run| run.last.as_ref());
-        last.map(|last| last.lines()).unwrap_or_default()
-    }
-
-    /// Ends a stream. The keeper has the same pipe open, so closing alone would not end its events.
-    pub(super) fn remove(&mut self, id: Writer) {
-        if let Some(mut stream) = self.streams.remove(&id) {
-            self.leave_gate(&mut stream);
-            stream.finish_line(&mut self.ctx, &mut self.scratch);
-            self.streams.insert(id, stream);
-        }
-        if self.lingers(id) {
-            return;
-        }
-        self.refused.remove(&id);
-        let Some(mut stream) = self.streams.remove(&id) else {
-            return;
-        };
-        let _known = self.epoll.delete(&stream.pipe);
-        self.ctx.counters.streams.fetch_sub(1, Ordering::Relaxed);
-        let key = stream.key;
-        if let Some(journal) = self.ctx.journal.as_ref().filter(|_| stream.parked > 0) {
-            journal.forget(key);
-        }
-        let paths: Vec<SharedFile> = [stream.file.take(), stream.log_file.take()]
-            .into_iter()
-            .flatten()
-            .collect();
-        for file in paths {
-            // One count is the table's, one is this.
-            if Rc::strong_count(&file) == 2 && !file.borrow().failing() {
-                self.files.remove(file.borrow().path());
-            }
-        }
-        self.forget_stream(key.run, id);
-    }
-
-    /// This stream is not the run's any more.
-    pub(super) fn forget_stream(&mut self, run: RunId, id: Writer) {
-        if let Some(run) = self.runs.get_mut(&run) {
-            run.streams
-                .iter_mut()
-                .filter(|other| **other == Some(id))
-                .for_each(|other| *other = None);
-        }
-        self.forget_ended(run);
-    }
-
-    fn forget_ended(&mut self, run: RunId) {
-        if self
-            .runs
-            .get(&run)
-            .is_some_and(|run| run.drained && run.streams == [None, None])
-        {
-            self.forget(run);
-        }
-    }
-
-    pub(super) fn forget(&mut self, run: RunId) {
-        if let Some(last) = self.runs.remove(&run).and_then(|run| run.last) {
-            last.forget();
-        }
-    }
-
-    fn reopen(&mut self, paths: Option<&[PathBuf]>) {
-        for (path, file) in &self.files {
-            if paths.is_none_or(|paths| paths.iter().any(|wanted| **wanted == **path)) {
-                file.borrow_mut().reopen(&mut self.ctx);
-            }
-        }
-    }
-
-    fn flush(&mut self, paths: &[PathBuf]) {
-        if let Some(journal) = &mut self.ctx.journal {
-            journal.settle();
-        }
-        for path in paths {
-            match self.files.get(path.as_path()) {
-                Some(file) => {
-                    let streams = &self.streams;
-                    let lives = |writer: Option<Writer>| match writer {
-                        Some(writer) => streams.contains_key(&writer),
-                        None => streams.values().any(|stream| stream.adopted),
-                    };
-                    file.borrow_mut().flush(&mut self.ctx, lives);
-                }
-                None => flush(path, self.ctx.compressor.shelf()),
-            }
-        }
-        self.hurry();
     }
 
     /// Without a journal, lines that are held are written as they are.
