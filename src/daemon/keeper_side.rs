@@ -238,13 +238,17 @@ impl Daemon {
         }
     }
 
-    /// The law starts it again without a wait, and without a look at its last words.
+    /// The law starts it again without a wait, and without a look at its last words. In the middle of a replacement
+    /// they say why it failed, however long the instance had lived.
     fn restarts_at_once(&self, run: RunId, exit: &Exit) -> bool {
-        let Some(record) = self.core.owner(run).and_then(|app| app.runs.get(&run)) else {
-            return false;
-        };
+        let Some(app) = self.core.owner(run) else { return false };
+        let Some(record) = app.runs.get(&run) else { return false };
         let law = self.spec_of(run);
-        record.cause.is_none() && record.stable && law.is_some_and(|spec| policy::restart::wanted(&spec.restart, exit))
+        let is_settled = app.rollout.is_none() && app.runs_in(record.slot).count() == 1;
+        is_settled
+            && record.cause.is_none()
+            && record.stable
+            && law.is_some_and(|spec| policy::restart::wanted(&spec.restart, exit))
     }
 
     /// Its last words are in the files.

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
@@ -104,6 +105,27 @@ fn a_generation_that_dies_soon_after_it_was_ready_is_rolled_back() {
         words(&said).contains("exit code 4") && words(&said).contains("lost the database"),
         "{said:?}"
     );
+    intact(&world, &old, &spec);
+}
+
+#[test]
+fn a_generation_that_dies_when_it_was_stable_but_not_proven_says_why() {
+    let world = World::new();
+    let script = world.file("app.sh", "#!/bin/sh\nexec sleep 1000\n");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    world.file(
+        "ecosystem.toml",
+        "[[apps]]\nname = \"a\"\nscript = \"app.sh\"\nmin_uptime = \"100ms\"\nrollout = { min_healthy = \"60s\" }\n",
+    );
+    world.run(&["start"]).ok();
+    let (old, spec) = (world.pids("a"), world.describe("a")["spec"].clone());
+    world.file(
+        "app.sh",
+        "#!/bin/sh\nsleep 2\necho the license has expired >&2\nexit 5\n",
+    );
+    let said = world.run(&["reload", "a"]);
+    assert_eq!(said.code, 1, "{}", words(&said));
+    assert!(words(&said).contains("the license has expired"), "{}", words(&said));
     intact(&world, &old, &spec);
 }
 
