@@ -195,7 +195,7 @@ fn log_parameters(target: Value, generator: &mut SchemaGenerator) -> Vec<Value> 
     let flag = json!({ "type": "boolean", "default": false });
     let level = json!(generator.subschema_for::<Level>());
     let stream = json!(generator.subschema_for::<Stream>());
-    let since = "Not before this: a time, milliseconds since 1970, or how long ago, like `15m`.";
+    let since = "Not before this: how long ago, like `15m`; a time of today, like `14:03`; a date and time, with its offset or in the daemon's time zone; or milliseconds since 1970.";
     vec![
         target,
         parameter("since", since, &text),
@@ -212,8 +212,16 @@ fn log_parameters(target: Value, generator: &mut SchemaGenerator) -> Vec<Value> 
             "The last so many; 100 unless `since` or `until` is given.",
             &number,
         ),
-        parameter("stream", "Of this stream.", &stream),
-        parameter("instance", "Of these instances.", &numbers),
+        parameter(
+            "stream",
+            "Of this stream. A file of both that is not JSON does not tell, and is read whole.",
+            &stream,
+        ),
+        parameter(
+            "instance",
+            "Of these instances. A file of all that is not JSON does not tell, and is left out.",
+            &numbers,
+        ),
         parameter("follow", "Go on with lines as they are written.", &flag),
     ]
 }

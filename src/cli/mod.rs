@@ -22,7 +22,6 @@ mod progress;
 mod quick;
 pub mod render;
 mod report;
-mod since;
 mod targets;
 pub mod ui;
 mod world;

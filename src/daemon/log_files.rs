@@ -2,6 +2,7 @@
 //! them opened anew; and refuses two apps on one file.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +49,13 @@ pub(crate) fn reopen_on_signal(mail: Mail) {
 }
 
 impl Daemon {
+    /// The folder of logs, and all apps.
+    pub(crate) fn writers(&self) -> (PathBuf, Vec<Scaled>) {
+        let apps = self.core.apps.values();
+        let apps = apps.map(|app| (Arc::clone(app.spec()), app.desired));
+        (self.home.logs.clone(), apps.collect())
+    }
+
     /// Opens all log files anew.
     pub(crate) fn reopen_all(&mut self) {
         tracing::info!("opening all log files anew");
@@ -93,25 +101,74 @@ impl Daemon {
     }
 }
 
+/// An app as it is known, and how many instances it has by now.
+pub(crate) type Scaled = (Arc<AppSpec>, Slot);
+
+/// Who writes to files: an app, by which of its instances, and whether that is what is asked for now.
+struct Writer<'a> {
+    app: &'a AppSpec,
+    slots: Range<Slot>,
+    asked: bool,
+}
+
 /// Refuses specs that would write to a file of another app: a file has one writer, unless both say `merge_logs`. Under
 /// two names it would have two writers even then, also within one app. What already runs or is saved is not asked.
-pub(crate) fn refuse_shared(folder: &Path, specs: &[AppSpec], known: &[Arc<AppSpec>]) -> Result<(), Box<ErrorBody>> {
+pub(crate) fn refuse_shared(folder: &Path, specs: &[AppSpec], known: &[Scaled]) -> Result<(), Box<ErrorBody>> {
+    let others = known
+        .iter()
+        .filter(|(app, _)| specs.iter().all(|spec| spec.name != app.name));
+    let others = others.map(|(app, count)| Writer {
+        app,
+        slots: 0..*count,
+        asked: false,
+    });
+    let asked = specs.iter().map(|app| {
+        // A number that was not changed in the file leaves what `scale` has made of it.
+        let scaled = known.iter().find(|(known, _)| known.name == app.name);
+        let scaled = scaled.filter(|(known, _)| known.instances == app.instances);
+        Writer {
+            app,
+            slots: 0..scaled.map_or(app.instances, |(_, count)| *count),
+            asked: true,
+        }
+    });
+    refuse(folder, others.chain(asked))
+}
+
+/// Refuses instances that would write to a file of another app; these apps are to have so many.
+pub(crate) fn refuse_scaled(folder: &Path, grown: &[Scaled], known: &[Scaled]) -> Result<(), Box<ErrorBody>> {
+    let there = known.iter().map(|(app, count)| Writer {
+        app,
+        slots: 0..*count,
+        asked: false,
+    });
+    let more = grown.iter().map(|(app, count)| {
+        let old = known.iter().find(|(known, _)| known.name == app.name);
+        Writer {
+            app,
+            slots: old.map_or(0, |(_, count)| *count)..*count,
+            asked: true,
+        }
+    });
+    refuse(folder, there.chain(more))
+}
+
+fn refuse<'a>(folder: &Path, writers: impl Iterator<Item = Writer<'a>>) -> Result<(), Box<ErrorBody>> {
     let folder = resolved(folder);
-    let others = known.iter().map(AsRef::as_ref);
-    let others = others.filter(|app| specs.iter().all(|spec| spec.name != app.name));
-    let asked = |app: &AppSpec| specs.iter().any(|spec| spec.name == app.name);
-    let mut seen: BTreeMap<Target, (&AppSpec, PathBuf)> = BTreeMap::new();
-    for spec in others.chain(specs) {
-        let own = usual(&folder, spec)
+    let mut seen: BTreeMap<Target, (&AppSpec, bool, PathBuf)> = BTreeMap::new();
+    for Writer { app, slots, asked } in writers {
+        let own = usual(&folder, app, &slots)
             .into_iter()
             .map(|path| (path.clone(), vec![Target::Path(path)]));
-        let given = given(spec).into_iter().map(|path| (path.clone(), targets(&path)));
+        let given = given(app, &slots)
+            .into_iter()
+            .map(|path| (path.clone(), targets(&path)));
         for (path, targets) in own.chain(given) {
             for target in targets {
-                let (first, name) = seen.entry(target).or_insert_with(|| (spec, path.clone()));
-                let merged = first.name == spec.name || first.logs.merge && spec.logs.merge;
-                if (asked(first) || asked(spec)) && (!merged || *name != path) {
-                    return Err(Box::new(refusal((first, name), (spec, &path), merged)));
+                let (first, was_asked, name) = seen.entry(target).or_insert_with(|| (app, asked, path.clone()));
+                let merged = first.name == app.name || first.logs.merge && app.logs.merge;
+                if (*was_asked || asked) && (!merged || *name != path) {
+                    return Err(Box::new(refusal((first, name), (app, &path), merged)));
                 }
             }
         }
@@ -143,12 +200,17 @@ fn refusal(one: (&AppSpec, &Path), two: (&AppSpec, &Path), merged: bool) -> Erro
     ErrorBody::new(ErrorKind::BadRequest, format!("{whose} to the same log {path}{also}")).hint(hint)
 }
 
-fn slots(spec: &AppSpec) -> std::ops::Range<Slot> {
-    0..if spec.logs.merge { 1 } else { spec.instances }
+/// Of the slots, those that have files of their own.
+fn writing(spec: &AppSpec, slots: &Range<Slot>) -> Range<Slot> {
+    if spec.logs.merge {
+        slots.start.min(1)..slots.end.min(1)
+    } else {
+        slots.clone()
+    }
 }
 
 /// The files in our folder that have their names from the app.
-fn usual(folder: &Path, spec: &AppSpec) -> Vec<PathBuf> {
+fn usual(folder: &Path, spec: &AppSpec, slots: &Range<Slot>) -> Vec<PathBuf> {
     let logs = &spec.logs;
     if !logs.goes_to(LogTarget::Files) {
         return Vec::new();
@@ -156,12 +218,14 @@ fn usual(folder: &Path, spec: &AppSpec) -> Vec<PathBuf> {
     let streams = [(Stream::Out, &logs.out_file), (Stream::Err, &logs.error_file)];
     let unnamed = streams.into_iter().filter(|(_, file)| file.is_none());
     unnamed
-        .flat_map(|(stream, _)| slots(spec).map(move |slot| sinks::usual(folder, &spec.name, logs.merge, slot, stream)))
+        .flat_map(|(stream, _)| {
+            writing(spec, slots).map(move |slot| sinks::usual(folder, &spec.name, logs.merge, slot, stream))
+        })
         .collect()
 }
 
-/// The files that a spec names, of all its instances.
-fn given(spec: &AppSpec) -> Vec<PathBuf> {
+/// The files that a spec names, of these instances.
+fn given(spec: &AppSpec, slots: &Range<Slot>) -> Vec<PathBuf> {
     let logs = &spec.logs;
     if !logs.goes_to(LogTarget::Files) {
         return Vec::new();
@@ -169,7 +233,7 @@ fn given(spec: &AppSpec) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = [&logs.out_file, &logs.error_file, &logs.log_file]
         .into_iter()
         .flatten()
-        .flat_map(|file| slots(spec).map(|slot| sinks::numbered(file, logs.merge, slot)))
+        .flat_map(|file| writing(spec, slots).map(|slot| sinks::numbered(file, logs.merge, slot)))
         .collect();
     paths.sort();
     paths.dedup();
@@ -218,8 +282,65 @@ fn resolved(path: &Path) -> PathBuf {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests make files")]
 mod tests {
-    use super::{Target, targets};
+    use super::{Scaled, Target, refuse_scaled, refuse_shared, targets};
+    use crate::model::names::Slot;
+    use crate::model::spec::AppSpec;
     use std::fs;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    fn app(name: &str, out: Option<&str>, merge: bool) -> AppSpec {
+        let mut spec = AppSpec::new(name.parse().unwrap(), vec!["x".into()], "/".into());
+        spec.logs.out_file = out.map(Into::into);
+        spec.logs.merge = merge;
+        spec
+    }
+
+    fn scaled(app: &AppSpec, count: Slot) -> Scaled {
+        (Arc::new(app.clone()), count)
+    }
+
+    #[test]
+    fn a_default_name_is_refused_as_a_given_one_is() {
+        let folder = Path::new("/nowhere/logs");
+        let (usual, given) = (
+            app("d", None, false),
+            app("e", Some("/nowhere/logs/d-0-out.log"), false),
+        );
+        for (first, second) in [(&usual, &given), (&given, &usual)] {
+            let error = refuse_shared(folder, std::slice::from_ref(second), &[scaled(first, 1)]).unwrap_err();
+            let text = format!("{} {:?}", error.message, error.hints);
+            for part in ["d", "e", "/nowhere/logs/d-0-out.log", "its own file"] {
+                assert!(text.contains(part), "{text}");
+            }
+            refuse_shared(folder, &[], &[scaled(first, 1), scaled(second, 1)]).unwrap();
+        }
+        // It has more instances by now than its file says.
+        let later = app("e", Some("/nowhere/logs/d-2-out.log"), false);
+        assert!(refuse_shared(folder, std::slice::from_ref(&later), &[scaled(&usual, 3)]).is_err());
+        let known = [scaled(&usual, 3), scaled(&later, 1)];
+        assert!(refuse_shared(folder, std::slice::from_ref(&usual), &known).is_err());
+    }
+
+    #[test]
+    fn only_instances_that_come_are_refused() {
+        let folder = Path::new("/nowhere/logs");
+        let api = app("api", Some("/nowhere/api.log"), false);
+        let other = app("other", Some("/nowhere/api-1.log"), false);
+        let known = [scaled(&api, 1), scaled(&other, 1)];
+        let error = refuse_scaled(folder, &[scaled(&api, 2)], &known).unwrap_err();
+        assert!(
+            error.message.contains("/nowhere/api-1.log") && error.message.contains("other and api"),
+            "{}",
+            error.message
+        );
+        // Fewer, or as many: nothing comes.
+        refuse_scaled(folder, &[scaled(&api, 1), scaled(&other, 1)], &known).unwrap();
+        // What was accepted once stays so.
+        refuse_scaled(folder, &[scaled(&api, 3)], &[scaled(&api, 2), scaled(&other, 1)]).unwrap();
+        let merged = app("api", Some("/nowhere/api.log"), true);
+        refuse_scaled(folder, &[scaled(&merged, 4)], &[scaled(&merged, 1), scaled(&other, 1)]).unwrap();
+    }
 
     #[test]
     fn a_file_is_known_by_all_its_names() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::api::operation::{ApplyRequest, OperationReply, SendRequest, SignalRequest, TargetRequest};
+use crate::api::operation::{ApplyRequest, OperationReply, ScaleRequest, SendRequest, SignalRequest, TargetRequest};
 use crate::daemon::mail::Mail;
 use crate::daemon::{Answer, Daemon, log_files, require, sinks};
 use crate::keeper::protocol::ToKeeper;
@@ -71,11 +71,7 @@ pub(crate) async fn apply(mail: &Mail, request: ApplyRequest) -> Reply {
             )));
         }
     }
-    let known = mail.ask(|daemon| {
-        let specs = daemon.core.apps.values().map(|app| Arc::clone(app.spec()));
-        (daemon.home.logs.clone(), specs.collect::<Vec<_>>())
-    });
-    let (folder, known) = known.await.ok_or_else(leaving)?;
+    let (folder, known) = mail.ask(|daemon| daemon.writers()).await.ok_or_else(leaving)?;
     log_files::refuse_shared(&folder, &apps, &known)?;
     let update_env = request.update_env;
     let asked = apps.clone();
@@ -161,6 +157,23 @@ async fn bound(mail: &Mail, specs: Vec<AppSpec>, wish: Command) -> Reply {
     let reply = command(mail, wish).await;
     mail.post(move |daemon| daemon.unreserve(reserved));
     reply
+}
+
+/// `scale`.
+pub(crate) async fn scale(mail: &Mail, request: ScaleRequest) -> Reply {
+    let ScaleRequest { targets, to } = request;
+    let asked = targets.clone();
+    let found = mail.ask(move |daemon| {
+        let found = daemon.core.resolve(&asked)?;
+        let apps = found.into_iter().filter_map(|(id, _)| daemon.core.apps.get(&id));
+        // Numbers that are not possible are refused with the rest.
+        let grown = apps.filter_map(|app| Some((Arc::clone(app.spec()), u32::try_from(to.of(app.desired)).ok()?)));
+        Ok::<_, Box<ErrorBody>>((grown.collect::<Vec<_>>(), daemon.writers()))
+    });
+    let (mut grown, (folder, known)) = found.await.ok_or_else(leaving)??;
+    grown.retain(|(_, count)| *count <= crate::model::spec::MAX_INSTANCES);
+    log_files::refuse_scaled(&folder, &grown, &known)?;
+    command(mail, Command::Scale { targets, to }).await
 }
 
 /// `start`, `restart`, `reload`: as `make` says, after the requirements were checked.

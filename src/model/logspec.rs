@@ -168,7 +168,8 @@ impl Facility {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Overflow {
-    /// A slow disk slows the app down (its pipe fills). A full disk loses lines and counts them.
+    /// A slow disk slows the app down (its pipe fills). On a full disk lines wait for up to 10 s, and the app with
+    /// them; then they are lost and counted.
     #[default]
     Block,
     /// The app is never slowed down; lines are lost and counted.

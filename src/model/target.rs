@@ -136,6 +136,17 @@ pub enum ScaleTo {
     By(i32),
 }
 
+impl ScaleTo {
+    /// How many that are if there are so many now; fewer than none as well.
+    #[must_use]
+    pub fn of(self, now: u32) -> i64 {
+        match self {
+            Self::Exactly(count) => i64::from(count),
+            Self::By(difference) => i64::from(now) + i64::from(difference),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Target;

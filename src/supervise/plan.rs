@@ -342,10 +342,7 @@ impl Core {
                     "wait for it, then scale",
                 );
             }
-            let desired = match to {
-                ScaleTo::Exactly(count) => i64::from(count),
-                ScaleTo::By(difference) => i64::from(app.desired) + i64::from(difference),
-            };
+            let desired = to.of(app.desired);
             let desired = match u32::try_from(desired) {
                 Ok(count) if (1..=MAX_INSTANCES).contains(&count) => count,
                 Ok(_) | Err(_) => {

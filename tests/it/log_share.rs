@@ -67,6 +67,23 @@ fn a_second_writer_is_refused_under_any_name() {
     world
         .run(&["start", "sleep 1000", "--name", "quick"])
         .refused(2, "quick-0-out.log");
+    // The other way round; and by more instances.
+    world.file(
+        "c.toml",
+        &app(
+            "g",
+            "out_file = \"home/logs/a-1-out.log\"\nerror_file = \"home/logs/c-0-err.log\"",
+        ),
+    );
+    world.run(&["start", "c.toml"]).refused(2, "apps c and g");
+    world.file("c.toml", &app("c", "out_file = \"real/b-3.log\""));
+    world.run(&["start", "c.toml"]).ok();
+    let refused = world.run(&["scale", "b", "+1"]).refused(2, "real/b-3.log");
+    assert!(
+        refused.err.contains("apps c and b") && refused.err.contains("its own file"),
+        "{}",
+        refused.err
+    );
     // Both in one file; and one of them alone.
     world.file(
         "d.toml",
@@ -221,4 +238,36 @@ fn what_was_accepted_before_comes_back() {
     // Only who brings it anew is told.
     world.run(&["start", "ecosystem.toml"]).refused(2, "which is also");
     world.until("they still run", online);
+}
+
+#[test]
+fn each_line_of_a_shared_json_file_is_of_the_app_that_wrote_it() {
+    let world = World::new();
+    for name in ["a", "b"] {
+        let keys = "out_file = \"one.json\"\nmerge_logs = true\nlog_type = \"json\"";
+        let text = format!(
+            "[[apps]]\nname = \"{name}\"\ncmd = [\"sh\", \"-c\", \"echo from-{name}; exec sleep 1000\"]\n{keys}\n"
+        );
+        world.file(&format!("{name}.toml"), &text);
+        world.run(&["start", &format!("{name}.toml")]).ok();
+    }
+    let said = |args: &[&str]| {
+        let out = world.run(&[&["logs", "--nostream", "--json"], args].concat()).out;
+        let line = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!(
+                "{} {}",
+                line["app"].as_str().unwrap(),
+                line["message"].as_str().unwrap()
+            )
+        };
+        out.lines().map(line).collect::<std::collections::BTreeSet<_>>()
+    };
+    let both = ["a from-a".to_owned(), "b from-b".to_owned()];
+    world.until("both have written", || said(&[]).len() == 2);
+    assert_eq!(said(&[]), both.clone().into());
+    assert_eq!(said(&["a", "b"]), both.clone().into());
+    assert_eq!(said(&["b"]), [both[1].clone()].into());
+    let shown = world.run(&["logs", "--nostream", "a"]).out;
+    assert!(shown.contains("from-a") && !shown.contains("from-b"), "{shown}");
 }

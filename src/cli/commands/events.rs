@@ -10,9 +10,9 @@ use crate::cli::connect::Daemon;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::render::event;
-use crate::cli::since::Since;
 use crate::cli::{complete, targets};
 use crate::config::closest;
+use crate::logs::query::Since;
 use crate::model::event::{Event, EventKind};
 use crate::os::clock;
 

@@ -22,7 +22,7 @@ pub fn local_time(at: WallTime) -> String {
         |_| at.to_string(),
         |stamp| {
             stamp
-                .to_zoned(jiff::tz::TimeZone::system())
+                .to_zoned(crate::os::zone::local())
                 .strftime("%Y-%m-%d %H:%M:%S")
                 .to_string()
         },

@@ -101,14 +101,7 @@ pub(super) async fn reset(State(mail): State<Mail>, request: Req) -> Res {
 pub(super) async fn scale(State(mail): State<Mail>, request: Req) -> Res {
     let run = async {
         let request: ScaleRequest = body(request).await?;
-        requests::command(
-            &mail,
-            Command::Scale {
-                targets: request.targets,
-                to: request.to,
-            },
-        )
-        .await
+        requests::scale(&mail, request).await
     };
     answer(run.await)
 }

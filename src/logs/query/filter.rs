@@ -5,7 +5,7 @@ use regex::bytes::Regex;
 use crate::logs::query::Parsed;
 use crate::model::level::Level;
 use crate::model::logspec::Stream;
-use crate::model::names::Slot;
+use crate::model::names::{AppName, Slot};
 use crate::model::time::WallTime;
 
 /// How many.
@@ -33,6 +33,8 @@ pub struct Filter {
     pub invert: bool,
     /// At least this grave. A line that does not say how grave it is, is not.
     pub level: Option<Level>,
+    /// Of these apps, in JSON files of several; other files do not tell. All if there are none.
+    pub apps: Vec<AppName>,
     /// Of this stream, in JSON files that have both; other files do not tell.
     pub stream: Option<Stream>,
     /// Of these instances, in JSON files of several; other files do not tell.
@@ -61,6 +63,12 @@ impl Filter {
     /// What it says is wanted, whenever that was.
     #[must_use]
     pub fn wants(&self, line: &Parsed<'_>) -> bool {
+        if let Some(app) = line.app.as_deref()
+            && !self.apps.is_empty()
+            && !self.apps.iter().any(|wanted| wanted.as_str() == app)
+        {
+            return false;
+        }
         if self.stream.is_some() && line.stream.is_some() && self.stream != line.stream {
             return false;
         }
@@ -78,6 +86,35 @@ impl Filter {
 
     /// What lines say matters.
     pub(super) fn is_choosy(&self) -> bool {
-        self.stream.is_some() || !self.instances.is_empty() || !self.grep.is_empty() || self.level.is_some()
+        !self.apps.is_empty()
+            || self.stream.is_some()
+            || !self.instances.is_empty()
+            || !self.grep.is_empty()
+            || self.level.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Filter;
+    use crate::logs::query::Parser;
+    use crate::model::logspec::LogFormat;
+
+    #[test]
+    fn lines_of_other_apps_in_the_same_file_are_not_wanted() {
+        let parser = Parser::new(&LogFormat::Json, None);
+        let wants = |apps: &[&str], line: &str| {
+            let filter = Filter {
+                apps: apps.iter().map(|app| app.parse().unwrap()).collect(),
+                ..Filter::default()
+            };
+            assert_eq!(filter.is_choosy(), !apps.is_empty());
+            filter.wants(&parser.parse(line.as_bytes()))
+        };
+        let line = r#"{"time":"2026-11-21T10:00:00Z","app":"a","message":"x"}"#;
+        assert!(wants(&[], line) && wants(&["a"], line) && wants(&["b", "a"], line));
+        assert!(!wants(&["b"], line));
+        // What does not tell is shown.
+        assert!(wants(&["b"], "no record"));
     }
 }

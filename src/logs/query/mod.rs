@@ -25,6 +25,7 @@ mod merge;
 pub mod parse;
 mod plan;
 mod resume;
+mod since;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use filter::{Filter, Limit};
 pub use merge::Query;
 pub use parse::{Parsed, Parser};
 pub use resume::Resume;
+pub use since::{NoTime, Since};
 
 /// How far a clock may have been set back without a line being missed, in milliseconds.
 pub const MARGIN: i64 = 60_000;

@@ -20,6 +20,10 @@ use crate::os::zone;
 pub struct Parsed<'a> {
     /// When it was written, if the line says so.
     pub time: Option<WallTime>,
+    /// What a JSON record says of its app, which may share the file with others.
+    pub app: Option<Cow<'a, str>>,
+    /// What a JSON record says of the group of its app.
+    pub namespace: Option<Cow<'a, str>>,
     /// What a JSON record says of its stream.
     pub stream: Option<Stream>,
     /// What a JSON record says of its instance.
@@ -57,6 +61,10 @@ struct Record<'a> {
     time: Cow<'a, str>,
     #[serde(default)]
     level: Option<serde_json::Value>,
+    #[serde(borrow, default)]
+    app: Cow<'a, str>,
+    #[serde(borrow, default)]
+    namespace: Cow<'a, str>,
     #[serde(default)]
     stream: Option<Stream>,
     #[serde(default)]
@@ -159,6 +167,8 @@ fn stamped(format: &str, zone: TimeZone) -> Form {
 fn plain(line: &[u8]) -> Parsed<'_> {
     Parsed {
         time: None,
+        app: None,
+        namespace: None,
         stream: None,
         instance: None,
         message: Cow::Borrowed(line),
@@ -172,6 +182,8 @@ fn record(line: &str) -> Parsed<'_> {
     };
     Parsed {
         time: instant(&record.time),
+        app: Some(record.app).filter(|app| !app.is_empty()),
+        namespace: Some(record.namespace).filter(|name| !name.is_empty()),
         stream: record.stream,
         instance: record.instance,
         stated: record.level.as_ref().and_then(level::of_value),
@@ -241,6 +253,7 @@ mod tests {
         assert_eq!(parsed.time, Some(WallTime(1_795_255_200_001)));
         assert_eq!((parsed.stream, parsed.instance), (Some(Stream::Err), Some(3)));
         assert_eq!((parsed.level(), &*parsed.message), (Some(Level::Warn), &b"a\tb"[..]));
+        assert_eq!((parsed.app.as_deref(), parsed.namespace.as_deref()), (Some("a"), None));
         let inner = br#"{"time":"2026-11-21T10:00:00Z","message":"{\"level\":50}"}"#;
         assert_eq!(parser.parse(inner).level(), Some(Level::Error));
         for odd in [&b"no json"[..], b"{\"time\":1}", b"\xff"] {

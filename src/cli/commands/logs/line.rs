@@ -61,9 +61,9 @@ impl Printer {
     }
 
     /// Widens the prefix for the names of these.
-    pub(super) fn make_room(&mut self, sources: &[LogSource]) {
+    pub(super) fn make_room<'s>(&mut self, sources: impl Iterator<Item = &'s LogSource>) {
         if let Form::Prefixed(width) = &mut self.form {
-            let names = sources.iter().map(|source| name(source, None).chars().count());
+            let names = sources.map(|source| name(source, None).chars().count());
             *width = names.max().unwrap_or(0).max(*width);
         }
     }
@@ -86,13 +86,13 @@ impl Printer {
             }
             Form::Bare => {}
             Form::Prefixed(width) => {
-                let style = paint::app(source.app.as_str());
+                let style = paint::app(parsed.app.as_deref().unwrap_or(source.app.as_str()));
                 let bar = if parsed.stream.or(source.stream) == Some(Stream::Err) {
                     BAD
                 } else {
                     style
                 };
-                let name = name(source, parsed.instance);
+                let name = name(source, Some(parsed));
                 // Writing to memory cannot fail.
                 let _ = write!(text, "{style}{name:<width$}{style:#} {bar}│{bar:#} ");
             }
@@ -145,10 +145,13 @@ impl Printer {
 }
 
 /// `api`, or `api:2` where each instance has its file or the line says it.
-fn name(source: &LogSource, instance: Option<u32>) -> String {
-    match source.slot.or(instance) {
-        Some(slot) => format!("{}:{slot}", source.app),
-        None => source.app.to_string(),
+fn name(source: &LogSource, parsed: Option<&Parsed<'_>>) -> String {
+    let app = parsed
+        .and_then(|parsed| parsed.app.as_deref())
+        .unwrap_or(source.app.as_str());
+    match source.slot.or(parsed.and_then(|parsed| parsed.instance)) {
+        Some(slot) => format!("{app}:{slot}"),
+        None => app.to_owned(),
     }
 }
 
@@ -168,10 +171,11 @@ fn shown(time: Option<WallTime>, zone: &TimeZone) -> String {
 
 /// The same whatever the file looks like.
 fn object(source: &LogSource, parsed: &Parsed<'_>, time: Option<WallTime>) -> LogLine {
+    let (app, namespace) = source.writer(parsed.app.as_deref(), parsed.namespace.as_deref());
     LogLine {
         time: time.map(|time| time.to_string()),
-        app: source.app.clone(),
-        namespace: source.namespace.clone(),
+        app,
+        namespace,
         instance: source.slot.or(parsed.instance),
         stream: source.stream.or(parsed.stream),
         level: parsed.level(),
@@ -262,6 +266,13 @@ mod tests {
             shown(&printer(Form::Prefixed(3)), &json, record),
             "api:7 │ hi\n".as_bytes()
         );
+        let other = br#"{"time":"2026-11-21T10:00:00Z","app":"other","namespace":"web","instance":1,"message":"hi"}"#;
+        assert_eq!(
+            shown(&printer(Form::Prefixed(7)), &json, other),
+            "other:1 │ hi\n".as_bytes()
+        );
+        let object: serde_json::Value = serde_json::from_slice(&shown(&printer(Form::Json), &json, other)).unwrap();
+        assert_eq!((&object["app"], &object["namespace"]), (&"other".into(), &"web".into()));
         assert_eq!(shown(&printer(Form::Raw), &json, record), [&record[..], b"\n"].concat());
         assert_eq!(shown(&printer(Form::Bare), &json, b"no json"), b"no json\n");
     }

@@ -15,8 +15,8 @@ use crate::cli::connect::Daemon;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::follow::Tail;
-use crate::cli::since::Since;
 use crate::cli::{complete, targets};
+use crate::logs::query::Since;
 use crate::model::level::Level;
 use crate::model::names::Slot;
 use crate::os::clock;
@@ -46,16 +46,16 @@ pub struct LogsArgs {
     /// End after the lines that are there (the default elsewhere)
     #[arg(long, overrides_with = "follow")]
     pub nostream: bool,
-    /// The last lines of each file to begin with, or all (15; all with --since or --until)
-    #[arg(long, short = 'n', value_name = "N")]
+    /// Begin with so many last lines of each file, or all (default: 15; all with --since or --until)
+    #[arg(long, short = 'n', value_name = "N", allow_negative_numbers = true)]
     pub lines: Option<Lines>,
-    /// Only what was written after this: 10m ago, 14:03 today, or a date and time
+    /// Only what was written at this time or later: 10m (ago), 14:03 (today), or a date and time
     #[arg(long, value_name = "TIME")]
     pub since: Option<Since>,
-    /// Only what was written before this
+    /// Only what was written before this time, in the same words
     #[arg(long, value_name = "TIME")]
     pub until: Option<Since>,
-    /// Only lines that match this; several: any of them
+    /// Only lines that match this regular expression; given several times: any of them
     #[arg(long, short, value_name = "REGEX", allow_hyphen_values = true)]
     pub grep: Vec<String>,
     /// --grep takes capital and small letters for the same
@@ -67,13 +67,13 @@ pub struct LogsArgs {
     /// Only lines at least this grave: trace, debug, info, warn, error or fatal
     #[arg(long, value_name = "LEVEL", value_parser = wanted::level)]
     pub level: Option<Level>,
-    /// Only standard error
+    /// Only standard error; a file of both streams must be JSON to tell
     #[arg(long, conflicts_with = "out")]
     pub err: bool,
-    /// Only standard output
+    /// Only standard output; likewise
     #[arg(long)]
     pub out: bool,
-    /// Only of these instances
+    /// Only of these instances, as 0,2; a file of several must be JSON to tell
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub instance: Vec<Slot>,
     /// The lines as they stand in the files

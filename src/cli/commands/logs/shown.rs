@@ -1,9 +1,8 @@
 //! The files that are read, and how their lines come to the screen.
 
-use crate::api::logs::{LogSource, LogSources};
+use crate::api::logs::{Chosen, LogSource, LogSources};
 use crate::cli::commands::logs::LogsArgs;
 use crate::cli::commands::logs::line::Printer;
-use crate::cli::commands::logs::wanted::chosen;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::follow::{self, Files, history, is_new};
@@ -46,16 +45,18 @@ impl<'a> Shown<'a> {
     pub(super) fn add(&mut self, found: LogSources, context: &mut Context) -> usize {
         let first = self.sources.len();
         self.times = found.times.or_else(|| self.times.take());
-        let (found, left_out) = chosen(found.sources, self.args);
-        if first == 0 {
-            for source in left_out {
-                context.ui.warning(&format!(
-                    "{} is left out: all instances of {} write to it, and its lines do not say which it was",
-                    source.path.to_text(),
-                    source.app
-                ));
-            }
+        if !self.args.targets.is_empty() {
+            let names = found.sources.iter().map(|source| source.app.clone());
+            self.filter.apps.extend(names);
+            self.filter.apps.sort();
+            self.filter.apps.dedup();
         }
+        let all = found.sources.clone();
+        let chosen = Chosen::of(found.sources, self.filter.stream, &self.filter.instances);
+        if first == 0 {
+            warn(&chosen, context);
+        }
+        let found = chosen.read;
         for source in found {
             if self.sources.iter().all(|known| known.path != source.path) {
                 self.parsers.push(Parser::new(&source.format, source.zone.as_deref()));
@@ -63,7 +64,8 @@ impl<'a> Shown<'a> {
                 self.sources.push(source);
             }
         }
-        self.printer.make_room(self.sources.get(first..).unwrap_or_default());
+        let shares = |source: &&LogSource| self.sources.iter().skip(first).any(|known| known.path == source.path);
+        self.printer.make_room(all.iter().filter(shares));
         first
     }
 
@@ -162,5 +164,23 @@ impl<'a> Shown<'a> {
     /// Nothing that comes from now on is wanted.
     pub(super) fn is_over(&self) -> bool {
         self.filter.until.is_some_and(|until| clock::wall() >= until)
+    }
+}
+
+/// Says which files do not tell what is asked for.
+fn warn(chosen: &Chosen, context: &mut Context) {
+    for source in &chosen.left_out {
+        context.ui.warning(&format!(
+            "{} is left out: all instances of {} write to it, and its lines do not say which it was",
+            source.path.to_text(),
+            source.app
+        ));
+    }
+    for source in &chosen.both {
+        context.ui.warning(&format!(
+            "{} is shown whole: both streams of {} go to it, and its lines do not say which it was",
+            source.path.to_text(),
+            source.app
+        ));
     }
 }

@@ -4,12 +4,11 @@ use std::str::FromStr;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::api::logs::LogSource;
 use crate::cli::commands::logs::LogsArgs;
 use crate::cli::failure::Failure;
 use crate::logs::query::{Filter, Limit};
 use crate::model::level::Level;
-use crate::model::logspec::{LogFormat, Stream};
+use crate::model::logspec::Stream;
 use crate::model::time::WallTime;
 
 /// Lines of each file, if neither a number nor a time is given.
@@ -70,6 +69,8 @@ pub(super) fn filter(args: &LogsArgs, now: WallTime) -> Result<Filter, Failure> 
             .collect::<Result<_, _>>()?,
         invert: args.invert,
         level: args.level,
+        // Once it is known which they are.
+        apps: Vec::new(),
         stream: stream(args),
         instances: args.instance.clone(),
         limit,
@@ -96,41 +97,12 @@ const fn stream(args: &LogsArgs) -> Option<Stream> {
     }
 }
 
-/// The files to read: of the streams and instances asked for, and no line twice where a third file gets both. And
-/// those that cannot be read for an instance, because their lines do not say which it was.
-pub(super) fn chosen(sources: Vec<LogSource>, args: &LogsArgs) -> (Vec<LogSource>, Vec<LogSource>) {
-    let wanted = stream(args);
-    let separate: Vec<_> = sources
-        .iter()
-        .filter(|source| source.stream.is_some())
-        .map(|source| source.id)
-        .collect();
-    let mut chosen: Vec<LogSource> = sources
-        .into_iter()
-        .filter(|source| wanted.is_none() || source.stream.is_none() || source.stream == wanted)
-        .filter(|source| source.stream.is_some() || !separate.contains(&source.id))
-        .filter(|source| args.instance.is_empty() || source.slot.is_none_or(|slot| args.instance.contains(&slot)))
-        .collect();
-    let mut seen = Vec::new();
-    chosen.retain(|source| {
-        let new = !seen.contains(&source.path);
-        seen.push(source.path.clone());
-        new
-    });
-    chosen
-        .into_iter()
-        .partition(|source| args.instance.is_empty() || source.slot.is_some() || source.format == LogFormat::Json)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Lines, chosen, filter, level};
-    use crate::api::logs::LogSource;
+    use super::{Lines, filter, level};
     use crate::cli::commands::logs::LogsArgs;
     use crate::logs::query::Limit;
     use crate::model::level::Level;
-    use crate::model::logspec::{LogFormat, Stream};
-    use crate::model::names::AppId;
     use crate::model::time::WallTime;
     use clap::Parser;
 
@@ -146,62 +118,6 @@ mod tests {
         let typed = Typed::try_parse_from([&["logs"], words].concat()).unwrap();
         assert!(!typed.json);
         typed.args
-    }
-
-    fn source(id: u32, slot: Option<u32>, stream: Option<Stream>, path: &str) -> LogSource {
-        LogSource {
-            id: AppId(id),
-            app: "api".parse().unwrap(),
-            namespace: "default".parse().unwrap(),
-            slot,
-            stream,
-            format: LogFormat::Raw,
-            zone: None,
-            path: path.into(),
-        }
-    }
-
-    fn paths(sources: &[LogSource]) -> Vec<String> {
-        sources
-            .iter()
-            .map(|source| source.path.to_text().into_owned())
-            .collect()
-    }
-
-    #[test]
-    fn no_line_is_read_twice() {
-        let found = |words: &[&str]| {
-            let sources = vec![
-                source(1, None, Some(Stream::Out), "/1-out"),
-                source(1, None, Some(Stream::Err), "/1-err"),
-                source(1, None, None, "/1-both"),
-                source(2, None, None, "/2-both"),
-                source(3, None, Some(Stream::Out), "/3"),
-                source(3, None, Some(Stream::Err), "/3"),
-            ];
-            paths(&chosen(sources, &typed(words)).0)
-        };
-        assert_eq!(found(&[]), ["/1-out", "/1-err", "/2-both", "/3"]);
-        assert_eq!(found(&["--err"]), ["/1-err", "/2-both", "/3"]);
-        assert_eq!(found(&["--out"]), ["/1-out", "/2-both", "/3"]);
-    }
-
-    #[test]
-    fn only_files_that_tell_instances_apart_are_read_for_one() {
-        let sources = vec![
-            source(1, Some(0), Some(Stream::Out), "/0"),
-            source(1, Some(1), Some(Stream::Out), "/1"),
-            source(2, None, Some(Stream::Out), "/raw"),
-            LogSource {
-                format: LogFormat::Json,
-                ..source(3, None, Some(Stream::Out), "/json")
-            },
-        ];
-        let (read, left) = chosen(sources, &typed(&["--instance", "1,2"]));
-        assert_eq!(
-            (paths(&read), paths(&left)),
-            (vec!["/1".into(), "/json".into()], vec!["/raw".into()])
-        );
     }
 
     #[test]

@@ -63,10 +63,11 @@ impl Form {
 
 /// The line of a source; `time` as far as it is known.
 pub(super) fn line(source: &LogSource, parsed: &Parsed<'_>, time: Option<WallTime>) -> LogLine {
+    let (app, namespace) = source.writer(parsed.app.as_deref(), parsed.namespace.as_deref());
     LogLine {
         time: time.map(|time| time.to_string()),
-        app: source.app.clone(),
-        namespace: source.namespace.clone(),
+        app,
+        namespace,
         instance: source.slot.or(parsed.instance),
         stream: source.stream.or(parsed.stream),
         level: parsed.level(),

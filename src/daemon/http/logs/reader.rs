@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::api::logs::{LogLine, LogSource, LogSources};
+use crate::api::logs::{Chosen, LogLine, LogSource, LogSources};
 use crate::daemon::http::logs::encode::{Form, line, notice};
 use crate::daemon::http::logs::resume::{self, Had};
 use crate::daemon::http::logs::wanted::Wanted;
@@ -271,8 +271,16 @@ impl Reader {
     /// Adds the files that are wanted and not known yet.
     fn add(&mut self, found: LogSources, times: &Option<crate::model::ostext::OsText>) -> Vec<Source> {
         let mut added = Vec::new();
-        for source in found.sources {
-            if !self.wanted.has(&source) || self.logs.iter().any(|log| log.source.path == source.path) {
+        let filter = &mut self.wanted.filter;
+        if !self.wanted.targets.is_empty() {
+            filter
+                .apps
+                .extend(found.sources.iter().map(|source| source.app.clone()));
+            filter.apps.sort();
+            filter.apps.dedup();
+        }
+        for source in Chosen::of(found.sources, filter.stream, &filter.instances).read {
+            if self.logs.iter().any(|log| log.source.path == source.path) {
                 continue;
             }
             added.push(Source {

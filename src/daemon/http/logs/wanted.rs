@@ -1,14 +1,9 @@
 //! What a request asks for.
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use regex::bytes::{Regex, RegexBuilder};
 
-use crate::api::logs::LogSource;
 use crate::daemon::http::read::Query;
-use crate::logs::query::{Filter, Limit};
-use crate::model::duration::Millis;
+use crate::logs::query::{Filter, Limit, Since};
 use crate::model::level::Level;
 use crate::model::logspec::Stream;
 use crate::model::names::Slot;
@@ -49,6 +44,8 @@ impl Wanted {
             until,
             grep: query.all("grep").map(pattern).collect::<Result<_, _>>()?,
             invert: flag(query, "invert")?,
+            // Once it is known which they are.
+            apps: Vec::new(),
             level: query.all("level").next().map(level).transpose()?,
             stream: query.all("stream").next().map(stream).transpose()?,
             instances: query.all("instance").map(slot).collect::<Result<_, _>>()?,
@@ -68,14 +65,6 @@ impl Wanted {
             filter,
             follow: flag(query, "follow")?,
         })
-    }
-
-    /// Whether lines of this file can be meant.
-    pub(super) fn has(&self, source: &LogSource) -> bool {
-        let filter = &self.filter;
-        let stream = source.stream.is_none() || filter.stream.is_none() || source.stream == filter.stream;
-        let instances = &filter.instances;
-        stream && (instances.is_empty() || source.slot.is_none_or(|slot| instances.contains(&slot)))
     }
 }
 
@@ -115,30 +104,16 @@ fn slot(text: &str) -> Result<Slot, Box<ErrorBody>> {
         .map_err(|_| bad("instance", format!("{text:?} is no number of an instance")))
 }
 
-/// Milliseconds since 1970, a time with or without its offset, or how long ago it was.
+/// Milliseconds since 1970, or what commands understand.
 fn time(name: &str, text: &str, now: WallTime) -> Result<WallTime, Box<ErrorBody>> {
     if let Ok(millis) = text.parse() {
         return Ok(WallTime(millis));
     }
     // A plus sign that was not escaped came as a space.
-    let stamp = text.parse::<Timestamp>().or_else(|_| text.replace(' ', "+").parse());
-    if let Ok(stamp) = stamp {
-        return Ok(WallTime(stamp.as_millisecond()));
-    }
-    let local = text
-        .parse::<DateTime>()
-        .and_then(|local| local.to_zoned(TimeZone::system()));
-    if let Ok(zoned) = local {
-        return Ok(WallTime(zoned.timestamp().as_millisecond()));
-    }
-    match text.parse::<Millis>() {
-        Ok(ago) => Ok(WallTime(now.0.saturating_sub_unsigned(ago.0))),
-        Err(_) => Err(bad(
-            name,
-            format!(
-                "{text:?} is no time; write 15m for as long ago, 2026-11-21T10:00:00Z, 2026-11-21 10:00, or milliseconds since 1970"
-            ),
-        )),
+    let plus = || text.replace(' ', "+").parse::<Since>().ok();
+    match text.parse::<Since>().or_else(|error| plus().ok_or(error)) {
+        Ok(since) => Ok(since.from(now)),
+        Err(error) => Err(bad(name, format!("{error}, or milliseconds since 1970"))),
     }
 }
 
@@ -156,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_in_four_ways() {
+    fn times_are_told_as_commands_are_told_them() {
         let since = |text: &str| read(&format!("since={text}")).unwrap().filter.since.unwrap();
         assert_eq!(since("1795000000000"), WallTime(1_795_000_000_000));
         for text in [
@@ -169,6 +144,9 @@ mod tests {
         let now = clock::wall();
         let ago = since("15m");
         assert!((now.0 - 900_000..=clock::wall().0 - 900_000).contains(&ago.0));
+        let today = since("14:03").0 - since("14:02:59").0;
+        assert_eq!((today, (since("14:03").0 - now.0).abs() < 90_000_000), (1000, true));
+        assert_eq!(since("2026-11-18"), since("2026-11-18%2000:00"));
         assert!((since("2026-11-18%2011:26").0 - 1_795_001_160_000).abs() <= 86_400_000);
     }
 

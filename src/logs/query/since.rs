@@ -1,4 +1,4 @@
-//! `--since` and `--until`: a length of time back from now (`5m`), a time of today (`14:03`), or a point in time (RFC
+//! `since` and `until`, of commands and of the API: a length of time back from now (`5m`), a time of today (`14:03`), or a point in time (RFC
 //! 3339, or local date and time).
 
 use std::str::FromStr;
@@ -21,16 +21,25 @@ pub enum Since {
     Today(Time),
 }
 
-impl FromStr for Since {
-    type Err = String;
+/// No point in time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no time; write it like \"5m\" (ago), \"14:03\" (today), \"2026-11-21 08:30\" or \"2026-11-21T08:30:00Z\""
+)]
+pub struct NoTime(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Since {
+    type Err = NoTime;
+
+    fn from_str(text: &str) -> Result<Self, NoTime> {
         if !text.contains('-')
             && let Ok(ago) = text.parse::<Millis>()
         {
             return Ok(Self::Ago(ago));
         }
-        if text.contains(':')
+        // With a date it would be read as well, and the date would be lost.
+        if text.bytes().all(|byte| byte.is_ascii_digit() || b":.".contains(&byte))
+            && text.contains(':')
             && let Ok(time) = text.parse()
         {
             return Ok(Self::Today(time));
@@ -39,16 +48,11 @@ impl FromStr for Since {
             let civil: jiff::civil::DateTime = text.parse().ok()?;
             Some(civil.to_zoned(zone::local()).ok()?.timestamp())
         };
-        text.parse::<jiff::Timestamp>()
+        text.parse::<Timestamp>()
             .ok()
             .or_else(local)
             .map(|at| Self::At(WallTime(at.as_millisecond())))
-            .ok_or_else(|| {
-                format!(
-                    "{text:?} is no time; write it like \"5m\", \"1d12h\", \"14:03\", \"2026-11-21 08:30\" or \
-                     \"2026-11-21T08:30:00Z\""
-                )
-            })
+            .ok_or_else(|| NoTime(text.to_owned()))
     }
 }
 
@@ -87,6 +91,10 @@ mod tests {
         assert_eq!(read("2026-11-21 14:03:05.123").unwrap() % 60_000, 5123);
         let two = read("14:03:07").unwrap() - read("14:03").unwrap();
         assert_eq!(two, 7000);
+        assert_eq!(read("1970-01-02T00:00:01Z"), Ok(86_401_000));
+        assert_eq!(read("1970-01-02T03:00:01+03:00"), Ok(86_401_000));
+        let day = read("2026-11-21 08:30").unwrap() - read("2026-11-20 08:30").unwrap();
+        assert!((day - 86_400_000).abs() <= 7_200_000, "{day}");
         assert!((read("14:03").unwrap() - now.0).abs() < 90_000_000);
         for bad in ["", "-5m", "yesterday", "2026-13-01", "99999999999999999999d", "25:00"] {
             assert!(read(bad).is_err(), "{bad}");
