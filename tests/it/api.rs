@@ -264,11 +264,7 @@ fn open_to_all(world: &World) {
 /// The program as another user.
 fn as_nobody(world: &World, args: &[&str]) -> Said {
     use std::os::unix::process::CommandExt;
-    let program = world.path().join("clmgr-for-all");
-    if !program.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_clmgr"), &program).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    let program = world.program_for_all();
     let plain = world.command(&[]);
     let mut command = std::process::Command::new(program);
     command

@@ -119,6 +119,23 @@ impl World {
         path
     }
 
+    /// A copy of the program that everybody may run. Made by another process: a file that this one has open for
+    /// writing may be inherited by a child of another test for a moment, and then cannot be run.
+    #[track_caller]
+    pub fn program_for_all(&self) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let program = self.path().join("clmgr-for-all");
+        if !program.exists() {
+            let copied = Command::new("cp")
+                .arg(env!("CARGO_BIN_EXE_clmgr"))
+                .arg(&program)
+                .status();
+            assert!(copied.unwrap().success());
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        program
+    }
+
     /// The program with this home, in the world's folder, with a small environment.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clmgr"));
