@@ -152,25 +152,28 @@ fn encode_json(data: &[u8], stamp: &[u8], middle: &[u8], out: &mut Vec<u8>) -> u
         if out.len() - begin >= ENOUGH {
             break;
         }
-        match &head {
-            Some(range) => out.extend_from_within(Range::clone(range)),
-            None => {
+        let message = line.strip_suffix(b"\n");
+        let text = message.unwrap_or(line);
+        // An object has quotes.
+        let level = if plain { None } else { level::of_json(text) };
+        match (&head, level) {
+            (Some(range), None) => out.extend_from_within(Range::clone(range)),
+            (_, level) => {
                 let at = out.len();
                 out.extend_from_slice(b"{\"time\":\"");
                 out.extend_from_slice(stamp);
                 out.extend_from_slice(middle);
-                head = Some(at..out.len());
+                if let Some(level) = level {
+                    out.extend_from_slice(b",\"level\":\"");
+                    out.extend_from_slice(level.as_str().as_bytes());
+                    out.push(b'"');
+                }
+                out.extend_from_slice(b",\"message\":\"");
+                if level.is_none() {
+                    head = Some(at..out.len());
+                }
             }
         }
-        let message = line.strip_suffix(b"\n");
-        let text = message.unwrap_or(line);
-        // An object has quotes.
-        if !plain && let Some(level) = level::of_json(text) {
-            out.extend_from_slice(b",\"level\":\"");
-            out.extend_from_slice(level.as_str().as_bytes());
-            out.push(b'"');
-        }
-        out.extend_from_slice(b",\"message\":\"");
         if plain {
             out.extend_from_slice(text);
         } else {
